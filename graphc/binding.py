@@ -1,0 +1,145 @@
+"""Arguments: what a call accepts for a placeholder, and the sizes that symbolic dimensions take from them.
+
+Used by the reference interpreter and by compiled functions alike, so both refuse the same calls with the same
+words. Accepted: NumPy arrays (of any layout and byte order), Python numbers and nested lists, anything with
+`__array__` or DLPack; a lossless widening is made, any other dtype is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.node import Guard, Node
+from graphc.types import Array, Dim, DType, Size, Symbol, size_value, symbols
+
+
+def as_argument(node: Node, value: Any) -> Array:
+    """Return `value` as a C-contiguous native array of the placeholder's dtype and rank, or raise."""
+    if isinstance(value, Node):
+        raise ArgumentError(f"argument {node.name}: a node was given, values are needed{at()}")
+    if np.ma.isMaskedArray(value):
+        raise ArgumentError(f"argument {node.name}: masked arrays are not accepted; use value.filled(...){at()}")
+    array = _to_numpy(node, value)
+    if array.dtype != node.dtype:
+        array = _widen(node, value, array)
+    if array.ndim != node.ndim:
+        raise ShapeError(
+            f"argument {node.name}: {node.ndim} axes needed ({node.type}), {array.ndim} given"
+            f" (shape {array.shape}){at()}"
+        )
+    if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
+        array = np.array(array, dtype=node.dtype, order="C")
+    return array
+
+
+def _to_numpy(node: Node, value: Any) -> Array:
+    if isinstance(value, np.ndarray):
+        array: Array = value
+    elif hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        array = np.from_dlpack(value)
+    else:
+        try:
+            array = np.asarray(value)
+        except Exception as error:
+            kind = type(value).__name__
+            raise ArgumentError(f"argument {node.name}: {kind} cannot become an array: {error}{at()}") from error
+    if array.dtype.kind not in "biufc":
+        raise DTypeError(
+            f"argument {node.name}: {type(value).__name__} of dtype {array.dtype} given, {node.type} needed{at()}"
+        )
+    return array
+
+
+def _widen(node: Node, value: Any, array: Array) -> Array:
+    """Convert to the declared dtype where nothing is lost; Python numbers and lists are weakly typed."""
+    wanted = node.dtype
+    if np.can_cast(array.dtype, wanted, "safe") and not (array.dtype.kind == "b" and wanted.kind != "b"):
+        return array.astype(wanted)
+    if _is_literal(value) and _literal_fits(array, wanted):
+        return array.astype(wanted)
+    raise DTypeError(
+        f"argument {node.name}: dtype {array.dtype} given, {node.type} needed;"
+        f" convert with .astype({wanted.name!r}){at()}"
+    )
+
+
+def _is_literal(value: Any) -> bool:
+    return type(value) in (bool, int, float) or (
+        isinstance(value, (list, tuple)) and not any(isinstance(v, (np.ndarray, np.generic)) for v in value)
+    )
+
+
+def _literal_fits(array: Array, wanted: DType) -> bool:
+    if array.size == 0:
+        return True
+    if wanted.kind in "iu" and array.dtype.kind in "iu":
+        limits = np.iinfo(wanted)
+        return bool(limits.min <= array.min() and array.max() <= limits.max)
+    return wanted.kind == "f" and array.dtype.kind in "iuf"
+
+
+def solve_sizes(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
+    """Return the value of each symbol from the arguments' shapes, checking every declared dimension.
+
+    Raises `ShapeError` that names both arguments where one symbol gets two values.
+    """
+    sizes: dict[str, int] = {}
+    owners: dict[str, tuple[Node, int]] = {}
+    for node, shape in zip(inputs, shapes, strict=True):
+        for axis, (declared, got) in enumerate(zip(node.shape, shape, strict=True)):
+            name = _symbol_name(declared)
+            if name is None:
+                continue
+            if sizes.setdefault(name, got) != got:
+                other, other_axis = owners[name]
+                raise ShapeError(
+                    f"dimension {name} is {sizes[name]} in {other.name} (axis {other_axis})"
+                    f" but {got} in {node.name} (axis {axis}){at()}"
+                )
+            owners.setdefault(name, (node, axis))
+    _check_declared(inputs, shapes, sizes)
+    return sizes
+
+
+def _symbol_name(size: Size) -> str | None:
+    """Return the name where a size is one bare symbol."""
+    if isinstance(size, Dim) and len(size.terms) == 1:
+        ((monomial, factor),) = size.terms
+        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            return monomial[0].name
+    return None
+
+
+def _check_declared(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]], sizes: Mapping[str, int]) -> None:
+    for node, shape in zip(inputs, shapes, strict=True):
+        for axis, (declared, got) in enumerate(zip(node.shape, shape, strict=True)):
+            unknown = [s for s in symbols((declared,)) if s not in sizes]
+            if unknown:
+                raise ShapeError(f"dimension {declared} of {node.name}: no argument gives {unknown[0]} its size{at()}")
+            wanted = size_value(declared, sizes)
+            if wanted != got:
+                raise ShapeError(
+                    f"argument {node.name}: axis {axis} has size {got}, {declared} needed"
+                    f" (shape {tuple(shape)}, declared {node.type}){at()}"
+                )
+
+
+def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping[str, int]) -> None:
+    """Raise `ShapeError` for the first equality of dimensions that does not hold in this call."""
+    for left, right, op, (file, line) in guards:
+        a, b = size_value(left, sizes), size_value(right, sizes)
+        if a != b:
+            shown = [_describe(size, value, inputs) for size, value in ((left, a), (right, b))]
+            raise ShapeError(f"{shown[0]} but {shown[1]}; {op} at {os.path.basename(file)}:{line} needs them equal")
+
+
+def _describe(size: Size, value: int, inputs: Sequence[Node]) -> str:
+    owner = next((n.name for n in inputs if size in n.shape), None)
+    if not isinstance(size, Dim):
+        return f"the other is {value}"
+    return f"dimension {size} of {owner} is {value}" if owner else f"dimension {size} is {value}"

@@ -1,0 +1,80 @@
+"""Error types, and the user's source line that every error names.
+
+First in the import order: nothing here depends on the rest of graphc. Every node remembers the user's line
+that built it (`user_source`); nodes that graphc builds on its own behalf (adjoints, rewrites) inherit the line
+of the node they came from through `blame`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+Source = tuple[str, int]
+"""A file name and a line number."""
+
+UNKNOWN: Source = ("<unknown>", 0)
+_blamed: ContextVar[Source | None] = ContextVar("graphc_blamed", default=None)
+
+
+class GraphcError(Exception):
+    """Base of every error that graphc raises on purpose."""
+
+
+class ShapeError(GraphcError, ValueError):
+    """Shapes that do not fit an op, a declared placeholder or each other."""
+
+
+class DTypeError(GraphcError, TypeError):
+    """A dtype that an op, an argument or an update does not accept."""
+
+
+class ArgumentError(GraphcError, TypeError):
+    """Arguments of a call that are missing, unknown, repeated or of the wrong kind."""
+
+
+class GradientError(GraphcError, ValueError):
+    """A derivative that was asked for and does not exist."""
+
+
+class IndexOutOfBoundsError(GraphcError, IndexError):
+    """An integer index outside the axis it selects from."""
+
+
+class CompileError(GraphcError, RuntimeError):
+    """A kernel that could not be compiled; carries its source."""
+
+
+def user_source() -> Source:
+    """Return the innermost file and line outside graphc, or the blamed node's line."""
+    blamed = _blamed.get()
+    if blamed is not None:
+        return blamed
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith(PACKAGE):
+            return code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return UNKNOWN
+
+
+@contextmanager
+def blame(source: Source) -> Iterator[None]:
+    """Give nodes built inside this block the source line `source`."""
+    token = _blamed.set(source)
+    try:
+        yield
+    finally:
+        _blamed.reset(token)
+
+
+def at(source: Source | None = None) -> str:
+    """Format a source line the way every message ends: `  [model.py:17]`."""
+    file, line = source or user_source()
+    return f"  [{os.path.basename(file)}:{line}]"

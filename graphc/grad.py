@@ -1,0 +1,221 @@
+"""Differentiation: `grad` and its relatives append ordinary nodes by the chain rule.
+
+`grad` first applies the EXACT and STABILISE rules to the forward graph (with `wrt` pinned), so that the
+gradient is built from the numerically safe form; then it walks the graph once in reverse topological order.
+Only nodes between `wrt` and the loss are visited, cotangents accumulate as they arrive, and the result can be
+differentiated again.
+
+Where no `where` (or relu, maximum, clip) masks a cotangent upstream, the zero-absorbing products of the rules
+become plain ones before the nodes are handed out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
+from graphc.graph import Graph, NodeMap
+from graphc.node import Node
+from graphc.ops.base import constant
+from graphc.ops.elementwise import MULTIPLY
+from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, as_node, broadcast_to_shape, cast, pointwise
+from graphc.passes.rewrite import rewrite
+from graphc.passes.rules_exact import EXACT
+from graphc.passes.rules_stabilise import STABILISE
+from graphc.tree import flatten, unflatten
+from graphc.types import is_float
+
+Cotangents = dict[Node, Node]
+
+
+def grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> Any:
+    """Return d loss / d wrt: a Node for a Node, or the same nesting of list, tuple, dict.
+
+    `loss` is a 0-d float node. A `wrt` the loss does not depend on raises `GradientError`, or gives zeros with
+    `disconnected="zero"`. Method: reverse accumulation (Griewank & Walther, Evaluating Derivatives, ch. 3).
+
+    >>> import graphc as gc
+    >>> x = gc.placeholder("x")
+    >>> gc.grad(x * x, x).eval({x: 3.0})
+    array(6.)
+    """
+    return value_and_grad(loss, wrt, disconnected=disconnected)[1]
+
+
+def value_and_grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> tuple[Node, Any]:
+    """Return `(loss, grad(loss, wrt))`, the loss in its stabilised form; see `grad`."""
+    if not isinstance(loss, Node):
+        raise ArgumentError(f"grad: loss must be a node, got {type(loss).__name__}{at()}")
+    if loss.shape != ():
+        raise GradientError(f"grad: loss must be 0-d, got {loss.type}; reduce it with .sum() or .mean(){at()}")
+    one = constant(1, loss.dtype)
+    values, pulled = _pull([loss], flatten(wrt), [one], disconnected)
+    return values[0], unflatten(wrt, pulled)
+
+
+def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error") -> Any:
+    """Return the vector-Jacobian product: the gradient of sum(cotangent * output) over all outputs.
+
+    `cotangents` has the structure, shapes and dtypes of `outputs`. Raises `GradientError`, `ShapeError`.
+    """
+    heads, seeds = flatten(outputs), flatten(cotangents)
+    if len(heads) != len(seeds):
+        raise ArgumentError(f"vjp: {len(heads)} outputs but {len(seeds)} cotangents{at()}")
+    nodes = [_like(y, g, "vjp") for y, g in zip(heads, seeds, strict=True)]
+    return unflatten(wrt, _pull(heads, flatten(wrt), nodes, disconnected)[1])
+
+
+def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
+    """Return the Jacobian-vector product: the derivative of `outputs` as `wrt` moves along `tangents`.
+
+    `tangents` has the structure, shapes and dtypes of `wrt`; the result that of `outputs`.
+    """
+    sources, moves = flatten(wrt), flatten(tangents)
+    if len(sources) != len(moves):
+        raise ArgumentError(f"jvp: {len(sources)} wrt but {len(moves)} tangents{at()}")
+    _check_wrt(sources)
+    graph, forward = _stabilised(flatten(outputs), sources)
+    moving: Cotangents = {}
+    for x, t in zip(sources, moves, strict=True):
+        moving[x] = _like(x, t, "jvp")
+    for node in graph.nodes:
+        if node not in moving and is_float(node.dtype) and any(x in moving for x in node.inputs):
+            _push(node, moving)
+    heads = [forward[y] for y in flatten(outputs)]
+    pushed = [moving.get(y) if y in moving else zeros_of(y) for y in heads]
+    return unflatten(outputs, _plain_products([t for t in pushed if t is not None], graph, keep_masked=False))
+
+
+def _push(node: Node, moving: Cotangents) -> None:
+    if not node.op.differentiable:
+        return
+    with blame(node.source):
+        tangent = node.op.jvp([moving.get(x) for x in node.inputs], node, *node.inputs)
+    if tangent is not None:
+        moving[node] = tangent
+
+
+def _like(x: Node, value: Any, name: str) -> Node:
+    """Return a cotangent or tangent as a node of the type of `x`."""
+    node = cast(as_node(value), x.dtype)
+    if node.ndim != x.ndim or any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(node.shape, x.shape, strict=True)):
+        raise ShapeError(f"{name}: {node.type} given for {x!r}{at()}")
+    return node
+
+
+def zeros_of(x: Node) -> Node:
+    """Return zeros of a node's type."""
+    return broadcast_to_shape(constant(0, x.dtype), x.shape)
+
+
+def _check_wrt(wrt: Sequence[Any]) -> None:
+    for x in wrt:
+        if not isinstance(x, Node):
+            raise ArgumentError(f"grad: wrt must hold nodes, got {type(x).__name__}{at()}")
+        if not is_float(x.dtype):
+            raise GradientError(f"grad: {x!r} has dtype {x.dtype}; only floats have gradients{at()}")
+
+
+def _stabilised(outputs: Sequence[Node], wrt: Sequence[Node]) -> tuple[Graph, NodeMap]:
+    for y in outputs:
+        if not isinstance(y, Node):
+            raise ArgumentError(f"grad: outputs must be nodes, got {type(y).__name__}{at()}")
+        if not is_float(y.dtype):
+            raise GradientError(f"grad: {y!r} has dtype {y.dtype}; only floats have gradients{at()}")
+    return rewrite(Graph(outputs), (*EXACT, *STABILISE), pinned=frozenset(wrt))
+
+
+def _pull(
+    outputs: Sequence[Node], wrt: Sequence[Node], seeds: Sequence[Node], disconnected: str
+) -> tuple[list[Node], list[Node]]:
+    """Return the stabilised outputs and the cotangents of `wrt`."""
+    _check_wrt(wrt)
+    if disconnected not in ("error", "zero"):
+        raise ArgumentError(f'grad: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    graph, forward = _stabilised(outputs, wrt)
+    heads = [forward[y] for y in outputs]
+    reached = _depends_on(graph, set(wrt))
+    _check_connected(Graph(outputs), wrt, disconnected)
+    cotangents: Cotangents = {}
+    for y, g in zip(heads, seeds, strict=True):
+        _accumulate(cotangents, y, g)
+    for node in reversed(graph.nodes):
+        if node in cotangents and node in reached:
+            _pull_node(node, cotangents, reached)
+    pulled = [cotangents[x] if x in cotangents else zeros_of(x) for x in wrt]
+    return heads, _plain_products(pulled, graph, keep_masked=True)
+
+
+def _depends_on(graph: Graph, wrt: set[Node]) -> set[Node]:
+    reached = set(wrt)
+    for node in graph.nodes:
+        if is_float(node.dtype) and any(x in reached for x in node.inputs):
+            reached.add(node)
+    return reached
+
+
+def _check_connected(graph: Graph, wrt: Iterable[Node], disconnected: str) -> None:
+    lost = [x for x in wrt if x not in graph.index]
+    if lost and disconnected == "error":
+        raise GradientError(
+            f'grad: the loss does not depend on {lost[0]!r}; disconnected="zero" gives zeros{at()}'
+        )
+
+
+def _pull_node(node: Node, cotangents: Cotangents, reached: set[Node]) -> None:
+    if not node.inputs or not node.op.differentiable:
+        return
+    wanted = [x in reached for x in node.inputs]
+    with blame(node.source):
+        for x, g in zip(node.inputs, node.op.pullback(cotangents[node], node, wanted), strict=True):
+            if g is not None and x in reached:
+                _accumulate(cotangents, x, g)
+
+
+def _accumulate(cotangents: Cotangents, x: Node, g: Node) -> None:
+    assert len(g.shape) == len(x.shape) and g.dtype == x.dtype, f"cotangent {g.type} of {x!r}"
+    cotangents[x] = cotangents[x] + g if x in cotangents else g
+
+
+def _plain_products(results: Sequence[Node], forward: Graph, *, keep_masked: bool) -> list[Node]:
+    """Turn zero-absorbing products into plain ones where no mask is upstream of their cotangent."""
+    masked: set[Node] = set()
+
+    def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        if node in forward.index:
+            return node
+        if node.op is MASKED_MULTIPLY:
+            if not (keep_masked and node.inputs[0] in masked):
+                return pointwise(MULTIPLY, *inputs)
+            masked.add(node)
+        elif node.op is WHERE or any(x in masked for x in node.inputs):
+            masked.add(node)
+        return None
+
+    graph, _ = Graph(results).map(visit)
+    return list(graph.outputs)
+
+
+def check_grad(
+    loss: Node,
+    wrt: Any,
+    bindings: Mapping[Node, Any],
+    *,
+    eps: float = 1e-6,
+    rtol: float = 1e-5,
+    atol: float = 1e-7,
+) -> float:
+    """Compare `grad` with central differences in the reference interpreter; return the largest error.
+
+    The error is |grad - difference| / (atol/rtol + |difference|); `GradientError` above `rtol`. Bind float64
+    arrays: the step `eps` is too small for float32. Shared nodes in `wrt` are moved and put back.
+    """
+    from graphc.check_grad import largest_error
+
+    nodes = flatten(wrt)
+    error, where = largest_error(loss, nodes, flatten(grad(loss, nodes)), bindings, eps, atol / rtol)
+    if not error <= rtol:
+        raise GradientError(f"check_grad: relative error {error:.3g} at {where}, {rtol:g} allowed{at()}")
+    return error
+

@@ -1,0 +1,204 @@
+"""`Graph`: chosen outputs and all they depend on, in topological order, as a networkx DAG when asked.
+
+A graph is what every pass consumes and returns. It is made in iterative post-order from its outputs, so the
+order is topological, dead code vanishes by construction, and no depth overflows a stack. Passes never edit a
+graph: `map` and `replace` build the next one and return the map from old to new nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from graphc.errors import ArgumentError, at
+from graphc.node import Guard, Node, Shared
+from graphc.ops.base import Constant, Placeholder, SharedValue
+
+if TYPE_CHECKING:
+    import networkx
+
+NodeMap = dict[Node, Node]
+Rebuild = Callable[[Node, tuple[Node, ...]], Node | None]
+
+
+def topological_order(outputs: Iterable[Node]) -> list[Node]:
+    """Return the ancestors of `outputs`, operands first, each once; iterative."""
+    done: set[Node] = set()
+    order: list[Node] = []
+    for output in outputs:
+        stack: list[tuple[Node, int]] = [(output, 0)]
+        if output in done:
+            continue
+        done.add(output)
+        while stack:
+            node, position = stack.pop()
+            inputs = node.inputs
+            while position < len(inputs) and inputs[position] in done:
+                position += 1
+            if position == len(inputs):
+                order.append(node)
+                continue
+            stack.append((node, position + 1))
+            done.add(inputs[position])
+            stack.append((inputs[position], 0))
+    return order
+
+
+def rebuild(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """Return `node` on other inputs of the same types, or itself where they are the same."""
+    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+        return node
+    return Node(node.op, inputs, node.type, node.source, node.guards)
+
+
+class Graph:
+    """Ordered inputs, outputs, and the nodes between them.
+
+    The last `len(updates)` outputs are the new values of the shared nodes in `updates`. `guards` are the
+    equalities of dimensions that a call must check, collected before any pass.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[Node],
+        inputs: Sequence[Node] | None = None,
+        *,
+        updates: Sequence[Shared] = (),
+        guards: Sequence[Guard] | None = None,
+    ) -> None:
+        self.outputs = tuple(outputs)
+        self.nodes = tuple(topological_order(self.outputs))
+        found = tuple(n for n in self.nodes if isinstance(n.op, Placeholder))
+        self.inputs = found if inputs is None else tuple(inputs)
+        self.updates = tuple(updates)
+        self.guards = tuple(g for n in self.nodes for g in n.guards) if guards is None else tuple(guards)
+
+    # -- queries
+
+    @cached_property
+    def users(self) -> dict[Node, list[Node]]:
+        """The nodes that read each node, in order, once per use."""
+        users: dict[Node, list[Node]] = {n: [] for n in self.nodes}
+        for node in self.nodes:
+            for x in node.inputs:
+                users[x].append(node)
+        return users
+
+    @cached_property
+    def shared(self) -> tuple[Shared, ...]:
+        """The shared nodes that are read or updated."""
+        read = [n for n in self.nodes if isinstance(n, Shared)]
+        return tuple(dict.fromkeys([*read, *self.updates]))
+
+    @cached_property
+    def index(self) -> dict[Node, int]:
+        """The position of each node in `nodes`: its `%` number in the text."""
+        return {n: i for i, n in enumerate(self.nodes)}
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    # -- the next graph
+
+    def map(self, fn: Rebuild) -> tuple[Graph, NodeMap]:
+        """Rebuild every node through `fn(node, new_inputs)` (None: unchanged) and return (graph, old to new)."""
+        new: NodeMap = {}
+        for node in self.nodes:
+            inputs = tuple([new[x] for x in node.inputs])
+            replacement = fn(node, inputs)
+            new[node] = rebuild(node, inputs) if replacement is None else replacement
+        return self.with_outputs([new[o] for o in self.outputs]), new
+
+    def replace(self, replacements: Mapping[Node, Node]) -> tuple[Graph, NodeMap]:
+        """Return the graph with nodes replaced (their own inputs are left alone), and the map."""
+        return self.map(lambda node, inputs: replacements.get(node))
+
+    def with_outputs(self, outputs: Sequence[Node]) -> Graph:
+        """Return a graph of other outputs with the same signature, updates and guards."""
+        return Graph(outputs, self.inputs, updates=self.updates, guards=self.guards)
+
+    # -- for people
+
+    @cached_property
+    def dag(self) -> networkx.DiGraph[Node]:
+        """The networkx DAG: edges from operand to user, nodes in topological order, no attributes."""
+        import networkx
+
+        dag: networkx.DiGraph[Node] = networkx.DiGraph()
+        dag.add_nodes_from(self.nodes)
+        dag.add_edges_from((x, n) for n in self.nodes for x in n.inputs)
+        return dag
+
+    def to_networkx(self) -> networkx.MultiDiGraph[int]:
+        """Return a copy for people: nodes are ints with `op`, `type`, `source`, `label`; edges have `operand`."""
+        import networkx
+
+        out: networkx.MultiDiGraph[int] = networkx.MultiDiGraph()
+        for i, n in enumerate(self.nodes):
+            source = f"{n.source[0]}:{n.source[1]}"
+            out.add_node(i, op=str(n.op), type=str(n.type), source=source, label=n.name or n.op.name)
+            for position, x in enumerate(n.inputs):
+                out.add_edge(self.index[x], i, operand=position)
+        return out
+
+    def text(self) -> str:
+        """Return one line per node, `%3: f32[batch,10] = add(%1, %2)`, and a last line of outputs."""
+        lines = [f"%{i}: {n.type} = {self.call_text(n)}" for i, n in enumerate(self.nodes)]
+        first_update = len(self.outputs) - len(self.updates)
+        returned = ", ".join(f"%{self.index[o]}" for o in self.outputs[:first_update])
+        lines.append(f"return {returned}" if returned else "return")
+        pairs = zip(self.updates, self.outputs[first_update:], strict=True)
+        lines.extend(f"update {s.name} <- %{self.index[value]}" for s, value in pairs)
+        return "\n".join(lines)
+
+    def call_text(self, node: Node) -> str:
+        """Return the right-hand side of a node's line."""
+        operands = ", ".join(f"%{self.index[x]}" for x in node.inputs)
+        return f"{node.op}({operands})" if node.inputs else str(node.op)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        ins = ", ".join(f"{x.name}: {x.type}" for x in self.inputs)
+        return f"<Graph ({ins}) -> {', '.join(str(o.type) for o in self.outputs)}; {len(self)} nodes>"
+
+    def to_svg(self) -> str:
+        """Draw the graph as a self-contained SVG document."""
+        from graphc.inspect.svg import graph_to_svg
+
+        return graph_to_svg(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()
+
+
+def verify(graph: Graph) -> Graph:
+    """Check every invariant of a graph and return it; a broken one is a bug of graphc, hence `assert`."""
+    seen: set[Node] = set()
+    for node in graph.nodes:
+        assert all(x in seen for x in node.inputs), f"operand after user: {node!r}"
+        assert node not in seen, f"listed twice: {node!r}"
+        seen.add(node)
+        if not isinstance(node.op, (Placeholder, SharedValue, Constant)):
+            found = node.op.infer(*(x.type for x in node.inputs))
+            assert found.dtype == node.dtype, f"{node!r}: infers {found}"
+            assert found.ndim == node.ndim, f"{node!r}: infers {found}"
+            clash = [(a, b) for a, b in zip(found.shape, node.shape, strict=True) if a != b]
+            assert not any(isinstance(a, int) and isinstance(b, int) for a, b in clash), f"{node!r}: infers {found}"
+        if isinstance(node.op, Placeholder):
+            assert node in graph.inputs, f"placeholder is not an input: {node!r}"
+    assert len(graph.updates) <= len(graph.outputs)
+    return graph
+
+
+def require_inputs(graph: Graph, inputs: Sequence[Node]) -> None:
+    """Raise `ArgumentError` for a placeholder that the outputs need and `inputs` lacks."""
+    missing = [n for n in graph.nodes if isinstance(n.op, Placeholder) and n not in inputs]
+    if missing:
+        users = graph.users[missing[0]]
+        where = f" ({graph.call_text(users[0])}{at(users[0].source)})" if users else ""
+        raise ArgumentError(
+            f"placeholder {missing[0].name!r} is needed by the outputs{where} but is not among the inputs{at()}"
+        )
