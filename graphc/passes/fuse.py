@@ -1,0 +1,291 @@
+"""The last pass: `fuse(graph) -> Schedule` partitions the computed nodes into kernels, one loop nest each.
+
+A loop kernel has one iteration space (the axes of its inner values, literal 1s dropped) and, once a reduction
+over trailing axes has joined, a split of it: *outer* axes and *inner* axes. Its members are inner values (one
+per point of the space), outer values (one per point of the outer axes: those reductions and what is computed
+from them), and accumulated values (reductions over other axes, summed in memory).
+
+Acyclic by construction: every kernel has a stage, fixed when it is opened, and a node joins a kernel only if
+every operand is readable inside it or stored by a kernel of an earlier stage. One pass, linear in the graph.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from graphc.graph import Graph
+from graphc.node import Node
+from graphc.ops.base import Leaf
+from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.linalg import MatMul
+from graphc.ops.pointwise import Pointwise
+from graphc.ops.reduction import Cumulative, Reduction
+from graphc.passes.layout import Access, accesses_of, base_strides, is_inline
+from graphc.types import Shape
+
+MAX_OPS = 32
+"""Scalar expressions per kernel: LLVM is superlinear in straight-line code (10 ops 72 ms, 1,000 ops 17 s)."""
+MAX_POINTERS = 24
+
+INNER, OUTER, ACCUMULATED = "inner", "outer", "accumulated"
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Nodes that run as one loop nest, or one node that a library call or a nest of its own computes.
+
+    `kind`: "loop", or "matmul", "cumulative", "scatter", "assembly" for single nodes. `levels` says
+    where each member of a loop lives; `stored` are the members that other kernels, or the caller, read.
+    """
+
+    kind: str
+    nodes: tuple[Node, ...]
+    space: Shape
+    split: int | None
+    levels: dict[Node, str]
+    stored: tuple[Node, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The kernels in execution order, and how every node that is not computed is found in memory."""
+
+    graph: Graph
+    kernels: tuple[Kernel, ...]
+    accesses: dict[Node, Access]
+
+    def __str__(self) -> str:
+        number = self.graph.index
+        lines = []
+        for i, k in enumerate(self.kernels):
+            shape = ",".join(map(str, k.space))
+            split = "" if k.split is None else f" rows of {','.join(map(str, k.space[k.split :]))}"
+            stored = ", ".join(f"%{number[n]}" for n in k.stored)
+            body = ", ".join(f"%{number[n]} {n.op.name}" for n in k.nodes)
+            lines.append(f"kernel {i}: {k.kind} over [{shape}]{split}: {body} -> {stored}")
+        return "\n".join(lines)
+
+    def __iter__(self) -> Iterator[Kernel]:
+        return iter(self.kernels)
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+
+def squeezed(shape: Shape) -> Shape:
+    """Drop the literal 1s: they neither loop nor stride."""
+    return shape if 1 not in shape else tuple(s for s in shape if s != 1)
+
+
+def squeeze_strides(strides: Shape, shape: Shape) -> Shape:
+    """Keep the strides of the axes that `squeezed` keeps."""
+    return tuple(s for s, n in zip(strides, shape, strict=True) if n != 1)
+
+
+def iteration_space(node: Node) -> Shape:
+    """Return the axes a node's loop runs over: a reduction's are its operand's."""
+    return squeezed(node.inputs[0].shape if isinstance(node.op, Reduction) else node.shape)
+
+
+def row_split(shape: Shape, axes: Sequence[int]) -> int | None:
+    """Return how many squeezed axes stay before a reduction over trailing axes, or None for other axes."""
+    live = [i for i, s in enumerate(shape) if s != 1]
+    kept = [i for i in live if i not in axes]
+    return len(kept) if live[: len(kept)] == kept else None
+
+
+@dataclass(eq=False)
+class _Group:
+    """A kernel under construction."""
+
+    index: int
+    stage: int
+    kind: str
+    space: Shape
+    split: int | None = None
+    levels: dict[Node, str] = field(default_factory=dict)
+    reads: dict[Node, None] = field(default_factory=dict)
+
+
+def fuse(graph: Graph) -> Schedule:
+    """Partition the computed nodes of `graph` into kernels and order them.
+
+    before: `%2 = multiply(%0, %1)`, `%3 = sum[axes=(1,)](%2)`
+    after: `kernel 0: loop over [n,m] rows of m: %2 multiply, %3 sum -> %3`
+    """
+    fuser = _Fuser(graph)
+    for node in graph.nodes:
+        fuser.visit(node)
+    return fuser.schedule()
+
+
+class _Fuser:
+    """One walk in topological order.
+
+    A value with a single direct use waits for its user (`pending`), so that it is computed where it is needed
+    and not stored where its operands happen to be; a value with several uses is placed with all that wait
+    for it.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.accesses = accesses_of(graph)
+        self.groups: list[_Group] = []
+        self.home: dict[Node, _Group] = {}
+        self.pending: dict[Node, list[Node]] = {}
+        self.readers: dict[tuple[Shape, Node], _Group] = {}
+        self.kept = set(graph.outputs)
+
+    # -- placing
+
+    def visit(self, node: Node) -> None:
+        """Place a node, or let it wait for its only user."""
+        op = node.op
+        if isinstance(op, Leaf) or is_inline(op) or self.accesses[node].base is not node:
+            return
+        if not isinstance(op, (Pointwise, Gather, Reduction)):
+            self._join(self._open(_kind(node), [node], squeezed(node.shape)), {node: INNER}, None)
+            return
+        cluster = [n for x in node.inputs for n in self.pending.pop(x, ())] + [node]
+        if self._may_wait(node) and len(cluster) < MAX_OPS:
+            self.pending[node] = cluster
+        else:
+            self._place(cluster)
+
+    def _may_wait(self, node: Node) -> bool:
+        users = self.graph.users[node]
+        if isinstance(node.op, Reduction) or len(users) != 1 or node in self.kept:
+            return False
+        (user,) = users
+        reader = isinstance(user.op, (Pointwise, Reduction)) and not is_inline(user.op)
+        return reader and user.inputs[0].shape == node.shape and iteration_space(user) == squeezed(node.shape)
+
+    def _place(self, cluster: list[Node]) -> None:
+        root = cluster[-1]
+        space = iteration_space(root)
+        split = row_split(root.inputs[0].shape, root.op.axes) if isinstance(root.op, Reduction) else None
+        for group in self._candidates(cluster, space):
+            levels = self._levels(group, cluster, space, split)
+            if levels is not None:
+                self._join(group, levels, split)
+                return
+        levels = dict.fromkeys(cluster, INNER) | {root: _root_level(root, INNER, split)}
+        self._join(self._open("loop", cluster, space), levels, split)
+
+    def _candidates(self, cluster: list[Node], space: Shape) -> list[_Group]:
+        """Return the kernels of the operands, latest first, then those that read the same operands."""
+        bases = dict.fromkeys(self.accesses[x].base for n in cluster for x in n.inputs)
+        homes = sorted({self.home[b] for b in bases if b in self.home}, key=lambda g: (-g.stage, -g.index))
+        siblings = [self.readers[space, b] for b in bases if (space, b) in self.readers]
+        return [g for g in (*homes, *siblings) if g.kind == "loop"]
+
+    def _levels(
+        self, group: _Group, cluster: list[Node], space: Shape, split: int | None
+    ) -> dict[Node, str] | None:
+        """Return the levels that the nodes of a cluster would have in a kernel, or None where they don't fit."""
+        root = cluster[-1]
+        level = INNER if space == group.space else OUTER
+        outer = group.split is not None and space == group.space[: group.split]
+        if level == OUTER and (not outer or isinstance(root.op, Reduction)):
+            return None
+        if split is not None and group.split not in (None, split):
+            return None
+        if len(group.levels) + len(cluster) > MAX_OPS or len(group.reads) >= MAX_POINTERS:
+            return None
+        levels: dict[Node, str] = {}
+        for node in cluster:
+            if not all(self._reads(group, levels, node, i, level) for i in range(len(node.inputs))):
+                return None
+            levels[node] = _root_level(node, level, split) if node is root else level
+        return levels
+
+    def _reads(self, group: _Group, placed: dict[Node, str], node: Node, position: int, level: str) -> bool:
+        """Tell whether a kernel can read one operand where it computes `node`."""
+        x = node.inputs[position]
+        base = self.accesses[x].base
+        found = placed.get(base) or group.levels.get(base)
+        if found is None:
+            return base not in self.home or self.home[base].stage < group.stage
+        return not isinstance(node.op, Gather) and self._at_hand(x, base, found, level)
+
+    def _at_hand(self, x: Node, base: Node, found: str, level: str) -> bool:
+        """Tell whether the element of `x` that a value of `level` needs is in a variable of the kernel."""
+        access = self.accesses[x]
+        strides = squeeze_strides(access.strides, x.shape)
+        own = squeeze_strides(base_strides(base), base.shape)
+        if access.offset != 0:
+            return False
+        if found == level:
+            return strides == own and squeezed(x.shape) == squeezed(base.shape)
+        if (found, level) != (OUTER, INNER):
+            return False
+        return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
+
+    # -- bookkeeping
+
+    def _open(self, kind: str, cluster: list[Node], space: Shape) -> _Group:
+        homes = [self.home.get(self.accesses[x].base) for n in cluster for x in n.inputs]
+        stage = max((g.stage + 1 for g in homes if g is not None), default=0)
+        group = _Group(len(self.groups), stage, kind, space)
+        self.groups.append(group)
+        return group
+
+    def _join(self, group: _Group, levels: dict[Node, str], split: int | None) -> None:
+        group.levels.update(levels)
+        group.split = group.split if split is None else split
+        for node in levels:
+            self.home[node] = group
+            for x in node.inputs:
+                base = self.accesses[x].base
+                if base not in group.levels and not is_inline(base.op):
+                    group.reads[base] = None
+                    if base.shape:
+                        self.readers[group.space, base] = group
+
+    # -- the result
+
+    def schedule(self) -> Schedule:
+        """Order the kernels: by creation, as far as operands allow, with state updates last."""
+        stored = {b for g in self.groups for b in g.reads}
+        stored |= {self.accesses[o].base for o in self.graph.outputs}
+        kernels = [
+            Kernel(g.kind, tuple(g.levels), g.space, g.split, g.levels, tuple(n for n in g.levels if n in stored))
+            for g in self._ordered()
+        ]
+        return Schedule(self.graph, tuple(kernels), self.accesses)
+
+    def _ordered(self) -> list[_Group]:
+        waits: dict[_Group, int] = {}
+        followers: dict[_Group, list[_Group]] = {g: [] for g in self.groups}
+        for group in self.groups:
+            before = {self.home[b] for b in group.reads if b in self.home}
+            waits[group] = len(before)
+            for other in before:
+                followers[other].append(group)
+        updates = set(self.graph.outputs[len(self.graph.outputs) - len(self.graph.updates) :])
+        rank = {g: (any(n in updates for n in g.levels) and not followers[g], g.index) for g in self.groups}
+        ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
+        heapq.heapify(ready)
+        order: list[_Group] = []
+        while ready:
+            group = self.groups[heapq.heappop(ready)[1]]
+            order.append(group)
+            for follower in followers[group]:
+                waits[follower] -= 1
+                if not waits[follower]:
+                    heapq.heappush(ready, (rank[follower], follower.index))
+        assert len(order) == len(self.groups), "cyclic kernels"
+        return order
+
+
+def _kind(node: Node) -> str:
+    kinds: dict[type, str] = {MatMul: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
+    return kinds.get(type(node.op), "assembly")
+
+
+def _root_level(node: Node, level: str, split: int | None) -> str:
+    if not isinstance(node.op, Reduction):
+        return level
+    return ACCUMULATED if split is None else OUTER

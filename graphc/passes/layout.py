@@ -1,0 +1,199 @@
+"""Prepare a graph for fusion: give every value that must lie in memory a form that codegen stores.
+
+`lay_out` inserts `copy` nodes (an identity that is stored contiguously) where a view, an index or a leaf is
+itself an output, where a reshape is no strided view of its operand, and where BLAS has no flag for an operand;
+it moves the axis of an argmax or a cumulative sum to the end and turns integer matmuls into sums. `Access`
+describes, in elements, where a view's values are inside the value that is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.errors import blame
+from graphc.graph import Graph, rebuild
+from graphc.node import Node
+from graphc.ops.base import Constant, Leaf, Op, View, apply
+from graphc.ops.creation import Iota
+from graphc.ops.linalg import MatMul
+from graphc.ops.pointwise import DimValue, broadcast, elementwise
+from graphc.ops.reduction import Cumulative, Reduction, sum
+from graphc.ops.shape import Assembly, PermuteDims, Slice
+from graphc.ops.indexing import Gather, Scatter
+from graphc.types import Shape, Size, bounds, is_float
+
+COPY = elementwise("copy", numpy=lambda x: x, code="{0}", accepts="any", partials=(1,))
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a node's elements are found: `base[offset + sum(index * stride)]`, in elements."""
+
+    base: Node
+    offset: Size
+    strides: tuple[Size, ...]
+
+
+def contiguous(shape: Shape) -> tuple[Size, ...]:
+    """Return row-major strides in elements."""
+    strides: list[Size] = []
+    step: Size = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step = size * step
+    return tuple(reversed(strides))
+
+
+def is_inline(op: Op) -> bool:
+    """Tell whether a value is written into the code that reads it: an index, a size, a literal number."""
+    return isinstance(op, (Iota, DimValue)) or (isinstance(op, Constant) and op.value.size == 1)
+
+
+def base_strides(node: Node) -> tuple[Size, ...]:
+    """Return the strides of a value that is stored, or the virtual strides of an index."""
+    if isinstance(node.op, Iota):
+        return tuple(1 if i == node.op.axis else 0 for i in range(node.ndim))
+    return (0,) * node.ndim if is_inline(node.op) else contiguous(node.shape)
+
+
+def access_of(node: Node, operand: Access | None) -> Access | None:
+    """Return where a node's elements are, given its operand's access; None for a view that needs a copy."""
+    if not isinstance(node.op, View):
+        return Access(node, 0, base_strides(node))
+    assert operand is not None
+    mapped = node.op.access(operand.strides, node.inputs[0].shape)
+    return None if mapped is None else Access(operand.base, operand.offset + mapped[0], mapped[1])
+
+
+def accesses_of(graph: Graph) -> dict[Node, Access]:
+    """Return where each node's elements are, in a graph that is laid out."""
+    found: dict[Node, Access] = {}
+    for node in graph.nodes:
+        access = access_of(node, found[node.inputs[0]] if node.inputs else None)
+        assert access is not None, f"not laid out: {node!r}"
+        found[node] = access
+    return found
+
+
+def gemm_layout(shape: Shape, strides: Sequence[Size]) -> tuple[bool, Size] | None:
+    """Return (transposed, leading dimension) of a matrix operand for BLAS, or None where it needs a copy."""
+    (rows, columns), (by_row, by_column) = shape[-2:], strides[-2:]
+    if columns == 1 or by_column == 1:
+        return (False, columns) if rows == 1 else (False, by_row) if _leads(by_row) else None
+    if rows == 1 or by_row == 1:
+        return (True, by_column) if _leads(by_column) else None
+    return None
+
+
+def _leads(stride: Size) -> bool:
+    low = bounds(stride)[0]
+    return low is not None and low >= 0 and stride != 0
+
+
+def lay_out(graph: Graph) -> Graph:
+    """Insert copies and move axes so that every computed value has a kernel form.
+
+    before: `%1 = permute_dims[axes=(1,0)](%0)`, `return %1`
+    after: `%1 = permute_dims[axes=(1,0)](%0)`, `%2 = copy(%1)`, `return %2`
+    """
+    layout = _Layout()
+    graph, _ = graph.map(layout.visit)
+    return graph.with_outputs(_distinct_outputs(graph, layout.accesses))
+
+
+def _distinct_outputs(graph: Graph, accesses: dict[Node, Access]) -> list[Node]:
+    """Copy the outputs that are views, leaves, indices or repeated: each output has storage of its own."""
+    seen: set[Node] = set()
+    outputs = []
+    for output in graph.outputs:
+        stored = accesses[output].base is output and not isinstance(output.op, Leaf) and not is_inline(output.op)
+        outputs.append(output if stored and output not in seen else copy(output))
+        seen.add(output)
+    return outputs
+
+
+def copy(x: Node) -> Node:
+    """Return a copy of `x` that is stored contiguously."""
+    with blame(x.source):
+        return apply(COPY, x)
+
+
+class _Layout:
+    """The rebuild function of `lay_out`, with the accesses of the nodes built so far."""
+
+    def __init__(self) -> None:
+        self.accesses: dict[Node, Access] = {}
+
+    def visit(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        """Return the laid-out form of one node on laid-out inputs."""
+        if isinstance(node.op, View) and access_of(node, self._access(inputs[0])) is None:
+            inputs = (copy(inputs[0]),)
+        elif isinstance(node.op, MatMul):
+            inputs = tuple(self._gemm_operand(x) for x in inputs) if is_float(node.dtype) else inputs
+        elif isinstance(node.op, (Assembly, Scatter, Gather, Cumulative)):
+            inputs = tuple(copy(x) if is_inline(self._access(x).base.op) else x for x in inputs)
+        with blame(node.source):
+            moved = _moved_axis(node, inputs)
+        out = rebuild(node, inputs) if moved is None else moved
+        self._access(out)
+        return out
+
+    def _gemm_operand(self, x: Node) -> Node:
+        access = self._access(x)
+        return x if gemm_layout(x.shape, access.strides) and not is_inline(access.base.op) else copy(x)
+
+    def _access(self, node: Node) -> Access:
+        """Return the access of a node, computing those of new nodes below it first."""
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            missing = [x for x in top.inputs if x not in self.accesses]
+            if missing:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            if top not in self.accesses:
+                access = access_of(top, self.accesses[top.inputs[0]] if top.inputs else None)
+                assert access is not None, f"not laid out: {top!r}"
+                self.accesses[top] = access
+        return self.accesses[node]
+
+
+def _moved_axis(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+    """Return an op along an inner axis as the same op along the last axis, seen through permuted views."""
+    op = node.op
+    if isinstance(op, Reduction) and op.name in ("argmax", "argmin") and op.axes[0] != inputs[0].ndim - 1:
+        last = apply(PermuteDims(_to_last(inputs[0].ndim, op.axes[0])), inputs[0])
+        return apply(Reduction(op.name, (last.ndim - 1,)), last)
+    if isinstance(op, Cumulative) and (op.reverse or op.axis != node.ndim - 1):
+        return _forward_last(op, inputs[0])
+    if isinstance(op, MatMul) and not is_float(node.dtype):
+        return _sum_of_products(*inputs)
+    return None
+
+
+def _to_last(ndim: int, axis: int) -> tuple[int, ...]:
+    return (*(i for i in range(ndim) if i != axis), axis)
+
+
+def _forward_last(op: Cumulative, x: Node) -> Node:
+    order = _to_last(x.ndim, op.axis)
+    moved = _flip_last(apply(PermuteDims(order), x)) if op.reverse else apply(PermuteDims(order), x)
+    out = apply(Cumulative(op.name, x.ndim - 1, False), moved)
+    back = tuple(order.index(i) for i in range(x.ndim))
+    return apply(PermuteDims(back), _flip_last(out) if op.reverse else out)
+
+
+def _flip_last(x: Node) -> Node:
+    starts = (*(0 for _ in x.shape[:-1]), x.shape[-1] - 1)
+    return apply(Slice(starts, x.shape, (*(1 for _ in x.shape[:-1]), -1)), x)
+
+
+def _sum_of_products(x: Node, y: Node) -> Node:
+    *batch, m, k = x.shape
+    shape = (*batch, m, k, y.shape[-1])
+    n = len(batch)
+    left = broadcast(x, shape, tuple(range(n + 2)))
+    right = broadcast(y, shape, (*range(n), n + 1, n + 2))
+    return sum(left * right, n + 1)
