@@ -1,0 +1,127 @@
+"""Typed pointers for kernels, as a Numba type: `p = f64p(address)`, `p[i]`, `p[i] = v`.
+
+An element is addressed from the base pointer (LLVM 22 miscompiles integer pointer arithmetic), signed, with
+natural alignment; a bool is one byte. Alias information replaces LLVM's run-time overlap checks: `f64p(address, k)`
+is the k-th written buffer, which no other written buffer and no read-only input overlaps; `f64p(address)` is
+read-only. A buffer updated in place is read through the pointer it is written through.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import llvmlite.ir as ir
+from numba.core import types
+from numba.core.datamodel import models
+from numba.core.errors import TypingError
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+from graphc.codegen.vecmath import POINTER_KINDS, WRITTEN_BUFFERS
+
+NUMBA_TYPES: dict[str, Any] = {
+    "bool": types.boolean,
+    "i8": types.int8,
+    "i16": types.int16,
+    "i32": types.int32,
+    "i64": types.int64,
+    "u8": types.uint8,
+    "u16": types.uint16,
+    "u32": types.uint32,
+    "u64": types.uint64,
+    "f32": types.float32,
+    "f64": types.float64,
+}
+_BYTES = {kind: 1 if kind == "bool" else int(kind[1:]) // 8 for kind in NUMBA_TYPES}
+
+
+class PointerType(types.Type):  # type: ignore[misc]
+    """A pointer to elements of one dtype; `scope` is 0 for a read-only buffer, k for the k-th written one."""
+
+    def __init__(self, kind: str, scope: int) -> None:
+        self.kind, self.scope = kind, scope
+        self.element = NUMBA_TYPES[kind]
+        super().__init__(name=f"pointer({kind}, {scope})")
+
+
+@register_model(PointerType)
+class _PointerModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: PointerType) -> None:
+        super().__init__(dmm, fe_type, _memory_type(fe_type.kind).as_pointer())
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        pointer, index = args
+        if isinstance(pointer, PointerType) and isinstance(index, types.Integer):
+            return signature(pointer.element, pointer, types.int64)
+        return None
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        pointer, index, _ = args
+        if isinstance(pointer, PointerType) and isinstance(index, types.Integer):
+            return signature(types.none, pointer, types.int64, pointer.element)
+        return None
+
+
+@lower_builtin(operator.getitem, PointerType, types.Integer)  # type: ignore[untyped-decorator]
+def _lower_getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    pointer, (base, index) = sig.args[0], args
+    loaded = builder.load(builder.gep(base, [index]), align=_BYTES[pointer.kind])
+    _mark(builder.module, loaded, pointer.scope)
+    return builder.icmp_unsigned("!=", loaded, loaded.type(0)) if pointer.kind == "bool" else loaded
+
+
+@lower_builtin(operator.setitem, PointerType, types.Integer, types.Any)  # type: ignore[untyped-decorator]
+def _lower_setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    pointer, (base, index, value) = sig.args[0], args
+    if pointer.kind == "bool":
+        value = builder.zext(value, ir.IntType(8))
+    stored = builder.store(value, builder.gep(base, [index]), align=_BYTES[pointer.kind])
+    _mark(builder.module, stored, pointer.scope)
+    return context.get_dummy_value()
+
+
+def _memory_type(kind: str) -> Any:
+    if kind[0] == "f":
+        return ir.DoubleType() if kind == "f64" else ir.FloatType()
+    return ir.IntType(8 * _BYTES[kind])
+
+
+def _mark(module: Any, access: Any, scope: int) -> None:
+    """Attach alias metadata: this access is in its scope, and touches no other."""
+    domain = module.add_metadata(["graphc"])
+    scopes = [module.add_metadata([f"buffer {k}", domain]) for k in range(WRITTEN_BUFFERS + 1)]
+    others = [s for k, s in enumerate(scopes) if k != scope]
+    access.set_metadata("alias.scope", module.add_metadata([scopes[scope]]))
+    access.set_metadata("noalias", module.add_metadata(others))
+
+
+def _make_constructor(kind: str) -> Any:
+    def constructor(typingctx: Any, address: Any, scope: Any = None) -> Any:
+        buffer = _literal_scope(scope)
+        sig = PointerType(kind, buffer)(types.int64, types.Omitted(None) if scope is None else scope)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], _memory_type(kind).as_pointer())
+
+        return sig, codegen
+
+    constructor.__name__ = constructor.__qualname__ = f"{kind}p"
+    return intrinsic(prefer_literal=True)(constructor)
+
+
+def _literal_scope(scope: Any) -> int:
+    if scope is None:
+        return 0
+    if not isinstance(scope, types.IntegerLiteral) or not 1 <= scope.literal_value <= WRITTEN_BUFFERS:
+        raise TypingError(f"the number of a written buffer is a literal in 1..{WRITTEN_BUFFERS}, got {scope}")
+    return int(scope.literal_value)
+
+
+CONSTRUCTORS: dict[str, Any] = {f"{kind}p": _make_constructor(kind) for kind in POINTER_KINDS}
