@@ -40,6 +40,7 @@ class Case:
     make: Callable[[np.random.Generator], tuple[Array, ...]] | None = None
     differentiable: tuple[int, ...] | None = None
     second_order: bool = True
+    symbolic: bool = True
     rtol: float = 1e-12
     special: tuple[float, ...] = field(default=())
     """Special values (0.0, -0.0, inf, nan, ties) at which value and compiled value are compared too."""

@@ -8,7 +8,7 @@ sees equal shapes and only `Broadcast`'s own rule ever sums.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Pointwise(Op):
 class Elementwise(Pointwise):
     """A record of the pointwise table; made by `elementwise`. Each record is one value, equal only to itself."""
 
-    name: str
+    name: str = field()
     numpy: Callable[..., Any]
     template: str | dict[str, str]
     accepts: str
@@ -90,11 +90,7 @@ class Elementwise(Pointwise):
     def _chain(self, g: Node, out: Node, index: int, partial: Partial) -> Node | None:
         if not callable(partial):
             return g if partial == 1 else -g if partial == -1 else g * partial
-        local = partial(out, *out.inputs)
-        if not self.masks:
-            return masked_multiply(g, local)
-        zero = constant(0, g.dtype)
-        return pointwise(WHERE, local, g, zero)
+        return partial(g, out, *out.inputs) if self.masks else masked_multiply(g, partial(out, *out.inputs))
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
         total: Node | None = None
@@ -130,7 +126,8 @@ def elementwise(
     floats), `any` (bool too), `integer`, `bitwise` (integers and bool), `logical` (everything, as bool),
     `where` (a bool, then `any`). `gives` is `same` or `bool`. `code` is one expression for all dtypes or one
     per NumPy dtype kind (`f`, `i`, `u`, `b`); `{T}` is the cast to the operand dtype. `partials` has an entry
-    an operand; with `masks=True` each partial is a bool node that passes or blocks the cotangent.
+    an operand; with `masks=True` each is a function of (g, out, *inputs) that passes or blocks the cotangent by
+    `where`, so that what it blocks is a hard zero.
     """
     smooth = gives == "same" and any(p is not None for p in partials)
     record = Elementwise(name, numpy, code, accepts, gives, partials, masks, commutative, smooth)
@@ -360,7 +357,11 @@ WHERE = elementwise(
     code="select({0}, {1}, {2})",
     accepts="where",
     masks=True,
-    partials=(None, lambda out, c, x, y: c, lambda out, c, x, y: ~c),
+    partials=(
+        None,
+        lambda g, out, c, x, y: pointwise(WHERE, c, g, 0),
+        lambda g, out, c, x, y: pointwise(WHERE, c, 0, g),
+    ),
 )
 MASKED_MULTIPLY = elementwise(
     "masked_multiply",

@@ -1,0 +1,372 @@
+"""Elementwise exponentials, logarithms, powers, trigonometry and the logistic family: records and functions.
+
+Part of the table that `ops/elementwise_arithmetic.py` describes. All compute in floats (integers are promoted) except
+`pow`. Values and derivatives are written so that they neither overflow nor cancel early: where a textbook
+formula does, the comment says what replaces it.
+"""
+
+from __future__ import annotations
+
+from math import log as ln
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, at
+from graphc.node import Node
+from graphc.ops.base import Constant, constant
+from graphc.ops.elementwise_arithmetic import where
+from graphc.ops.elementwise_logic import equal, isinf
+from graphc.ops.pointwise import Broadcast, Cast, elementwise, is_weak, pointwise
+from graphc.types import Array, is_float
+
+LN2 = ln(2.0)
+LN10 = ln(10.0)
+
+# -- exponentials and logarithms
+
+EXP = elementwise("exp", numpy=np.exp, code="exp({0})", accepts="float", partials=(lambda out, x: out,))
+EXP2 = elementwise("exp2", numpy=np.exp2, code="exp2({0})", accepts="float", partials=(lambda out, x: LN2 * out,))
+EXPM1 = elementwise(
+    "expm1",
+    numpy=np.expm1,
+    code="expm1({0})",
+    accepts="float",
+    partials=(lambda out, x: exp(x),),  # out + 1 would cancel for negative x
+)
+LOG = elementwise("log", numpy=np.log, code="log({0})", accepts="float", partials=(lambda out, x: 1 / x,))
+LOG1P = elementwise("log1p", numpy=np.log1p, code="log1p({0})", accepts="float", partials=(lambda out, x: 1 / (1 + x),))
+LOG2 = elementwise("log2", numpy=np.log2, code="log2({0})", accepts="float", partials=(lambda out, x: 1 / (LN2 * x),))
+LOG10 = elementwise(
+    "log10", numpy=np.log10, code="log10({0})", accepts="float", partials=(lambda out, x: 1 / (LN10 * x),)
+)
+
+
+def _difference(x: Node, y: Node) -> Node:
+    """Return `x - y`, and 0 for two equal infinities."""
+    return where(equal(x, y) & isinf(x), 0, x - y)
+
+
+LOGADDEXP = elementwise(
+    "logaddexp",
+    numpy=np.logaddexp,
+    code="logaddexp({0}, {1})",
+    accepts="float",
+    partials=(lambda out, x, y: sigmoid(_difference(x, y)), lambda out, x, y: sigmoid(_difference(y, x))),
+    commutative=True,
+)
+
+
+def exp(x: Any, /) -> Node:
+    """Return e to the power `x`.
+
+    >>> exp(0.0).eval()
+    array(1.)
+    """
+    return pointwise(EXP, x)
+
+
+def exp2(x: Any, /) -> Node:
+    """Return 2 to the power `x`."""
+    return pointwise(EXP2, x)
+
+
+def expm1(x: Any, /) -> Node:
+    """Return `exp(x) - 1`, accurate near 0."""
+    return pointwise(EXPM1, x)
+
+
+def log(x: Any, /) -> Node:
+    """Return the natural logarithm: -inf at 0, nan below."""
+    return pointwise(LOG, x)
+
+
+def log1p(x: Any, /) -> Node:
+    """Return `log(1 + x)`, accurate near 0."""
+    return pointwise(LOG1P, x)
+
+
+def log2(x: Any, /) -> Node:
+    """Return the logarithm to base 2."""
+    return pointwise(LOG2, x)
+
+
+def log10(x: Any, /) -> Node:
+    """Return the logarithm to base 10."""
+    return pointwise(LOG10, x)
+
+
+def logaddexp(x1: Any, x2: Any, /) -> Node:
+    """Return `log(exp(x1) + exp(x2))` without overflow; two equal infinities share the gradient evenly.
+
+    >>> logaddexp(1000.0, -1000.0).eval()
+    array(1000.)
+    """
+    return pointwise(LOGADDEXP, x1, x2)
+
+
+# -- powers
+
+
+def literal(x: Node) -> bool | int | float | None:
+    """Return the number that `x` repeats, seen through broadcasts, or None where it is not one constant."""
+    while isinstance(x.op, (Broadcast, Cast)):
+        (x,) = x.inputs
+    if not isinstance(x.op, Constant) or x.op.value.size != 1:
+        return None
+    number: bool | int | float = x.op.value.item()
+    return number
+
+
+def _power(x: Array, y: Array) -> Array:
+    """NumPy's power; an integer to a negative power is the exact quotient cut toward 0."""
+    if x.dtype.kind != "i":
+        return np.power(x, y)
+    inverse = np.where(np.abs(x) == 1, np.where(y & 1, x, 1), 0)
+    return np.where(y < 0, inverse, np.power(x, np.maximum(y, 0)))
+
+
+def _power_of_base(out: Node, x: Node, y: Node) -> Node:
+    """Return y * x**(y-1), with 0 * inf = 0 at x = y = 0."""
+    exponent = literal(y)
+    if exponent is None:
+        return where(equal(x, 0) & equal(y, 0), 0, y * pow(x, y - 1))
+    if exponent in (0, 1):
+        return constant(exponent, x.dtype)
+    return exponent * (x if exponent == 2 else pow(x, exponent - 1))
+
+
+def _power_of_exponent(out: Node, x: Node, y: Node) -> Node:
+    """Return out * log(x), which tends to 0 at x = 0."""
+    return where(equal(x, 0) & (y >= 0), 0, out * log(x))
+
+
+POW = elementwise(
+    "pow",
+    numpy=_power,
+    code={"f": "pow({0}, {1})", "i": "ipow({0}, {1})"},
+    partials=(_power_of_base, _power_of_exponent),
+)
+SQRT = elementwise("sqrt", numpy=np.sqrt, code="sqrt({0})", accepts="float", partials=(lambda out, x: 0.5 / out,))
+SQRT_SAFE = elementwise(
+    "sqrt_safe",
+    numpy=np.sqrt,
+    code="sqrt({0})",
+    accepts="float",
+    partials=(lambda out, x: where(equal(out, 0), 0, 0.5 / out),),
+)
+HYPOT = elementwise(
+    "hypot",
+    numpy=np.hypot,
+    code="hypot({0}, {1})",
+    accepts="float",
+    partials=(lambda out, x, y: where(equal(out, 0), 0, x / out), lambda out, x, y: where(equal(out, 0), 0, y / out)),
+    commutative=True,
+)
+
+
+def pow(x1: Any, x2: Any, /) -> Node:
+    """Return `x1` to the power `x2`; the operator `**`.
+
+    Integers give integers; a negative integer exponent then raises `DTypeError` where it is a Python number,
+    and elsewhere gives the quotient cut toward 0 (`2**-1` is 0).
+
+    >>> pow(2.0, 3).eval()
+    array(8.)
+    """
+    out = pointwise(POW, x1, x2)
+    exponent = literal(out.inputs[1])
+    if exponent is not None and exponent < 0 and not is_float(out.dtype):
+        shown = x2 if is_weak(x2) else exponent
+        raise DTypeError(f"pow: {out.dtype} to the negative power {shown}; convert with .astype('float64'){at()}")
+    return out
+
+
+def sqrt(x: Any, /) -> Node:
+    """Return the square root, nan below 0; its derivative at 0 is inf."""
+    return pointwise(SQRT, x)
+
+
+def sqrt_safe(x: Any, /) -> Node:
+    """Return the square root with derivative 0 at 0, as `std` and `norm` need it."""
+    return pointwise(SQRT_SAFE, x)
+
+
+def hypot(x1: Any, x2: Any, /) -> Node:
+    """Return `sqrt(x1**2 + x2**2)` without overflow; its derivative at (0, 0) is 0.
+
+    >>> hypot(3.0, 4.0).eval()
+    array(5.)
+    """
+    return pointwise(HYPOT, x1, x2)
+
+
+# -- trigonometry
+
+SIN = elementwise("sin", numpy=np.sin, code="sin({0})", accepts="float", partials=(lambda out, x: cos(x),))
+COS = elementwise("cos", numpy=np.cos, code="cos({0})", accepts="float", partials=(lambda out, x: -sin(x),))
+TAN = elementwise("tan", numpy=np.tan, code="tan({0})", accepts="float", partials=(lambda out, x: 1 + out * out,))
+ASIN = elementwise(
+    "asin",
+    numpy=np.arcsin,
+    code="asin({0})",
+    accepts="float",
+    partials=(lambda out, x: 1 / sqrt((1 - x) * (1 + x)),),  # 1 - x*x cancels near 1
+)
+ACOS = elementwise(
+    "acos",
+    numpy=np.arccos,
+    code="acos({0})",
+    accepts="float",
+    partials=(lambda out, x: -1 / sqrt((1 - x) * (1 + x)),),
+)
+ATAN = elementwise(
+    "atan", numpy=np.arctan, code="atan({0})", accepts="float", partials=(lambda out, x: 1 / (1 + x * x),)
+)
+
+
+def _turn(x: Node, y: Node) -> Node:
+    """Return x / (x*x + y*y), and 0 at the origin and at infinity; the square itself could overflow."""
+    radius = hypot(x, y)
+    return where(equal(radius, 0) | isinf(radius), 0, x / radius / radius)
+
+
+ATAN2 = elementwise(
+    "atan2",
+    numpy=np.arctan2,
+    code="atan2({0}, {1})",
+    accepts="float",
+    partials=(lambda out, y, x: _turn(x, y), lambda out, y, x: -_turn(y, x)),
+)
+SINH = elementwise("sinh", numpy=np.sinh, code="sinh({0})", accepts="float", partials=(lambda out, x: cosh(x),))
+COSH = elementwise("cosh", numpy=np.cosh, code="cosh({0})", accepts="float", partials=(lambda out, x: sinh(x),))
+TANH = elementwise("tanh", numpy=np.tanh, code="tanh({0})", accepts="float", partials=(lambda out, x: 1 - out * out,))
+ASINH = elementwise(
+    "asinh",
+    numpy=np.arcsinh,
+    code="asinh({0})",
+    accepts="float",
+    partials=(lambda out, x: 1 / hypot(x, 1),),  # x*x overflows
+)
+ACOSH = elementwise(
+    "acosh",
+    numpy=np.arccosh,
+    code="acosh({0})",
+    accepts="float",
+    partials=(lambda out, x: 1 / (sqrt(x - 1) * sqrt(x + 1)),),
+)
+ATANH = elementwise(
+    "atanh", numpy=np.arctanh, code="atanh({0})", accepts="float", partials=(lambda out, x: 1 / ((1 - x) * (1 + x)),)
+)
+
+
+def sin(x: Any, /) -> Node:
+    """Return the sine of an angle in radians."""
+    return pointwise(SIN, x)
+
+
+def cos(x: Any, /) -> Node:
+    """Return the cosine of an angle in radians."""
+    return pointwise(COS, x)
+
+
+def tan(x: Any, /) -> Node:
+    """Return the tangent of an angle in radians."""
+    return pointwise(TAN, x)
+
+
+def asin(x: Any, /) -> Node:
+    """Return the angle in -pi/2..pi/2 whose sine is `x`; nan outside -1..1."""
+    return pointwise(ASIN, x)
+
+
+def acos(x: Any, /) -> Node:
+    """Return the angle in 0..pi whose cosine is `x`; nan outside -1..1."""
+    return pointwise(ACOS, x)
+
+
+def atan(x: Any, /) -> Node:
+    """Return the angle in -pi/2..pi/2 whose tangent is `x`."""
+    return pointwise(ATAN, x)
+
+
+def atan2(x1: Any, x2: Any, /) -> Node:
+    """Return the angle in -pi..pi of the point with ordinate `x1` and abscissa `x2`; gradient 0 at (0, 0).
+
+    >>> atan2(0.0, -1.0).eval()
+    array(3.14159265)
+    """
+    return pointwise(ATAN2, x1, x2)
+
+
+def sinh(x: Any, /) -> Node:
+    """Return the hyperbolic sine."""
+    return pointwise(SINH, x)
+
+
+def cosh(x: Any, /) -> Node:
+    """Return the hyperbolic cosine."""
+    return pointwise(COSH, x)
+
+
+def tanh(x: Any, /) -> Node:
+    """Return the hyperbolic tangent."""
+    return pointwise(TANH, x)
+
+
+def asinh(x: Any, /) -> Node:
+    """Return the inverse of `sinh`."""
+    return pointwise(ASINH, x)
+
+
+def acosh(x: Any, /) -> Node:
+    """Return the non-negative inverse of `cosh`; nan below 1."""
+    return pointwise(ACOSH, x)
+
+
+def atanh(x: Any, /) -> Node:
+    """Return the inverse of `tanh`: inf at 1, nan outside -1..1."""
+    return pointwise(ATANH, x)
+
+
+# -- the logistic family
+
+
+def _sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x)) from exp(-|x|), which cannot overflow."""
+    tail = np.exp(-np.abs(x))
+    return np.where(x < 0, tail, np.ones_like(tail)) / (1 + tail)
+
+
+SIGMOID = elementwise(
+    "sigmoid",
+    numpy=_sigmoid,
+    code="sigmoid({0})",
+    accepts="float",
+    partials=(lambda out, x: out * sigmoid(-x),),  # 1 - out cancels for positive x
+)
+SOFTPLUS = elementwise(
+    "softplus",
+    numpy=lambda x: np.logaddexp(x, np.zeros_like(x)),
+    code="softplus({0})",
+    accepts="float",
+    partials=(lambda out, x: sigmoid(x),),
+)
+
+
+def sigmoid(x: Any, /) -> Node:
+    """Return `1 / (1 + exp(-x))`, without overflow anywhere.
+
+    >>> sigmoid([0.0, 1000.0, -1000.0]).eval()
+    array([0.5, 1. , 0. ])
+    """
+    return pointwise(SIGMOID, x)
+
+
+def softplus(x: Any, /) -> Node:
+    """Return `log(1 + exp(x))`, without overflow anywhere.
+
+    >>> softplus([1000.0, -1000.0]).eval()
+    array([1000.,    0.])
+    """
+    return pointwise(SOFTPLUS, x)

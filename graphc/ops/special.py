@@ -1,0 +1,114 @@
+"""Special functions: the error and gamma families, as records and functions; public as `gc.special`.
+
+Names and meanings are SciPy's. SciPy is imported when a value is first computed, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import pi, sqrt
+from typing import Any
+
+from graphc.errors import ArgumentError, at
+from graphc.node import Node
+from graphc.ops.base import Cotangents, apply
+from graphc.ops.elementwise_float import exp
+from graphc.ops.pointwise import Pointwise, elementwise, masked_multiply, pointwise, promote
+from graphc.types import Array, DType, TensorType
+
+DENSITY = 2 / sqrt(pi)
+
+
+def _scipy(name: str) -> Callable[..., Any]:
+    """Return SciPy's special function `name`, imported when it is called."""
+
+    def call(*arrays: Array) -> Any:
+        import scipy.special
+
+        return getattr(scipy.special, name)(*arrays)
+
+    return call
+
+
+ERF = elementwise(
+    "erf", numpy=_scipy("erf"), code="erf({0})", accepts="float", partials=(lambda out, x: DENSITY * exp(-(x * x)),)
+)
+ERFC = elementwise(
+    "erfc",
+    numpy=_scipy("erfc"),
+    code="erfc({0})",
+    accepts="float",
+    partials=(lambda out, x: -DENSITY * exp(-(x * x)),),
+)
+GAMMALN = elementwise(
+    "gammaln", numpy=_scipy("gammaln"), code="lgamma({0})", accepts="float", partials=(lambda out, x: digamma(x),)
+)
+DIGAMMA = elementwise(
+    "digamma",
+    numpy=_scipy("digamma"),
+    code="digamma({0})",
+    accepts="float",
+    partials=(lambda out, x: polygamma(1, x),),
+)
+
+
+@dataclass(frozen=True)
+class Polygamma(Pointwise):
+    """The derivative of `digamma` of an order of at least 1."""
+
+    name = "polygamma"
+    order: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        import scipy.special
+
+        return scipy.special.polygamma(self.order, arrays[0]).astype(arrays[0].dtype)
+
+    def code(self, inputs: Sequence[DType], output: DType) -> str:
+        return f"polygamma({self.order}, {{0}})"
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        return (masked_multiply(g, polygamma(self.order + 1, *inputs)),)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        (t,) = tangents
+        return None if t is None else masked_multiply(t, polygamma(self.order + 1, *inputs))
+
+
+def erf(x: Any, /) -> Node:
+    """Return the error function: 2/sqrt(pi) times the integral of exp(-t*t) from 0 to `x`."""
+    return pointwise(ERF, x)
+
+
+def erfc(x: Any, /) -> Node:
+    """Return `1 - erf(x)`, accurate for large `x`."""
+    return pointwise(ERFC, x)
+
+
+def gammaln(x: Any, /) -> Node:
+    """Return the logarithm of the absolute value of the gamma function: inf at 0, -1, -2, ...
+
+    >>> gammaln(1.0).eval()
+    array(0.)
+    """
+    return pointwise(GAMMALN, x)
+
+
+def digamma(x: Any, /) -> Node:
+    """Return the derivative of `gammaln`; nan at -1, -2, ..."""
+    return pointwise(DIGAMMA, x)
+
+
+def polygamma(n: int, x: Any, /) -> Node:
+    """Return the derivative of order `n` (an int of at least 0) of `digamma`.
+
+    >>> polygamma(1, 1.0).eval()
+    array(1.64493407)
+    """
+    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+        raise ArgumentError(f"polygamma: order must be an int of at least 0, got {n!r}{at()}")
+    return digamma(x) if n == 0 else apply(Polygamma(n), promote("polygamma", "float", [x])[0])
