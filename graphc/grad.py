@@ -211,7 +211,7 @@ def check_grad(
     The error is |grad - difference| / (atol/rtol + |difference|); `GradientError` above `rtol`. Bind float64
     arrays: the step `eps` is too small for float32. Shared nodes in `wrt` are moved and put back.
     """
-    from graphc.check_grad import largest_error
+    from graphc.differences import largest_error
 
     nodes = flatten(wrt)
     error, where = largest_error(loss, nodes, flatten(grad(loss, nodes)), bindings, eps, atol / rtol)
