@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 
 GAPS = (18.0, 14.0, 9.0)
@@ -28,7 +29,8 @@ Edge = tuple[int, int]
 class Layout:
     """Positions: the centre `x` and the `layer` of every vertex, dummies after the real ones.
 
-    `above[v]` are the neighbours one layer up; `segments[v]` are the pairs (upper, lower) that draw the value of vertex v: its trunk, then its branches.
+    `above[v]` are the neighbours one layer up; `segments[v]` are the pairs (upper, lower) that draw the value
+    of vertex v: its trunk, then its branches.
     """
 
     x: list[float]
@@ -263,7 +265,7 @@ def _distance(graph: _Layered, a: int, b: int) -> float:
 def _offsets(graph: _Layered, row: Sequence[int]) -> list[float]:
     """The smallest distances of the row's centres from its first centre."""
     offsets = [0.0]
-    for a, b in zip(row, row[1:], strict=False):
+    for a, b in pairwise(row):
         offsets.append(offsets[-1] + _distance(graph, a, b))
     return offsets
 

@@ -1,0 +1,101 @@
+"""The `graphc` command: `graphc demo` trains a classifier, `graphc --version` says what is installed.
+
+Subcommands import what they need when they run, so `graphc --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        print(f"graphc {_version()}")
+        return 0
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        return _demo(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"graphc {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="graphc", description="A static-graph compiler with symbolic differentiation."
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    demo = commands.add_parser(
+        "demo",
+        help="train a classifier on handwritten digits and show what the compiler did",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    demo.add_argument("--seed", type=_natural, default=0, help="of the split, the weights and the batches")
+    demo.add_argument("--epochs", type=_positive, default=30, help="passes over the training set")
+    demo.add_argument("--hidden", type=_positive, default=128, help="width of the first hidden layer")
+    demo.add_argument("--no-progress", action="store_true", help="no progress bar")
+    demo.add_argument("--svg", default="graphc-demo.svg", metavar="PATH", help="where to write the drawing")
+    return parser
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("graphc")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _demo(options: argparse.Namespace) -> int:
+    missing = _missing("sklearn", "tqdm")
+    if missing:
+        print(f"graphc demo needs {' and '.join(missing)}: pip install 'graphc[demo]'", file=sys.stderr)
+        return 1
+    from graphc.demo import run
+
+    run(
+        seed=options.seed,
+        epochs=options.epochs,
+        hidden=options.hidden,
+        progress=not options.no_progress,
+        svg=options.svg,
+    )
+    return 0
+
+
+def _missing(*modules: str) -> list[str]:
+    """Return the distributions whose modules cannot be found."""
+    from importlib.util import find_spec
+
+    distributions = {"sklearn": "scikit-learn", "tqdm": "tqdm"}
+    return [distributions[m] for m in modules if find_spec(m) is None]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

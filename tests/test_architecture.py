@@ -1,0 +1,134 @@
+"""The shape of the source tree: imports point one way, files stay small, `import graphc` stays light."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import graphc
+
+PACKAGE = Path(graphc.__file__).parent
+MODULES = {
+    ".".join(("graphc", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+LAYERS = (
+    ("errors",),
+    ("types", "tree"),
+    ("node",),
+    ("ops", "special", "nn"),
+    ("graph",),
+    ("binding",),
+    ("evaluate", "passes", "grad", "check_grad"),
+    ("codegen",),
+    ("function",),
+    ("inspect", "optim"),
+    ("demo", "cli"),
+)
+"""DESIGN's order: a module imports from its own layer and those before it."""
+
+BROKEN_IN_THE_OPEN = {
+    ("graphc.node", "graphc.evaluate"),  # node.eval
+    ("graphc.node", "graphc.inspect.svg"),  # drawings in notebooks
+    ("graphc.graph", "graphc.inspect.svg"),
+    ("graphc.function", "graphc.inspect.svg"),
+}
+"""Imports against the order, each inside the one method that needs it."""
+
+
+def layer(module: str) -> int:
+    parts = module.split(".")
+    return next((i for i, names in enumerate(LAYERS) if len(parts) > 1 and parts[1] in names), len(LAYERS))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def statements(tree: ast.AST, *, lazy: bool) -> Iterator[ast.stmt]:
+    """Yield the statements that run: all of them, or only those that run on import."""
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if is_type_checking(node) or (not lazy and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+            continue
+        if isinstance(node, ast.stmt):
+            yield node
+        stack.extend(ast.iter_child_nodes(node))
+
+
+def imported(module: str, *, lazy: bool) -> set[str]:
+    """Return the graphc modules, and the names of other packages, that a module imports."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    found: set[str] = set()
+    for statement in statements(tree, lazy=lazy):
+        if isinstance(statement, ast.Import):
+            found.update(alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            assert not statement.level, f"{module}: relative import"
+            base = str(statement.module)
+            submodules = {f"{base}.{alias.name}" for alias in statement.names} & set(MODULES)
+            found.update(submodules)
+            if len(submodules) < len(statement.names):
+                found.add(base)
+    return found
+
+
+def graphc_imports(module: str, *, lazy: bool) -> set[str]:
+    return {name for name in imported(module, lazy=lazy) if name in MODULES and name != module}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "graphc"])
+def test_imports_point_one_way(module: str) -> None:
+    against = {name for name in graphc_imports(module, lazy=True) if layer(name) > layer(module)}
+    assert {(module, name) for name in against} <= BROKEN_IN_THE_OPEN
+    assert not against & graphc_imports(module, lazy=False), "must be imported where it is used"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "graphc"])
+def test_every_module_has_a_layer(module: str) -> None:
+    assert layer(module) < len(LAYERS), f"{module} has no place in LAYERS"
+
+
+def test_no_import_cycles() -> None:
+    sorter = graphlib.TopologicalSorter({m: graphc_imports(m, lazy=False) - {"graphc"} for m in MODULES})
+    assert len(list(sorter.static_order())) == len(MODULES)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("graphc.ops")])
+def test_ops_know_neither_networkx_nor_numba(module: str) -> None:
+    roots = {name.split(".")[0] for name in imported(module, lazy=True)}
+    assert not roots & {"networkx", "numba", "llvmlite"}
+
+
+def test_numba_is_imported_by_codegen_only() -> None:
+    users = {m for m in MODULES if any(n.split(".")[0] == "numba" for n in imported(m, lazy=True))}
+    assert users and all(m.startswith("graphc.codegen.") for m in users)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_stay_small(module: str) -> None:
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 500
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+
+
+def test_import_is_light() -> None:
+    heavy = ("numba", "llvmlite", "scipy", "networkx", "sklearn", "tqdm")
+    code = f"import sys, graphc; print(*[m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_package_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
