@@ -13,10 +13,11 @@ from typing import Any
 
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
-from graphc.ops import creation, indexing, linalg, manipulation, reduction
+from graphc.ops import creation, cumulative, indexing, linalg, manipulation, reduction
 from graphc.ops import elementwise_arithmetic as basic
 from graphc.ops import elementwise_float as floats
 from graphc.ops import elementwise_logic as logic
+from graphc.ops.einsum import einsum
 from graphc.ops.pointwise import as_node
 
 Function = Callable[..., Any]
@@ -107,6 +108,10 @@ def _dot(a: Any, b: Any) -> Node:
     return linalg.matmul(x, y)
 
 
+def _diagonal(a: Any, offset: int, axis1: int, axis2: int) -> Node:
+    return linalg.diagonal(a, offset=offset, axis1=axis1, axis2=axis2)
+
+
 def _reducer(name: str) -> Function:
     function = getattr(reduction, name)
     return lambda a, axis=None, *, keepdims=False: function(a, axis, keepdims=keepdims)
@@ -119,12 +124,12 @@ def _accumulator(a: Any) -> tuple[Node, int]:
 
 def _cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Node:
     x, along = _accumulator(a) if axis is None else (as_node(a), axis)
-    return reduction.cumulative_sum(x, axis=along, dtype=dtype)
+    return cumulative.cumulative_sum(x, axis=along, dtype=dtype)
 
 
 def _cumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Node:
     x, along = _accumulator(a) if axis is None else (as_node(a), axis)
-    return reduction.cumulative_prod(x, axis=along, dtype=dtype)
+    return cumulative.cumulative_prod(x, axis=along, dtype=dtype)
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -137,8 +142,8 @@ FUNCTIONS: dict[str, Function] = {
     "std": _std,
     "cumsum": _cumsum,
     "cumprod": _cumprod,
-    "cumulative_sum": reduction.cumulative_sum,
-    "cumulative_prod": reduction.cumulative_prod,
+    "cumulative_sum": cumulative.cumulative_sum,
+    "cumulative_prod": cumulative.cumulative_prod,
     "reshape": lambda a, shape: manipulation.reshape(a, shape),
     "ravel": lambda a: manipulation.reshape(a, (-1,)),
     "transpose": _transpose,
@@ -169,10 +174,12 @@ FUNCTIONS: dict[str, Function] = {
     "full_like": lambda a, fill_value, dtype=None: creation.full_like(a, fill_value, dtype=dtype),
     "matmul": lambda x1, x2: linalg.matmul(x1, x2),
     "dot": _dot,
+    "trace": lambda a, offset=0, axis1=0, axis2=1: reduction.sum(_diagonal(a, offset, axis1, axis2), -1),
+    "diagonal": lambda a, offset=0, axis1=0, axis2=1: _diagonal(a, offset, axis1, axis2),
     "tensordot": lambda a, b, axes=2: linalg.tensordot(a, b, axes=axes),
     "outer": lambda a, b: linalg.outer(a, b),
     "vecdot": lambda x1, x2, *, axis=-1: linalg.vecdot(x1, x2, axis=axis),
-    "einsum": lambda *operands: linalg.einsum(*operands),
+    "einsum": lambda *operands: einsum(*operands),
     "shape": lambda a: as_node(a).shape,
     "ndim": lambda a: as_node(a).ndim,
     "size": lambda a: as_node(a).size,
