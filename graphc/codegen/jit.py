@@ -1,0 +1,115 @@
+"""Compile kernel source to object code: Numba types and lowers it, our own LLVM pipeline does the rest.
+
+Numba stops after lowering (`no_compile`): no CPython wrapper, no executable, one 20 ms step. The module then gets
+a C entry `kernel(frame, lo, hi) -> status`, the vector variants of its mathematics and the preferred vector
+width, is optimised once and emitted. This module, `intrinsics` and `pointers` are the only ones that import
+numba; nothing imports them before the first kernel that is not in the cache.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba.core import types
+from numba.core.compiler import Flags, compile_extra
+from numba.core.registry import cpu_target
+
+from graphc.codegen.intrinsics import declarations, jit_globals
+from graphc.codegen.loader import binding, target_machine
+from graphc.codegen.pointers import PointerType
+from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
+from graphc.errors import CompileError
+
+_ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
+_lock = threading.Lock()
+
+
+@cache
+def _contexts(precision: str) -> tuple[Any, Any, dict[str, Any]]:
+    names = jit_globals(precision)
+    typing_context, target_context = cpu_target.typing_context, cpu_target.target_context
+    typing_context.refresh()
+    target_context.refresh()
+    return typing_context, target_context, names
+
+
+def _flags() -> Flags:
+    flags = Flags()
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.error_model = "numpy"
+    flags.nrt = False
+    return flags
+
+
+def compile_kernel(source: str, symbol: str, precision: str = "vector") -> tuple[bytes, tuple[str, ...]]:
+    """Return the object code of a kernel, whose entry is called `symbol`, and its undefined symbols.
+
+    Raises `CompileError` with the source where Numba or LLVM refuse it.
+    """
+    with _lock:
+        try:
+            module = optimised_module(source, symbol, precision)
+            undefined = tuple(f.name for f in module.functions if f.is_declaration and not _is_intrinsic(f.name))
+            foreign = [name for name in undefined if name not in EXTERNAL_SYMBOLS]
+            if foreign:
+                raise CompileError(f"kernel refers to {', '.join(foreign)}")
+            return target_machine().emit_object(module), undefined
+        except Exception as error:
+            raise CompileError(f"kernel does not compile: {error}\n{source}") from error
+
+
+def _is_intrinsic(name: str) -> bool:
+    return name.startswith("llvm.")
+
+
+def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any:
+    """Return the optimised LLVM module of a kernel."""
+    binding()
+    module = llvm.parse_assembly(_with_entry(*_lowered(source, precision), symbol))
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    options.slp_vectorization = True
+    builder = llvm.create_pass_builder(target_machine(), options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def assembly(source: str, precision: str = "vector") -> str:
+    """Return the machine code of a kernel as text, for people and for tests of its structure."""
+    with _lock:
+        return str(target_machine().emit_assembly(optimised_module(source, "kernel", precision)))
+
+
+def _lowered(source: str, precision: str) -> tuple[str, str]:
+    """Return Numba's LLVM text of a kernel and the name of its function."""
+    typing_context, target_context, names = _contexts(precision)
+    space = dict(names)
+    exec(compile(source, "<graphc kernel>", "exec"), space)
+    signature = (PointerType("i64", 0), types.int64, types.int64)
+    kernel = space["kernel"]
+    result = compile_extra(typing_context, target_context, kernel, signature, types.int64, _flags(), {})
+    return str(result.library._final_module), result.fndesc.mangled_name
+
+
+def _with_entry(text: str, name: str, symbol: str) -> str:
+    text = re.sub(r"^(source_filename|@_ZN08NumbaEnv).*$", "", text, flags=re.MULTILINE)
+    text = text.replace(f"define i32 @{name}(", "define internal i32 @body(").replace(f"@{name}", "@body")
+    text = re.sub(r"(define internal i32 @body\([^)]*\)(?: [^{\n#]*)?)[^{\n]*\{", r"\1 alwaysinline #900 {", text)
+    return f"""{text}
+{declarations(text)}
+define i64 @{symbol}(ptr noalias %frame, i64 %lo, i64 %hi) #900 {{
+  %result = alloca i64
+  %exception = alloca ptr
+  %status = call i32 @body(ptr %result, ptr %exception, ptr %frame, i64 %lo, i64 %hi)
+  %value = load i64, ptr %result
+  ret i64 %value
+}}
+attributes #900 = {{ {_ATTRIBUTES} }}
+"""

@@ -1,0 +1,71 @@
+"""Addresses of kernels by source: from this process, from the disk cache, or from the compiler.
+
+`counters` tells how many kernels were compiled and how many came from the cache: the proof that a new batch
+size, a new constant or a new process compiles nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from graphc.codegen import loader
+from graphc.codegen.cache import current_cache
+
+
+@dataclass
+class Counters:
+    """What this process did so far: kernels compiled, and kernels loaded from the disk cache."""
+
+    compiled: int = 0
+    from_cache: int = 0
+
+
+counters = Counters()
+_addresses: dict[tuple[str, str], int] = {}
+_lock = threading.RLock()
+
+
+@cache
+def environment() -> str:
+    """Return everything but the source that object code depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
+    machine = [loader.cpu_name(), loader.cpu_features(), loader.libc_version()]
+    return "\n".join([digest.hexdigest(), *versions, *machine])
+
+
+def kernel_key(source: str, precision: str) -> str:
+    """Return the name under which a kernel's object code is cached."""
+    text = "\n".join([environment(), precision, source])
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def kernel_address(source: str, precision: str = "vector") -> int:
+    """Return the address of the compiled kernel `source`, compiling it at most once per process and cache."""
+    with _lock:
+        known = _addresses.get((source, precision))
+        if known is None:
+            known = _addresses[source, precision] = _obtain(source, precision)
+        return known
+
+
+def _obtain(source: str, precision: str) -> int:
+    key = kernel_key(source, precision)
+    symbol = f"graphc_{key}"
+    cached = current_cache().load(key)
+    if cached is not None and loader.resolvable(cached[1]):
+        counters.from_cache += 1
+        return loader.load(cached[0], symbol)
+    from graphc.codegen.jit import compile_kernel
+
+    code, symbols = compile_kernel(source, symbol, precision)
+    current_cache().save(key, code, symbols)
+    counters.compiled += 1
+    return loader.load(code, symbol)

@@ -1,0 +1,71 @@
+"""Load kernel objects with llvmlite alone: no numba import in a process whose kernels are all in the cache."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
+
+_engines: list[Any] = []
+
+
+@cache
+def binding() -> Any:
+    """Return llvmlite's binding with the native target initialised and libmvec loaded where there is one."""
+    import llvmlite.binding as llvm
+
+    from graphc.codegen.libmvec import has_libmvec
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    has_libmvec()
+    return llvm
+
+
+def target_machine() -> Any:
+    """Return a machine for this CPU; an engine takes ownership of the one it gets."""
+    llvm = binding()
+    target = llvm.Target.from_default_triple()
+    cpu, features = cpu_name(), cpu_features()
+    return target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small", jit=True)
+
+
+@cache
+def cpu_name() -> str:
+    """Return LLVM's name of this CPU."""
+    return str(binding().get_host_cpu_name())
+
+
+@cache
+def cpu_features() -> str:
+    """Return this CPU's features as LLVM spells them."""
+    return str(binding().get_host_cpu_features().flatten())
+
+
+@cache
+def libc_version() -> str:
+    """Return the C library's name and version: libm and libmvec belong to it."""
+    try:
+        return str(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, ValueError, OSError):
+        return platform.platform()
+
+
+def resolvable(symbols: Sequence[str]) -> bool:
+    """Tell whether every symbol is expected in a kernel and has an address: a missing one is a crash."""
+    address = binding().address_of_symbol
+    return all(s in EXTERNAL_SYMBOLS and address(s) for s in symbols)
+
+
+def load(code: bytes, symbol: str) -> int:
+    """Return the address of `symbol` in an object, which stays loaded for the life of the process."""
+    llvm = binding()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    return int(engine.get_function_address(symbol))

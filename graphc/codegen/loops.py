@@ -1,0 +1,223 @@
+"""The nests of single-node kernels: matrix products, cumulative sums, scatters and assemblies.
+
+`lower_kernel` is the door to lowering: loop kernels go to `lower`, the others to the table here. Each gives one
+or more nests, which run in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from graphc.codegen.lower import Accesses, lower
+from graphc.codegen.nest import (
+    Builder,
+    FrameSlot,
+    LiteralSlot,
+    Loop,
+    LoopNest,
+    PointerSlot,
+    RoutineSlot,
+    SizeSlot,
+    Slot,
+    Statement,
+    literal_bits,
+)
+from graphc.codegen.reduce import combine, identity
+from graphc.node import Node
+from graphc.ops.indexing import Scatter
+from graphc.ops.linalg import MatMul
+from graphc.ops.reduction import Cumulative
+from graphc.ops.shape import Concat, Unslice
+from graphc.passes.fuse import Kernel, squeeze_strides
+from graphc.passes.layout import Access, contiguous, gemm_layout
+from graphc.types import Shape, Size, product, size_max
+
+
+def lower_kernel(kernel: Kernel, accesses: Accesses, aliased: dict[Node, Node]) -> list[LoopNest]:
+    """Return the nests of any kernel."""
+    if kernel.kind == "loop":
+        return [lower(kernel, accesses, aliased)]
+    (node,) = kernel.nodes
+    lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
+        MatMul: _matmul,
+        Cumulative: _cumulative,
+        Scatter: _scatter,
+        Concat: _concat,
+        Unslice: _unslice,
+    }
+    return lowerings[type(node.op)](node, accesses)
+
+
+def _collapse(shape: Shape, rows: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
+    """Merge adjacent axes that every row of strides walks as one; return the extents and the strides."""
+    groups: list[list[int]] = []
+    for axis, size in enumerate(shape):
+        if groups and all(r[axis - 1] == r[axis] * size for r in rows):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return tuple(product(shape[a] for a in g) for g in groups), [tuple(r[g[-1]] for g in groups) for r in rows]
+
+
+def _nested(build: Builder, extents: Shape, body: list[Statement], first: int = 0) -> list[Statement]:
+    """Wrap statements in one loop an axis; the outermost runs over `lo:hi`."""
+    for k in reversed(range(first, len(extents))):
+        start, stop = ("lo", "hi") if k == 0 else ("0", build.size(extents[k]))
+        body = [Loop(f"i{k}", start, stop, body)]
+    return body
+
+
+def _copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: str = "") -> LoopNest:
+    """Copy (or fill) a strided region of `target`."""
+    build = Builder([target])
+    rows = [squeeze_strides(place.strides, shape), squeeze_strides(source.strides, shape)]
+    extents, (to, of) = _collapse(squeeze_strides(shape, shape), rows)
+    variables = [f"i{k}" for k in range(len(extents))]
+    out = build.pointer(target, place.offset)
+    value = fill or f"{build.pointer(source.base, source.offset)}[{build.index(of, variables)}]"
+    body = _nested(build, extents, [f"{out}[{build.index(to, variables)}] = {value}"])
+    return _finish(build, body, extents, product(shape))
+
+
+def _finish(
+    build: Builder, body: list[Statement], extents: Shape, work: Size, *, divisible: bool = True
+) -> LoopNest:
+    extent = extents[0] if extents else 1
+    checks = tuple(build.checks)
+    return LoopNest((*build.top, *body), tuple(build.slots), extent, work, checks, divisible=divisible)
+
+
+def _concat(node: Node, accesses: Accesses) -> list[LoopNest]:
+    assert isinstance(node.op, Concat)
+    strides = contiguous(node.shape)
+    nests = []
+    offset: Size = 0
+    for x in node.inputs:
+        nests.append(_copy_nest(node, x.shape, accesses[x], Access(node, offset * strides[node.op.axis], strides)))
+        offset = offset + x.shape[node.op.axis]
+    return nests
+
+
+def _unslice(node: Node, accesses: Accesses) -> list[LoopNest]:
+    op = node.op
+    assert isinstance(op, Unslice)
+    (x,) = node.inputs
+    own = contiguous(node.shape)
+    whole = Access(node, 0, own)
+    offset: Size = 0
+    for start, stride in zip(op.starts, own, strict=True):
+        offset = offset + start * stride
+    place = Access(node, offset, tuple(s * k for s, k in zip(own, op.steps, strict=True)))
+    zero = identity("sum", node.dtype) if node.dtype.kind != "b" else "False"
+    return [_copy_nest(node, node.shape, whole, whole, fill=zero), _copy_nest(node, x.shape, accesses[x], place)]
+
+
+def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Run along the last axis with one accumulator."""
+    op = node.op
+    assert isinstance(op, Cumulative) and op.axis == node.ndim - 1 and not op.reverse
+    (x,) = node.inputs
+    build = Builder([node])
+    lead = node.shape[:-1]
+    source, own = accesses[x], contiguous(node.shape)
+    rows = [squeeze_strides(s[:-1], lead) for s in (own, source.strides)]
+    extents, (to, of) = _collapse(squeeze_strides(lead, lead), rows)
+    variables = [f"i{k}" for k in range(len(extents))]
+    name = "sum" if op.name == "cumulative_sum" else "prod"
+    count = build.size(node.shape[-1])
+    out, value = build.pointer(node, 0), build.pointer(source.base, source.offset)
+    index_in = build.index((*of, source.strides[-1]), [*variables, "j"])
+    inner: list[Statement] = [
+        f"a = {combine(name, node.dtype, 'a', f'{value}[{index_in}]')}",
+        f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = a",
+    ]
+    body = _nested(build, extents, [f"a = {identity(name, node.dtype)}", Loop("j", "0", count, inner)])
+    return [_finish(build, body, extents, product(node.shape))]
+
+
+def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Copy the operand, then write the updates in order."""
+    op = node.op
+    assert isinstance(op, Scatter)
+    x, updates = node.inputs[:2]
+    own = contiguous(node.shape)
+    copy = _copy_nest(node, node.shape, accesses[x], Access(node, 0, own))
+    build = Builder([node])
+    shape = updates.shape
+    extents = squeeze_strides(shape, shape)
+    variables = [f"i{k}" for k in range(len(extents))]
+    rest = [s for a, s in enumerate(own) if a not in op.axes]
+    padding = updates.ndim - len(rest)
+    terms = [build.index(squeeze_strides((*(0 for _ in range(padding)), *rest), shape), variables)]
+    body = _checked_indices(node, accesses, build, variables, terms)
+    source = accesses[updates]
+    index = build.index(squeeze_strides(source.strides, shape), variables)
+    place = f"{build.pointer(node, 0)}[{' + '.join(t for t in terms if t != '0') or '0'}]"
+    value = f"{build.pointer(source.base, source.offset)}[{index}]"
+    body.append(f"{place} = {combine('sum', node.dtype, place, value) if op.mode == 'add' else value}")
+    nest = _finish(build, _nested(build, extents, body), extents, product(shape), divisible=False)
+    return [copy, nest]
+
+
+def _checked_indices(
+    node: Node, accesses: Accesses, build: Builder, variables: Sequence[str], terms: list[str]
+) -> list[Statement]:
+    """Emit the bounds checks of a scatter's index arrays, and append their contributions to `terms`."""
+    op, shape = node.op, node.inputs[1].shape
+    assert isinstance(op, Scatter)
+    body: list[Statement] = []
+    build.checks.append(node)
+    for indices, axis in zip(node.inputs[2:], op.axes, strict=True):
+        access = accesses[indices]
+        strides = squeeze_strides((*access.strides, *(0 for _ in range(len(shape) - indices.ndim))), shape)
+        raw, size = build.name("r"), build.size(node.shape[axis])
+        j = build.name("j")
+        body.append(f"{raw} = {build.pointer(access.base, access.offset)}[{build.index(strides, variables)}]")
+        body.append(f"{j} = select({raw} < 0, {raw} + {size}, {raw})")
+        body.append(f"if {j} < 0 or {j} >= {size}: return {len(build.checks)}")
+        stride = contiguous(node.shape)[axis]
+        terms.append(j if stride == 1 else f"{j} * {build.size(stride)}")
+    return body
+
+
+def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Call BLAS once per matrix of the batch; a row-major product is the column-major product of B and A.
+
+    The routine takes every argument by address: scalars lie in the frame, so an address is the frame's plus
+    eight bytes a slot.
+    """
+    x, y = node.inputs
+    operands = (accesses[x], accesses[y], Access(node, 0, contiguous(node.shape)))
+    layouts = [gemm_layout(n.shape, a.strides) for n, a in ((x, operands[0]), (y, operands[1]))]
+    assert layouts[0] is not None and layouts[1] is not None
+    (left_transposed, left_leading), (right_transposed, right_leading) = layouts
+    m, k, n = x.shape[-2], x.shape[-1], y.shape[-1]
+    batch = node.shape[:-2]
+    rows = [squeeze_strides(a.strides[:-2], batch) for a in operands]
+    extents, strides = _collapse(squeeze_strides(batch, batch), rows)
+    one, zero = (LiteralSlot(literal_bits(np.asarray(v, node.dtype))) for v in (1, 0))
+    slots: list[Slot] = [
+        FrameSlot(),
+        RoutineSlot("dgemm" if node.dtype.itemsize == 8 else "sgemm"),
+        LiteralSlot(ord("T" if right_transposed else "N")),
+        LiteralSlot(ord("T" if left_transposed else "N")),
+        SizeSlot(n),
+        SizeSlot(m),
+        SizeSlot(k),
+        one,
+        SizeSlot(size_max(1, right_leading)),
+        SizeSlot(size_max(1, left_leading)),
+        zero,
+        SizeSlot(size_max(1, n)),
+        *(PointerSlot(a.base, a.offset) for a in operands),
+    ]
+    build = Builder([node], slots)
+    variables = [f"i{d}" for d in range(len(extents))]
+    width = node.dtype.itemsize
+    a, b, c = (f"frame[{12 + i}] + {width} * ({build.index(s, variables)})" for i, s in enumerate(strides))
+    at = [f"frame[0] + {8 * slot}" for slot in range(12)]
+    arguments = [at[2], at[3], at[4], at[5], at[6], at[7], b, at[8], a, at[9], at[10], c, at[11]]
+    body = _nested(build, extents, [f"call_void(frame[1], {', '.join(arguments)})"])
+    return [_finish(build, body, extents, product((*node.shape, k)))]

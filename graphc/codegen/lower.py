@@ -1,0 +1,417 @@
+"""`lower(kernel, ...) -> LoopNest`: the loop nest of a fused kernel.
+
+The nest has outer loops, and inside them one inner nest per *phase*: values that depend on a reduction over the
+inner axes run in a later phase than the reduction. A value that several phases need is computed again where it
+is cheap, and kept in a row buffer (or reread from its own output) where it is not. Adjacent axes collapse into
+one loop where every access allows it.
+
+Sums over inner axes run in blocks of `BLOCK` with a compensated sum of the blocks (Neumaier 1974), whose error
+does not grow with the number of blocks; the block itself is reassociated, so that it vectorises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
+from graphc.node import Node
+from graphc.ops.base import Constant
+from graphc.ops.creation import Iota
+from graphc.ops.indexing import Gather
+from graphc.ops.pointwise import DimValue, Pointwise
+from graphc.ops.reduction import Reduction
+from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, Kernel, squeeze_strides
+from graphc.passes.layout import Access, base_strides, is_inline
+from graphc.types import SHORT_NAMES, Shape, Size, product
+
+BLOCK = 1024
+_CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
+_CHEAP |= {*SHORT_NAMES.values(), "signbit", "fmax_nan", "fmin_nan", "bool"}
+
+Accesses = dict[Node, Access]
+
+
+def scalar_code(node: Node, operands: Sequence[str]) -> str:
+    """Return the expression of one element of a pointwise node, cast to its dtype where Python would widen."""
+    assert isinstance(node.op, Pointwise)
+    dtypes = [x.dtype for x in node.inputs]
+    name = SHORT_NAMES[node.dtype.name]
+    template = node.op.code(dtypes, node.dtype)
+    code = template.format(*operands, T=SHORT_NAMES[dtypes[-1].name] if dtypes else name)
+    exact = node.dtype.kind in "fb" or node.dtype.name == "int64"
+    return code if exact or code.startswith(name + "(") else f"{name}({code})"
+
+
+def is_expensive(node: Node) -> bool:
+    """Tell whether a value is dearer to compute than to store and load."""
+    if isinstance(node.op, Gather):
+        return True
+    assert isinstance(node.op, Pointwise)
+    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
+    return any(f not in _CHEAP for f in re.findall(r"([a-z_0-9]+)\(", code))
+
+
+@dataclass
+class _Phase:
+    """One inner nest: statements per point, before it and after it."""
+
+    roots: list[Node] = field(default_factory=list)
+    before: list[Statement] = field(default_factory=list)
+    body: list[Statement] = field(default_factory=list)
+    stores: list[Statement] = field(default_factory=list)
+    block_start: list[Statement] = field(default_factory=list)
+    block_end: list[Statement] = field(default_factory=list)
+    after: list[Statement] = field(default_factory=list)
+    values: dict[object, str] = field(default_factory=dict)
+
+
+def lower(kernel: Kernel, accesses: Accesses, aliased: dict[Node, Node]) -> LoopNest:
+    """Return the nest of a loop kernel; `aliased` maps state that is updated in place to its new value."""
+    return _Lowering(kernel, accesses, aliased).nest()
+
+
+class _Lowering:
+    """Lowers one loop kernel; see the module's docstring."""
+
+    def __init__(self, kernel: Kernel, accesses: Accesses, aliased: dict[Node, Node]) -> None:
+        self.kernel = kernel
+        self.accesses = accesses
+        self.aliased = aliased
+        self.split = len(kernel.space) if kernel.split is None else kernel.split
+        self.phase_of = self._phases()
+        self.kept = self._rows_to_keep()
+        written = [*kernel.stored, *(n for n in self.kept if n not in kernel.stored)]
+        self.build = Builder(written)
+        self.groups = self._collapsed()
+        self.variables = [f"i{k}" for k in range(len(self.groups))]
+        self.outer_values: dict[object, str] = {}
+        self.outer_loads: list[Statement] = []
+        self.phases = [_Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
+        self.done: dict[Node, int] = {}
+
+    # -- which phase computes what
+
+    @property
+    def _single(self) -> bool:
+        """Tell whether the kernel has no row reduction: one phase, all axes in one nest."""
+        return self.kernel.split is None
+
+    def _phases(self) -> dict[Node, int]:
+        """Return the first phase in which each member can be computed."""
+        phase: dict[Node, int] = {}
+        for node in self.kernel.nodes:
+            bases = (self.accesses[x].base for x in node.inputs)
+            ready = max((phase[b] for b in bases if b in phase), default=0)
+            row = isinstance(node.op, Reduction) and self.kernel.levels[node] == OUTER
+            later = self.kernel.levels[node] == OUTER and not row
+            phase[node] = ready + 1 if row else max(ready, 1) if later else ready
+        return phase
+
+    def _roots(self) -> dict[int, list[Node]]:
+        """Return the members that some phase must compute: what is stored or reduced."""
+        roots: dict[int, list[Node]] = {}
+        for node in self.kernel.nodes:
+            level = self.kernel.levels[node]
+            if level == OUTER and isinstance(node.op, Reduction):
+                roots.setdefault(self.phase_of[node] - 1, []).append(node)
+            elif level == ACCUMULATED or (level == INNER and node in self.kernel.stored):
+                roots.setdefault(self.phase_of[node], []).append(node)
+        return roots
+
+    def _rows_to_keep(self) -> list[Node]:
+        """Return the inner values that one phase computes and a later one reads from memory."""
+        keep: list[Node] = []
+        first: dict[Node, int] = {}
+        for phase, roots in sorted(self._roots().items()):
+            stack = [r for r in roots]
+            seen = set(stack)
+            while stack:
+                node = stack.pop()
+                known = first.setdefault(node, phase)
+                if known < phase and not isinstance(node.op, Reduction):
+                    stored = node in self.kernel.stored
+                    if stored or is_expensive(node):
+                        keep += [node] if node not in keep and not stored else []
+                        continue
+                for x in node.inputs:
+                    base = self.accesses[x].base
+                    if self.kernel.levels.get(base) == INNER and base not in seen:
+                        seen.add(base)
+                        stack.append(base)
+        return keep
+
+    # -- axes
+
+    def _collapsed(self) -> list[list[int]]:
+        """Group adjacent axes of the space that every access walks as one."""
+        inner, outer = self._all_strides()
+        groups: list[list[int]] = []
+        for axis, size in enumerate(self.kernel.space):
+            same_side = bool(groups) and (axis < self.split or axis > self.split or self._single)
+            rows = inner + (outer if axis < self.split else [])
+            if same_side and all(s[axis - 1] == s[axis] * size for s in rows):
+                groups[-1].append(axis)
+            else:
+                groups.append([axis])
+        return groups
+
+    def _all_strides(self) -> tuple[list[Shape], list[Shape]]:
+        """Return the strides of every load and store, of inner and of outer values."""
+        found: dict[str, list[Shape]] = {INNER: [], OUTER: []}
+        for node in self.kernel.nodes:
+            level = self.kernel.levels[node]
+            inner = level != OUTER or isinstance(node.op, Reduction)
+            for i, x in enumerate(node.inputs):
+                if self.accesses[x].base not in self.kernel.levels and not (isinstance(node.op, Gather) and i == 0):
+                    found[INNER if inner else OUTER].append(self._operand_strides(node, x))
+            if isinstance(node.op, Gather):
+                found[INNER].append(self._gather_strides(node))
+            if node in self.kernel.stored or node in self.kept:
+                found[OUTER if level == OUTER else INNER].append(self._store_strides(node))
+        return found[INNER], found[OUTER]
+
+    def _operand_strides(self, node: Node, x: Node) -> Shape:
+        """Return the strides of an operand read from memory, over the squeezed axes its reader runs over."""
+        access = self.accesses[x]
+        shape: Shape = x.shape
+        strides = access.strides
+        if isinstance(node.op, Gather):
+            shape, strides = node.shape, (*strides, *(0 for _ in range(node.ndim - x.ndim)))
+        return squeeze_strides(strides, shape)
+
+    def _gather_strides(self, node: Node) -> Shape:
+        """Return the strides of the gathered array over the output's axes; index axes come first."""
+        assert isinstance(node.op, Gather)
+        x = node.inputs[0]
+        rest = [s for a, s in enumerate(self.accesses[x].strides) if a not in node.op.axes]
+        return squeeze_strides((*(0 for _ in range(node.ndim - len(rest))), *rest), node.shape)
+
+    def _store_strides(self, node: Node) -> Shape:
+        """Return the strides at which a member is stored."""
+        own = squeeze_strides(base_strides(node), node.shape)
+        if self.kernel.levels[node] == ACCUMULATED:
+            return self._accumulated_strides(node)
+        if node in self.kept:
+            row = squeeze_strides(base_strides(node), node.shape)[self.split :]
+            return (*(0 for _ in range(self.split)), *row)
+        return own
+
+    def _accumulated_strides(self, node: Node) -> Shape:
+        assert isinstance(node.op, Reduction)
+        own = iter(base_strides(node))
+        shape = node.inputs[0].shape
+        full = tuple(0 if a in node.op.axes else next(own) for a in range(len(shape)))
+        return squeeze_strides(full, shape)
+
+    def _group_strides(self, strides: Shape) -> Shape:
+        """Return one stride per collapsed loop, for strides over all or the outer axes."""
+        return tuple(strides[g[-1]] for g in self.groups if g[-1] < len(strides))
+
+    # -- reading operands
+
+    def _operand(self, node: Node, position: int, phase: int | None) -> str:
+        """Return the expression for one operand of a member; phase None is the outer level."""
+        x = node.inputs[position]
+        base = self.accesses[x].base
+        if base in self.kernel.levels:
+            found = self._in_kernel(base, phase)
+            if found is not None:
+                return found
+            return self._load(base, 0, self._store_strides(base), phase)
+        strides = self._operand_strides(node, x)
+        if is_inline(base.op):
+            return self._inline(base, self.accesses[x].offset, strides)
+        return self._load(base, self.accesses[x].offset, strides, phase)
+
+    def _in_kernel(self, base: Node, phase: int | None) -> str | None:
+        if base in self.outer_values:
+            return self.outer_values[base]
+        return None if phase is None else self.phases[phase].values.get(base)
+
+    def _inline(self, base: Node, offset: Size, strides: Shape) -> str:
+        op = base.op
+        if isinstance(op, Constant):
+            return self.build.literal(op.value.reshape(()))
+        name = SHORT_NAMES[base.dtype.name]
+        if isinstance(op, DimValue):
+            return self.build.once(("dim", op.dim, name), "c", lambda: f"{name}({self.build.size(op.dim)})")
+        assert isinstance(op, Iota)
+        groups = self._group_strides(strides)
+        index = self.build.index(groups, self.variables[: len(groups)])
+        shift = f" + {self.build.size(offset)}" if offset != 0 else ""
+        return f"{name}({index}{shift})"
+
+    def _load(self, base: Node, offset: Size, strides: Shape, phase: int | None) -> str:
+        """Load once per loop level: at the top, in the outer loops or in the phase."""
+        groups = self._group_strides(strides)
+        index = self.build.index(groups, self.variables[: len(groups)])
+        pointer = self.build.pointer(self.aliased.get(base, base), offset)
+        inner = any(s != 0 and g[-1] >= self.split for s, g in zip(groups, self.groups, strict=False))
+        key = (base, offset, groups)
+        if index == "0" and base not in self.build.written:
+            return self.build.once(key, "x", lambda: f"{pointer}[0]")
+        if phase is None or not (inner or self._single):
+            values, statements = self.outer_values, self.outer_loads
+        else:
+            values, statements = self.phases[phase].values, self.phases[phase].body
+        if key not in values:
+            values[key] = self.build.name("x")
+            statements.append(f"{values[key]} = {pointer}[{index}]")
+        return values[key]
+
+    # -- computing members
+
+    def _closure(self, root: Node, phase: int) -> list[Node]:
+        """Return the inner members that a phase must compute for a root, operands first."""
+        order: list[Node] = []
+        stack = [(root, False)]
+        seen: set[Node] = set()
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                order.append(node)
+            elif node not in seen and node not in self.phases[phase].values and not self._reread(node, phase):
+                seen.add(node)
+                stack.append((node, True))
+                bases = [self.accesses[x].base for x in node.inputs]
+                stack.extend((b, False) for b in reversed(bases) if self.kernel.levels.get(b) == INNER)
+        return order
+
+    def _reread(self, node: Node, phase: int) -> bool:
+        return self.done.get(node, phase) < phase and (node in self.kernel.stored or node in self.kept)
+
+    def _compute(self, node: Node, phase: int | None) -> str:
+        """Emit the statement of one pointwise or gather member and return its variable."""
+        if isinstance(node.op, Gather):
+            assert phase is not None
+            code = self._gather(node, phase)
+        else:
+            code = scalar_code(node, [self._operand(node, i, phase) for i in range(len(node.inputs))])
+        if isinstance(node.op, DimValue):
+            code = code.format(dim=self.build.size(node.op.dim))
+        name = self.build.name("t")
+        if phase is None:
+            self.outer_values[node] = name
+            self.phases[self.phase_of[node] - 1].after.append(f"{name} = {code}")
+            return name
+        self.phases[phase].body.append(f"{name} = {code}")
+        self.phases[phase].values[node] = name
+        self.done.setdefault(node, phase)
+        return name
+
+    def _gather(self, node: Node, phase: int) -> str:
+        assert isinstance(node.op, Gather)
+        x = node.inputs[0]
+        access = self.accesses[x]
+        body = self.phases[phase].body
+        strides = self._group_strides(self._gather_strides(node))
+        terms = [self.build.index(strides, self.variables)]
+        self.build.checks.append(node)
+        for position, axis in enumerate(node.op.axes, start=1):
+            size = self.build.size(x.shape[axis])
+            raw = self._operand(node, position, phase)
+            j = self.build.name("j")
+            body.append(f"{j} = select({raw} < 0, {raw} + {size}, {raw})")
+            body.append(f"if {j} < 0 or {j} >= {size}: return {len(self.build.checks)}")
+            stride = access.strides[axis]
+            terms.append(j if stride == 1 else f"{j} * {self.build.size(stride)}")
+        pointer = self.build.pointer(self.aliased.get(access.base, access.base), access.offset)
+        return f"{pointer}[{' + '.join(t for t in terms if t != '0') or '0'}]"
+
+    # -- assembling the nest
+
+    def nest(self) -> LoopNest:
+        """Return the loop nest."""
+        roots = self._roots()
+        for number, phase in enumerate(self.phases):
+            for root in roots.get(number, []):
+                self._root(root, number)
+            for node in self.kernel.nodes:
+                if self.kernel.levels[node] == OUTER and not isinstance(node.op, Reduction):
+                    if self.phase_of[node] == number + 1:
+                        self._compute(node, None)
+            for node in self.kernel.stored:
+                if self.kernel.levels[node] == OUTER and self.phase_of[node] == number + 1:
+                    phase.after.append(self._store(node, self.outer_values[node]))
+        extent, body = self._assemble()
+        return LoopNest(
+            (*self.build.top, *body),
+            tuple(self.build.slots),
+            extent,
+            product(self.kernel.space),
+            tuple(self.build.checks),
+            tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
+            divisible=ACCUMULATED not in self.kernel.levels.values() and not self.kept,
+        )
+
+    def _root(self, root: Node, number: int) -> None:
+        from graphc.codegen.reduce import accumulate, reduce_row
+
+        phase = self.phases[number]
+        operands = [self.accesses[x].base for x in root.inputs] if isinstance(root.op, Reduction) else [root]
+        for node in operands:
+            for inner in self._closure(node, number) if self.kernel.levels.get(node) == INNER else []:
+                self._compute(inner, number)
+                if inner in self.kept:
+                    phase.stores.append(self._store(inner, phase.values[inner]))
+        if not isinstance(root.op, Reduction):
+            phase.stores.append(self._store(root, phase.values[root]))
+            return
+        value = self._operand(root, 0, number)
+        if self.kernel.levels[root] == ACCUMULATED:
+            index = self.build.index(self._group_strides(self._store_strides(root)), self.variables)
+            pointer = self.build.pointer(root, 0)
+            accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer)
+        else:
+            position = self._reduced_position(root)
+            self.outer_values[root] = reduce_row(root, self.build, phase, value, position, self._blocked(root))
+
+    def _reduced_position(self, root: Node) -> str:
+        """Return the index along the reduced axes, for argmax."""
+        return self.variables[-1] if self.groups and self.groups[-1][-1] >= self.split else "0"
+
+    def _blocked(self, root: Node) -> bool:
+        inner = self.kernel.space[self.split :]
+        total = product(inner)
+        return root.op.name == "sum" and root.dtype.kind == "f" and not (isinstance(total, int) and total <= BLOCK)
+
+    def _store(self, node: Node, value: str) -> str:
+        groups = self._group_strides(self._store_strides(node))
+        index = self.build.index(groups, self.variables[: len(groups)])
+        return f"{self.build.pointer(node, 0)}[{index}] = {value}"
+
+    def _assemble(self) -> tuple[Size, list[Statement]]:
+        outer = [k for k, g in enumerate(self.groups) if g[-1] < self.split and not self._single]
+        inner = [k for k in range(len(self.groups)) if k not in outer]
+        extents = [product(self.kernel.space[a] for a in g) for g in self.groups]
+        stops = [self.build.size(e) for e in extents]
+        body: list[Statement] = list(self.outer_loads)
+        for phase in self.phases:
+            body += [*phase.before, *self._inner_nest(phase, inner, stops), *phase.after]
+        for k in reversed(outer):
+            body = [Loop(self.variables[k], "0", stops[k], body)]
+        first = body[-1] if len(body) == 1 or self._single else None
+        if isinstance(first, Loop) and (outer or self._single):
+            first.start, first.stop = "lo", "hi"
+            return extents[0], body
+        return 1, body
+
+    def _inner_nest(self, phase: _Phase, inner: list[int], stops: list[str]) -> list[Statement]:
+        statements: list[Statement] = [*phase.body, *phase.stores]
+        if not statements and not phase.block_end:
+            return []
+        if not inner:
+            return [*phase.block_start, *statements, *phase.block_end]
+        last = inner[-1]
+        loop = Loop(self.variables[last], "0", stops[last], statements)
+        nest: list[Statement] = [loop]
+        if phase.block_end:
+            start, stop = f"b{last}", f"e{last}"
+            loop.start, loop.stop = start, stop
+            end = f"{stop} = select({start} + {BLOCK} < {stops[last]}, {start} + {BLOCK}, {stops[last]})"
+            nest = [Loop(start, "0", stops[last], [end, *phase.block_start, loop, *phase.block_end], str(BLOCK))]
+        for k in reversed(inner[:-1]):
+            nest = [Loop(self.variables[k], "0", stops[k], nest)]
+        return nest

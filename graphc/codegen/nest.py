@@ -1,0 +1,156 @@
+"""`LoopNest`: what lowering produces, loops, loads, stores and scalar expressions, with the layout of its frame.
+
+Statements are lines of Python over flat arrays; a `Loop` holds statements and loops. Everything that may change
+without recompiling (extents, strides, pointers, literal numbers) is a `Slot` of the frame, so that kernels of
+equal structure have equal text. Invariant: the text mentions no name of the user's graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Union
+
+import numpy as np
+
+from graphc.node import Node
+from graphc.types import SHORT_NAMES, Array, DType, Shape, Size
+
+Statement = Union[str, "Loop"]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeSlot:
+    """A frame slot that holds an extent or a stride, in elements."""
+
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class PointerSlot:
+    """A frame slot that holds the address of element `offset` of a stored value."""
+
+    base: Node
+    offset: Size
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralSlot:
+    """A frame slot that holds the bits of a number."""
+
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSlot:
+    """A frame slot that holds the address of its own frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutineSlot:
+    """A frame slot that holds the address of a library routine."""
+
+    routine: str
+
+
+Slot = SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot
+
+
+@dataclass
+class Loop:
+    """`for variable in range(start, stop)`, with its body."""
+
+    variable: str
+    start: str
+    stop: str
+    body: list[Statement]
+    step: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class LoopNest:
+    """One kernel before rendering: its statements, its frame, the range `lo:hi` of its outermost loop.
+
+    `checks` are the nodes whose index checks can fail: status k names `checks[k - 1]`. `work` is the number of
+    innermost iterations; `rows` are the private buffers of the nest, with their sizes in elements. Where
+    `divisible`, any partition of the range into several calls gives the same result.
+    """
+
+    body: tuple[Statement, ...]
+    slots: tuple[Slot, ...]
+    extent: Size = 1
+    work: Size = 1
+    checks: tuple[Node, ...] = ()
+    rows: tuple[tuple[Node, Size], ...] = ()
+    divisible: bool = True
+
+
+def literal_bits(value: Array) -> int:
+    """Return a number's bits as a signed int64, as frames carry it."""
+    if value.dtype.kind in "iub":
+        return int(value.astype(np.uint64).view(np.int64)) if value.dtype.kind == "u" else int(value)
+    integer = np.int64 if value.dtype.itemsize == 8 else np.int32
+    return int(value.reshape(()).view(integer))
+
+
+@dataclass
+class Builder:
+    """Collects the slots, pointers and hoisted statements of one nest; names are numbered by first use."""
+
+    written: Sequence[Node] = ()
+    slots: list[Slot] = field(default_factory=list)
+    top: list[Statement] = field(default_factory=list)
+    checks: list[Node] = field(default_factory=list)
+    _known: dict[object, str] = field(default_factory=dict)
+    _names: int = 0
+
+    def name(self, prefix: str) -> str:
+        """Return a new variable."""
+        self._names += 1
+        return f"{prefix}{self._names}"
+
+    def slot(self, slot: Slot) -> int:
+        """Append a slot and return its position."""
+        self.slots.append(slot)
+        return len(self.slots) - 1
+
+    def once(self, key: object, prefix: str, code: Callable[[], str]) -> str:
+        """Return the variable for `key`, assigned at the top of the kernel at its first use."""
+        if key not in self._known:
+            text = code()
+            self._known[key] = self.name(prefix)
+            self.top.append(f"{self._known[key]} = {text}")
+        return self._known[key]
+
+    def size(self, size: Size) -> str:
+        """Return a variable that holds a size."""
+        return self.once(("size", size), "n", lambda: f"frame[{self.slot(SizeSlot(size))}]")
+
+    def literal(self, value: Array) -> str:
+        """Return a variable that holds a number; its bits travel in the frame."""
+        slot = LiteralSlot(literal_bits(value))
+        return self.once(("literal", value.dtype, slot.bits), "c", lambda: self._literal_code(value.dtype, slot))
+
+    def _literal_code(self, dtype: DType, slot: LiteralSlot) -> str:
+        """Floats are read through a pointer at the frame itself, which is a bit cast."""
+        name = SHORT_NAMES[dtype.name]
+        if dtype.kind != "f":
+            bits = f"frame[{self.slot(slot)}]"
+            return f"{bits} != 0" if dtype.kind == "b" else f"{name}({bits})"
+        own = self.once(("frame", dtype), "f", lambda: f"{name}p(frame[{self.slot(FrameSlot())}])")
+        return f"{own}[{self.slot(slot) * 8 // dtype.itemsize}]"
+
+    def pointer(self, base: Node, offset: Size) -> str:
+        """Return a variable that points at an element of a stored value."""
+        kind = SHORT_NAMES[base.dtype.name] + "p"
+        scope = f", {self.written.index(base) + 1}" if base in self.written else ""
+        key = ("pointer", base, offset)
+        return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
+
+    def index(self, strides: Shape, variables: Sequence[str]) -> str:
+        """Return the flat index of loop variables under element strides."""
+        terms = [self._term(v, s) for v, s in zip(variables, strides, strict=True) if s != 0]
+        return " + ".join(terms) or "0"
+
+    def _term(self, variable: str, stride: Size) -> str:
+        return variable if stride == 1 else f"{variable} * {self.size(stride)}"

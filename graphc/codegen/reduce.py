@@ -1,0 +1,117 @@
+"""Reductions inside a nest: accumulators in registers (rows) or in memory (other axes)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphc.codegen.nest import Builder, Loop, Statement
+from graphc.node import Node
+from graphc.ops.reduction import Reduction
+from graphc.types import SHORT_NAMES, DType
+
+if TYPE_CHECKING:
+    from graphc.codegen.lower import _Phase
+
+
+def identity(name: str, dtype: DType) -> str:
+    """Return the typed expression a reduction starts from."""
+    short = SHORT_NAMES[dtype.name]
+    if name in ("any", "all"):
+        return str(name == "all")
+    if name in ("sum", "prod"):
+        return f"{short}({0 if name == 'sum' else 1})"
+    low = name in ("max", "argmax")
+    if dtype.kind == "f":
+        return f"{short}({'-' if low else ''}1e400)"
+    if dtype.kind == "b":
+        return str(not low)
+    limits = np.iinfo(dtype)
+    return f"{short}({limits.min if low else limits.max})"
+
+
+def combine(name: str, dtype: DType, acc: str, value: str) -> str:
+    """Return the expression that takes one more value into an accumulator."""
+    if name in ("any", "all"):
+        return f"{acc} {'|' if name == 'any' else '&'} {value}"
+    short = SHORT_NAMES[dtype.name]
+    if name in ("sum", "prod"):
+        code = f"{acc} {'+' if name == 'sum' else '*'} {value}"
+        return code if dtype.kind == "f" else f"{short}({code})"
+    if dtype.kind == "f":
+        return f"f{name}_nan({acc}, {value})"
+    if dtype.kind == "b":
+        return f"{acc} {'|' if name == 'max' else '&'} {value}"
+    return f"select({value} {'>' if name == 'max' else '<'} {acc}, {value}, {acc})"
+
+
+def accumulate(
+    node: Node, build: Builder, stores: list[Statement], place: str, value: str, pointer: str
+) -> None:
+    """Reduce into memory: the result is filled at the start of the kernel, then updated at each point."""
+    name, dtype = node.op.name, node.dtype
+    size = build.size(node.size)
+    fill = Loop("k", "0", size, [f"{pointer}[k] = {identity(name, dtype)}"])
+    build.top.append(fill)
+    stores.append(f"{place} = {combine(name, dtype, place, value)}")
+
+
+def reduce_row(node: Node, build: Builder, phase: _Phase, value: str, position: str, blocked: bool) -> str:
+    """Reduce over the inner axes in registers and return the variable that holds the result afterwards."""
+    assert isinstance(node.op, Reduction)
+    name, dtype = node.op.name, node.inputs[0].dtype
+    if name in ("argmax", "argmin"):
+        return _argument(name, dtype, build, phase, value, position)
+    acc = build.name("a")
+    phase.before.append(f"{acc} = {identity(name, dtype)}")
+    if blocked:
+        return _compensated_sum(dtype, build, phase, acc, value)
+    if dtype.kind == "f" and name in ("max", "min"):
+        return _extremum(name, dtype, build, phase, acc, value)
+    if dtype.kind == "f" and name in ("sum", "prod"):
+        phase.stores.append(f"{acc} = {'radd' if name == 'sum' else 'rmul'}({acc}, {value})")
+    else:
+        phase.stores.append(f"{acc} = {combine(name, dtype, acc, value)}")
+    return acc
+
+
+def _compensated_sum(dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+    """Sum blocks with reassociation, and the blocks with the error of each addition kept aside."""
+    zero = f"{SHORT_NAMES[dtype.name]}(0)"
+    part, error, total, back, out = (build.name(p) for p in ("q", "e", "s", "z", "t"))
+    phase.before.append(f"{error} = {zero}")
+    phase.block_start.append(f"{part} = {zero}")
+    phase.stores.append(f"{part} = radd({part}, {value})")
+    phase.block_end += [
+        f"{total} = {acc} + {part}",
+        f"{back} = {total} - {acc}",
+        f"{error} = {error} + (({acc} - ({total} - {back})) + ({part} - {back}))",
+        f"{acc} = {total}",
+    ]
+    phase.after.append(f"{out} = select(isfinite({error}), {acc} + {error}, {acc})")
+    return out
+
+
+def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+    """Compare and select without NaN, which vectorises, and remember beside it whether a NaN was seen."""
+    seen, out = build.name("z"), build.name("t")
+    phase.before.append(f"{seen} = False")
+    phase.stores.append(f"{acc} = fast_{name}({acc}, {value})")
+    phase.stores.append(f"{seen} = {seen} | ({value} != {value})")
+    infinity = f"{SHORT_NAMES[dtype.name]}(1e400)"
+    phase.after.append(f"{out} = select({seen}, {infinity} - {infinity}, {acc})")
+    return out
+
+
+def _argument(name: str, dtype: DType, build: Builder, phase: _Phase, value: str, position: str) -> str:
+    """Keep the best value and the position of its first occurrence; NaN is best of all."""
+    best, found, better = build.name("a"), build.name("k"), build.name("m")
+    phase.before.append(f"{best} = {identity(name, dtype)}")
+    phase.before.append(f"{found} = 0")
+    sign = ">" if name == "argmax" else "<"
+    nan = f" | (({value} != {value}) & ({best} == {best}))" if dtype.kind == "f" else ""
+    phase.stores.append(f"{better} = ({value} {sign} {best}){nan}")
+    phase.stores.append(f"{best} = select({better}, {value}, {best})")
+    phase.stores.append(f"{found} = select({better}, {position}, {found})")
+    return found

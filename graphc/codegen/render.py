@@ -1,0 +1,26 @@
+"""`render(nest) -> str`: plain Python over flat arrays.
+
+The text is canonical: variables are numbered, nothing of the user's graph is named, so that kernels of equal
+structure have equal text and are compiled once. It runs without Numba too (`graphc.codegen.debug`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graphc.codegen.nest import Loop, LoopNest, Statement
+
+
+def render(nest: LoopNest) -> str:
+    """Return the source of `kernel(frame, lo, hi)`, whose value is 0 or the number of the check that failed."""
+    return "\n".join(["def kernel(frame, lo, hi):", *_lines(nest.body, "    "), "    return 0", ""])
+
+
+def _lines(statements: Iterable[Statement], indent: str) -> Iterable[str]:
+    for statement in statements:
+        if not isinstance(statement, Loop):
+            yield indent + statement
+            continue
+        step = f", {statement.step}" if statement.step else ""
+        yield f"{indent}for {statement.variable} in range({statement.start}, {statement.stop}{step}):"
+        yield from _lines(statement.body, indent + "    ")
