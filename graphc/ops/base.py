@@ -49,7 +49,7 @@ Cotangents = tuple[Node | None, ...]
 """One entry an input; None is a cotangent that is exactly zero."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Op:
     """What is computed: a frozen value with all its rules. Fields are its parameters."""
 

@@ -1,0 +1,206 @@
+"""STABILISE: formulas that lose digits, overflow or give nan, and what numerical analysts write instead.
+
+Each replacement is at least as accurate as its pattern on the whole stated domain, to two units in the last
+place, and where the pattern overflows or cancels it is right; outside the domain both are nan. `grad` applies
+these rules before it differentiates, so that derivatives are built from the safe form.
+
+Patterns are in the form that EXACT and the other rules here leave behind: `log(1 + exp(x))` needs no rule, since
+it becomes `log1p(exp(x))` first. Sources: Higham, Accuracy and Stability of Numerical Algorithms (2002); Maechler,
+Accurately computing log(1 - exp(-|a|)) (2012); Blanchard, Higham & Higham, Accurately computing the log-sum-exp and
+softmax functions (2021).
+"""
+
+from __future__ import annotations
+
+from graphc.node import Node
+from graphc.ops.elementwise import abs, maximum, reciprocal, relu, square
+from graphc.ops.elementwise_float import (
+    asinh,
+    atanh,
+    cos,
+    cosh,
+    exp,
+    expm1,
+    hypot,
+    log,
+    log1p,
+    logaddexp,
+    sigmoid,
+    sin,
+    sinh,
+    softplus,
+    sqrt,
+    tanh,
+)
+from graphc.ops.reduction import log_softmax, logsumexp, softmax, sum
+from graphc.ops.shape import insert_axes
+from graphc.ops.special import erf, erfc
+from graphc.passes.rewrite import AXES, Domain, Rule
+
+REAL = Domain("f")
+POSITIVE = Domain("f", low=0.0)
+ABOVE_MINUS_ONE = Domain("f", low=-1.0)
+BELOW_ONE = Domain("f", high=1.0)
+UNIT = Domain("f", low=-1.0, high=1.0)
+ROWS = Domain("f", shape=(3, 4))
+COLUMN = Domain("f", shape=(3,))
+
+
+def _exponentials() -> tuple[Rule, ...]:
+    return (
+        Rule("exp(x) - 1", lambda x: exp(x) - 1, lambda x: expm1(x), (REAL,)),
+        Rule("1 - exp(x)", lambda x: 1 - exp(x), lambda x: -expm1(x), (REAL,)),
+        Rule("log(exp(x))", lambda x: log(exp(x)), lambda x: x, (REAL,)),
+        Rule("log1p(expm1(x))", lambda x: log1p(expm1(x)), lambda x: x, (REAL,)),
+        Rule("log(expm1(x))", lambda x: log(expm1(x)), lambda x: x + log(-expm1(-x)), (POSITIVE,)),
+        Rule(
+            "log(exp(x) + exp(y))",
+            lambda x, y: log(exp(x) + exp(y)),
+            lambda x, y: logaddexp(x, y),
+            (REAL, REAL),
+            through=True,
+        ),
+        Rule("log(1 + x)", lambda x: log(1 + x), lambda x: log1p(x), (ABOVE_MINUS_ONE,)),
+        Rule("log(1 - x)", lambda x: log(1 - x), lambda x: log1p(-x), (BELOW_ONE,)),
+        Rule("log(x ** 2)", lambda x: log(square(x)), lambda x: 2 * log(abs(x)), (REAL,)),
+        Rule("log(sqrt(x))", lambda x: log(sqrt(x)), lambda x: 0.5 * log(x), (POSITIVE,)),
+    )
+
+
+def _logistic() -> tuple[Rule, ...]:
+    return (
+        Rule("log1p(exp(x))", lambda x: log1p(exp(x)), lambda x: softplus(x), (REAL,)),
+        Rule("1 / (1 + exp(x))", lambda x: reciprocal(1 + exp(x)), lambda x: sigmoid(-x), (REAL,)),
+        Rule("exp(x) / (1 + exp(x))", lambda x: exp(x) / (1 + exp(x)), lambda x: sigmoid(x), (REAL,)),
+        Rule("expm1(x) / (1 + exp(x))", lambda x: expm1(x) / (1 + exp(x)), lambda x: tanh(x * 0.5), (REAL,)),
+        Rule("y / (1 + exp(x))", lambda y, x: y / (1 + exp(x)), lambda y, x: y * sigmoid(-x), (REAL, REAL)),
+        Rule("1 - sigmoid(x)", lambda x: 1 - sigmoid(x), lambda x: sigmoid(-x), (REAL,)),
+        Rule("sigmoid(x) - 1", lambda x: sigmoid(x) - 1, lambda x: -sigmoid(-x), (REAL,)),
+        Rule("log(sigmoid(x))", lambda x: log(sigmoid(x)), lambda x: -softplus(-x), (REAL,)),
+        Rule("log1p(-sigmoid(x))", lambda x: log1p(-sigmoid(x)), lambda x: -softplus(x), (REAL,)),
+        Rule(
+            "softplus(-abs(x)) + maximum(x, 0)",
+            lambda x: softplus(-abs(x)) + maximum(x, 0),
+            lambda x: softplus(x),
+            (REAL,),
+        ),
+        Rule("softplus(-abs(x)) + relu(x)", lambda x: softplus(-abs(x)) + relu(x), lambda x: softplus(x), (REAL,)),
+        Rule("2 * sigmoid(x) - 1", lambda x: 2 * sigmoid(x) - 1, lambda x: tanh(x * 0.5), (REAL,)),
+        Rule("1 - 2 * sigmoid(x)", lambda x: 1 - 2 * sigmoid(x), lambda x: -tanh(x * 0.5), (REAL,)),
+        Rule("(1 + tanh(x)) / 2", lambda x: (1 + tanh(x)) * 0.5, lambda x: sigmoid(x * 2), (REAL,)),
+    )
+
+
+def _hyperbolic() -> tuple[Rule, ...]:
+    return (
+        Rule(
+            "(exp(x) - exp(-x)) / (exp(x) + exp(-x))",
+            lambda x: (exp(x) - exp(-x)) / (exp(x) + exp(-x)),
+            lambda x: tanh(x),
+            (REAL,),
+        ),
+        Rule("sinh(x) / cosh(x)", lambda x: sinh(x) / cosh(x), lambda x: tanh(x), (REAL,)),
+        Rule("(exp(x) - exp(-x)) / 2", lambda x: (exp(x) - exp(-x)) * 0.5, lambda x: sinh(x), (REAL,)),
+        Rule("(exp(x) + exp(-x)) / 2", lambda x: (exp(x) + exp(-x)) * 0.5, lambda x: cosh(x), (REAL,)),
+        Rule("log(x + sqrt(x**2 + 1))", lambda x: log(x + hypot(x, 1)), lambda x: asinh(x), (REAL,)),
+        Rule("log((1 + x) / (1 - x))", lambda x: log((1 + x) / (1 - x)), lambda x: 2 * atanh(x), (UNIT,)),
+    )
+
+
+def _roots() -> tuple[Rule, ...]:
+    return (
+        Rule("sqrt(x ** 2)", lambda x: sqrt(square(x)), lambda x: abs(x), (REAL,)),
+        Rule(
+            "sqrt(x**2 + y**2)",
+            lambda x, y: sqrt(square(x) + square(y)),
+            lambda x, y: hypot(x, y),
+            (REAL, REAL),
+            through=True,
+        ),
+        Rule("sqrt(x**2 + 1)", lambda x: sqrt(square(x) + 1), lambda x: hypot(x, 1), (REAL,)),
+        Rule("x**2 - y**2", lambda x, y: square(x) - square(y), lambda x, y: (x - y) * (x + y), (REAL, REAL)),
+        Rule("1 - cos(x)", lambda x: 1 - cos(x), lambda x: 2 * square(sin(x * 0.5)), (REAL,)),
+        Rule("cos(x) - 1", lambda x: cos(x) - 1, lambda x: -2 * square(sin(x * 0.5)), (REAL,)),
+        Rule("1 - erf(x)", lambda x: 1 - erf(x), lambda x: erfc(x), (REAL,)),
+    )
+
+
+def _one_axis(x: Node, axis: tuple[int, ...]) -> bool:
+    return len(axis) == 1
+
+
+def _one_shifted_axis(x: Node, m: Node, axis: tuple[int, ...]) -> bool:
+    return len(axis) == 1
+
+
+def _softmax() -> tuple[Rule, ...]:
+    """Forms over axes; a shift `m`, the maximum by hand for instance, is undone, since these ops make their own."""
+    return (
+        Rule(
+            "log(sum(exp(x), axis))",
+            lambda x, axis: log(sum(exp(x), axis)),
+            lambda x, axis: logsumexp(x, axis),
+            (ROWS, AXES),
+        ),
+        Rule(
+            "log(sum(exp(x), axis, keepdims=True))",
+            lambda x, axis: log(sum(exp(x), axis, keepdims=True)),
+            lambda x, axis: logsumexp(x, axis, keepdims=True),
+            (ROWS, AXES),
+        ),
+        Rule(
+            "logsumexp(x - m, axis) + m",
+            lambda x, m, axis: logsumexp(x - insert_axes(m, axis), axis) + m,
+            lambda x, m, axis: logsumexp(x, axis),
+            (ROWS, COLUMN, AXES),
+        ),
+        Rule(
+            "logsumexp(x - m, axis, keepdims=True) + m",
+            lambda x, m, axis: logsumexp(x - insert_axes(m, axis), axis, keepdims=True) + insert_axes(m, axis),
+            lambda x, m, axis: logsumexp(x, axis, keepdims=True),
+            (ROWS, COLUMN, AXES),
+        ),
+        Rule(
+            "exp(x) / sum(exp(x), axis, keepdims=True)",
+            lambda x, axis: exp(x) / sum(exp(x), axis, keepdims=True),
+            lambda x, axis: softmax(x, axis[0]),
+            (ROWS, AXES),
+            _one_axis,
+        ),
+        Rule(
+            "softmax(x - m, axis)",
+            lambda x, m, axis: softmax(x - insert_axes(m, axis), axis[0]),
+            lambda x, m, axis: softmax(x, axis[0]),
+            (ROWS, COLUMN, AXES),
+            _one_shifted_axis,
+        ),
+        Rule(
+            "log_softmax(x - m, axis)",
+            lambda x, m, axis: log_softmax(x - insert_axes(m, axis), axis[0]),
+            lambda x, m, axis: log_softmax(x, axis[0]),
+            (ROWS, COLUMN, AXES),
+            _one_shifted_axis,
+        ),
+        Rule(
+            "x - logsumexp(x, axis, keepdims=True)",
+            lambda x, axis: x - logsumexp(x, axis, keepdims=True),
+            lambda x, axis: log_softmax(x, axis[0]),
+            (ROWS, AXES),
+            _one_axis,
+        ),
+        Rule(
+            "log(softmax(x, axis))",
+            lambda x, axis: log(softmax(x, axis[0])),
+            lambda x, axis: log_softmax(x, axis[0]),
+            (ROWS, AXES),
+        ),
+        Rule(
+            "exp(log_softmax(x, axis))",
+            lambda x, axis: exp(log_softmax(x, axis[0])),
+            lambda x, axis: softmax(x, axis[0]),
+            (ROWS, AXES),
+        ),
+    )
+
+
+STABILISE: tuple[Rule, ...] = (*_exponentials(), *_logistic(), *_hyperbolic(), *_roots(), *_softmax())
