@@ -1,0 +1,326 @@
+"""Reading and writing elements by position: `Gather`, `Scatter`, and NumPy's indexing on top of them.
+
+A key is parsed once (`ops/index_key.py`) into a region (slices and ints: views) and index arrays for some of its
+axes; `getitem` reads through it and `x.at[key]` writes through it, so both agree on every key. The gradient of
+reading is a scatter, the gradient of writing is a gather: both stay sparse until something needs them dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
+from graphc.node import Node
+from graphc.ops.base import Constant, Cotangents, Op, apply, constant
+from graphc.ops.creation import iota
+from graphc.ops.elementwise_logic import equal
+from graphc.ops.index_key import Selection, index_node, parse_key
+from graphc.ops.manipulation import broadcast_to, reshape
+from graphc.ops.pointwise import (
+    WHERE,
+    as_node,
+    broadcast,
+    broadcast_shapes,
+    broadcast_to_shape,
+    cast,
+    is_weak,
+    pointwise,
+)
+from graphc.ops.shape import (
+    Unslice,
+    axis_index,
+    drop_axes,
+    insert_axes,
+    inverse_permutation,
+    permute,
+    reshape_to,
+    slice_node,
+    zeros,
+)
+from graphc.types import INT64, Array, DType, Shape, Size, TensorType, as_dtype, product
+
+__all__ = ["IndexUpdater", "getitem", "one_hot", "take", "take_along_axis"]
+
+
+def _rest(ndim: int, axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(a for a in range(ndim) if a not in axes)
+
+
+def _checked(indices: Sequence[Array], axes: Sequence[int], shape: Sequence[int]) -> tuple[Array, ...]:
+    """Return the indices counted from 0; `IndexOutOfBoundsError` for the first one outside."""
+    for index, axis in zip(indices, axes, strict=True):
+        size = shape[axis]
+        bad = (index < -size) | (index >= size)
+        if bad.any():
+            first = int(index[bad].flat[0])
+            raise IndexOutOfBoundsError(f"index {first} is out of bounds for axis {axis} with size {size}")
+    return tuple(np.where(i < 0, i + shape[a], i) for i, a in zip(indices, axes, strict=True))
+
+
+def _index_pairs(indices: Sequence[TensorType]) -> Iterable[tuple[Size, Size]]:
+    return (pair for t in indices[1:] for pair in zip(indices[0].shape, t.shape, strict=True))
+
+
+@dataclass(frozen=True)
+class Gather(Op):
+    """The elements of x at index arrays, one for each of `axes` (sorted); operands (x, *indices).
+
+    The indices are int64 and of one shape B; negative ones count from the end. The result has shape B followed
+    by the other axes of x. An index outside raises `IndexOutOfBoundsError` in the call.
+    """
+
+    name = "gather"
+    axes: tuple[int, ...]
+
+    def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
+        return _index_pairs(types[1:])
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x, first = types[0], types[1]
+        return TensorType(x.dtype, first.shape + tuple(x.shape[a] for a in _rest(x.ndim, self.axes)))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, indices = arrays[0], _checked(arrays[1:], self.axes, arrays[0].shape)
+        return np.asarray(np.transpose(x, self.axes + _rest(x.ndim, self.axes))[indices])
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        x, *indices = inputs
+        dense = apply(Scatter("add", self.axes), zeros(x.shape, x.dtype), g, *indices)
+        return dense, *(None for _ in indices)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        return None if tangents[0] is None else apply(self, tangents[0], *inputs[1:])
+
+
+@dataclass(frozen=True)
+class Scatter(Op):
+    """A copy of x with updates added to (`mode="add"`) or put at (`"set"`) index arrays.
+
+    Operands (x, updates, *indices), as `Gather` reads them: updates have shape B + other axes. Repeated indices
+    add up; with `"set"` the last one (in row-major order of B) wins, and only it gets a cotangent.
+    """
+
+    name = "scatter"
+    mode: str
+    axes: tuple[int, ...]
+
+    def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
+        x, updates, *indices = types
+        yield from _index_pairs(indices)
+        read = Gather(self.axes).infer(x, *indices)
+        yield from zip(read.shape, updates.shape, strict=True)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, updates, *indices = arrays
+        out = x.copy()
+        places = _checked(indices, self.axes, x.shape)
+        target = np.transpose(out, self.axes + _rest(x.ndim, self.axes))
+        if self.mode == "add":
+            np.add.at(target, places, updates)
+        else:
+            target[places] = updates
+        return out
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        x, updates, *indices = inputs
+        picked = apply(Gather(self.axes), g, *indices)
+        if self.mode == "add":
+            return g, picked, *(None for _ in indices)
+        kept = apply(self, g, zeros(updates.shape, updates.dtype), *indices)
+        return kept, _where_last(picked, x, self.axes, indices), *(None for _ in indices)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        moved = [zeros(x.shape, x.dtype) if t is None else t for t, x in zip(tangents[:2], inputs[:2], strict=True)]
+        still = tangents[0] is None and tangents[1] is None
+        return None if still else apply(self, *moved, *inputs[2:])
+
+
+def _where_last(picked: Node, x: Node, axes: tuple[int, ...], indices: Sequence[Node]) -> Node:
+    """Return `picked` with zeros where a later equal index overwrote the update."""
+    shape = indices[0].shape
+    if _surely_distinct(indices):
+        return picked
+    order = reshape_to(iota((product(shape),), 0), shape)
+    base = zeros(tuple(x.shape[a] for a in axes), INT64)
+    every = tuple(range(len(axes)))
+    winner = apply(Gather(every), apply(Scatter("set", every), base, order, *indices), *indices)
+    last = broadcast(equal(winner, order), picked.shape, tuple(range(len(shape))))
+    return pointwise(WHERE, last, picked, constant(0, picked.dtype))
+
+
+def _surely_distinct(indices: Sequence[Node]) -> bool:
+    """Tell whether no two places can be equal: there is one, or the indices are known and not negative."""
+    if product(indices[0].shape) == 1:
+        return True
+    known = [i.op.value.ravel() for i in indices if isinstance(i.op, Constant)]
+    if len(known) < len(indices) or any((i < 0).any() for i in known):
+        return False
+    return len(set(zip(*(i.tolist() for i in known), strict=True))) == known[0].size
+
+
+# -- NumPy's indexing
+
+
+def getitem(x: Any, key: Any, /) -> Node:
+    """Return `x[key]` as NumPy does: ints, slices, None, Ellipsis, integer arrays and int nodes.
+
+    Raises `IndexOutOfBoundsError` (here, or in the call where sizes or indices are not known), `ShapeError`, and
+    `ArgumentError` for boolean masks, whose result would have a shape that depends on data.
+
+    >>> getitem([[1, 2], [3, 4]], (slice(None), -1)).eval()
+    array([2, 4])
+    """
+    node = as_node(x)
+    found = parse_key(node, key)
+    out = _region(node, found)
+    if found.indices:
+        out = apply(Gather(found.axes), out, *found.indices)
+    return insert_axes(permute(out, found.order), found.new_axes)
+
+
+def _region(x: Node, found: Selection) -> Node:
+    return drop_axes(slice_node(x, found.starts, found.sizes, found.steps, found.guards), found.dropped)
+
+
+@dataclass(frozen=True)
+class IndexUpdater:
+    """What `x.at` returns: `x.at[key].set(v)` and `x.at[key].add(v)` give a changed copy of `x`.
+
+    Keys are those of `x[key]`; `v` broadcasts to the shape of `x[key]`. Where places repeat, `add` adds all of
+    them and `set` keeps the last one.
+
+    >>> import graphc as gc
+    >>> gc.zeros(3).at[1:].set(5.0).eval()
+    array([0., 5., 5.])
+    """
+
+    x: Node
+    key: Any = None
+
+    def __getitem__(self, key: Any) -> IndexUpdater:
+        return IndexUpdater(self.x, key)
+
+    def set(self, value: Any) -> Node:
+        """Return `x` with `value` at the places of the key."""
+        return _update("set", self.x, self.key, value)
+
+    def add(self, value: Any) -> Node:
+        """Return `x` with `value` added at the places of the key."""
+        return _update("add", self.x, self.key, value)
+
+
+def _update(mode: str, x: Node, key: Any, value: Any) -> Node:
+    found = parse_key(x, key)
+    region = _region(x, found)
+    updates = _as_updates(mode, x, region, found, value)
+    if not found.indices:
+        return _put(mode, x, found, updates)
+    if region is x:
+        return apply(Scatter(mode, found.axes), x, updates, *found.indices)
+    base = region if mode == "set" else zeros(region.shape, region.dtype)
+    return _put(mode, x, found, apply(Scatter(mode, found.axes), base, updates, *found.indices))
+
+
+def _as_updates(mode: str, x: Node, region: Node, found: Selection, value: Any) -> Node:
+    """Return `value` in the dtype of `x` and the shape that a gather from the region gives."""
+    updates = as_node(value)
+    if not _fits(value, updates.dtype, x.dtype):
+        raise DTypeError(
+            f"at[...].{mode}: {updates.type} does not go into {x.type}; convert with .astype({x.dtype.name!r}){at()}"
+        )
+    read = Gather(found.axes).infer(region.type, *(i.type for i in found.indices)) if found.indices else region.type
+    shown: Shape = tuple(read.shape[a] for a in found.order)
+    for axis in found.new_axes:
+        shown = (*shown[:axis], 1, *shown[axis:])
+    while updates.ndim > len(shown) and updates.shape[0] == 1:  # NumPy drops leading ones in assignments
+        updates = drop_axes(updates, (0,))
+    wide = broadcast_to(cast(updates, x.dtype), shown)
+    return permute(drop_axes(wide, found.new_axes), inverse_permutation(found.order))
+
+
+def _fits(value: Any, dtype: DType, wanted: DType) -> bool:
+    """Tell whether an update keeps its kind of number: ints go into floats, not the other way."""
+    if is_weak(value):
+        return wanted.kind in {"b": "biuf", "i": "iuf", "u": "iuf"}.get(dtype.kind, "f")
+    return np.can_cast(dtype, wanted, "same_kind")
+
+
+def _put(mode: str, x: Node, found: Selection, region: Node) -> Node:
+    """Return `x` with `region` set or added at the slices of the key."""
+    if found.sizes == x.shape and all(s == 1 for s in found.steps) and not found.dropped:
+        return region if mode == "set" else x + region
+    spread = Unslice(x.shape, found.starts, found.steps)
+    placed = apply(spread, insert_axes(region, found.dropped))
+    placed = Node(placed.op, placed.inputs, placed.type, placed.source, found.guards)
+    if mode == "add":
+        return x + placed
+    inside = apply(spread, broadcast_to_shape(constant(True), found.sizes))
+    return pointwise(WHERE, inside, placed, x)
+
+
+# -- the named functions
+
+
+def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Node:
+    """Return the entries of `x` at `indices` (ints of any shape) along `axis`; negative ones count from the end.
+
+    Without `axis` the flattened elements are taken.
+
+    >>> take([10, 20, 30], [2, 0]).eval()
+    array([30, 10])
+    """
+    node = as_node(x)
+    if axis is None:
+        return take(reshape(node, -1), indices, axis=0)
+    place = axis_index("take", axis, node.ndim)
+    index = index_node("take", indices, node, place)
+    out = apply(Gather((place,)), node, index)
+    rest = list(range(index.ndim, out.ndim))
+    return permute(out, (*rest[:place], *range(index.ndim), *rest[place:]))
+
+
+def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Node:
+    """Return the elements of `x` at `indices` along `axis`, matched with `x` along all other axes.
+
+    `indices` has as many axes as `x`; the other axes broadcast.
+
+    >>> take_along_axis([[1, 2], [3, 4]], [[1], [0]], axis=1).eval()
+    array([[2],
+           [3]])
+    """
+    node = as_node(x)
+    place = axis_index("take_along_axis", axis, node.ndim)
+    index = index_node("take_along_axis", indices, node, place)
+    if index.ndim != node.ndim:
+        raise ShapeError(f"take_along_axis: {index.type} indexes {node.type}; equal numbers of axes needed{at()}")
+    others = TensorType(INT64, tuple(1 if a == place else s for a, s in enumerate(node.shape)))
+    shape = broadcast_shapes("take_along_axis", index.type, others)
+    node = broadcast_to_shape(node, tuple(node.shape[a] if a == place else s for a, s in enumerate(shape)))
+    every = [broadcast_to_shape(index, shape) if a == place else iota(shape, a) for a in range(node.ndim)]
+    return apply(Gather(tuple(range(node.ndim))), node, *every)
+
+
+def one_hot(indices: Any, num_classes: Any, /, *, dtype: Any = "float64") -> Node:
+    """Return 1 at each index along a new last axis of `num_classes` entries, 0 elsewhere.
+
+    An index outside gives zeros only.
+
+    >>> one_hot([1, 0], 3).eval()
+    array([[0., 1., 0.],
+           [1., 0., 0.]])
+    """
+    index = as_node(indices)
+    if index.dtype.kind not in "iu":
+        raise DTypeError(f"one_hot: indices must be integers, got {index.type}{at()}")
+    if isinstance(num_classes, Node):
+        raise ArgumentError(f"one_hot: num_classes must be an int or a dimension, got a node{at()}")
+    shape = (*index.shape, num_classes)
+    wide = broadcast(cast(index, INT64), shape, tuple(range(index.ndim)))
+    return cast(equal(wide, iota(shape, index.ndim)), as_dtype(dtype))

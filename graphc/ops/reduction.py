@@ -1,0 +1,430 @@
+"""Reductions over axes, the statistics built from them, and the softmax family.
+
+`Reduction` is one op with a name, since codegen treats all of them alike: an accumulator over axes that the
+result drops (`keepdims` is a `Broadcast` behind it). `LogSumExp`, `Softmax` and `LogSoftmax` stay whole until
+codegen: shifted by the maximum they are exact over the whole range, and their derivatives need no maximum.
+
+Conventions: `max` and `min` share their cotangent evenly among ties, and NaN counts as the extreme; `prod` has
+the right derivatives with any number of zeros; `std` of equal values has derivative 0.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ShapeError, at
+from graphc.node import Node
+from graphc.ops.base import Composite, Cotangents, Op, apply, constant
+from graphc.ops.cumulative import Cumulative, accumulator, shift
+from graphc.ops.elementwise import maximum
+from graphc.ops.elementwise_float import exp, log, sqrt_safe
+from graphc.ops.elementwise_logic import equal, logical_or, not_equal
+from graphc.ops.pointwise import WHERE, as_node, broadcast, cast, masked_multiply, pointwise, promote, size_node
+from graphc.ops.shape import axis_index, axis_tuple, inverse_permutation, permute, reshape_to
+from graphc.types import BOOL, FLOAT64, INT64, Array, Dim, Size, TensorType, is_float, product
+
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "log_softmax",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "softmax",
+    "std",
+    "sum",
+    "var",
+]
+
+_NUMPY: dict[str, Callable[..., Array]] = {
+    "sum": np.sum,
+    "prod": np.prod,
+    "max": np.max,
+    "min": np.min,
+    "any": np.any,
+    "all": np.all,
+    "argmax": np.argmax,
+    "argmin": np.argmin,
+}
+_WITHOUT_IDENTITY = ("max", "min", "argmax", "argmin")
+
+
+@dataclass(frozen=True)
+class Reduction(Op):
+    """`name` (sum, prod, max, min, any, all, argmax, argmin) over `axes`, sorted and not empty."""
+
+    name: str = field(repr=False)
+    axes: tuple[int, ...]
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        kept = tuple(s for a, s in enumerate(x.shape) if a not in self.axes)
+        if self.name in _WITHOUT_IDENTITY:
+            _refuse_empty(f"{self.name}: {x}: ", [x.shape[a] for a in self.axes], kept, at())
+        return TensorType(INT64 if self.name in ("argmax", "argmin") else x.dtype, kept)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        (x,) = arrays
+        kept = tuple(s for a, s in enumerate(x.shape) if a not in self.axes)
+        if self.name in _WITHOUT_IDENTITY:
+            _refuse_empty("", [x.shape[a] for a in self.axes], kept)
+        with np.errstate(all="ignore"):
+            if self.name in ("argmax", "argmin"):
+                return np.asarray(_NUMPY[self.name](x, self.axes[0])) if x.size else np.zeros(kept, np.int64)
+            exact = {"dtype": x.dtype} if self.name in ("sum", "prod") else {}
+            return np.asarray(_NUMPY[self.name](x, axis=self.axes, **exact))
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        (x,) = inputs
+        if self.name == "sum":
+            return (_spread(g, x, self.axes),)
+        if self.name == "prod":
+            return (masked_multiply(_spread(g, x, self.axes), _product_of_others(x, self.axes)),)
+        if self.name in ("max", "min"):
+            extreme, count = _extremes(x, out, self.axes)
+            return (pointwise(WHERE, extreme, _spread(g / count, x, self.axes), constant(0, g.dtype)),)
+        return (None,)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        (t,), (x,) = tangents, inputs
+        if t is None or self.name == "sum":
+            return None if t is None else apply(self, t)
+        if self.name == "prod":
+            return apply(Reduction("sum", self.axes), masked_multiply(t, _product_of_others(x, self.axes)))
+        if self.name in ("max", "min"):
+            extreme, count = _extremes(x, out, self.axes)
+            moved = pointwise(WHERE, extreme, t, constant(0, t.dtype))
+            return apply(Reduction("sum", self.axes), moved) / count
+        return None
+
+
+def _refuse_empty(prefix: str, reduced: Sequence[Size], kept: Sequence[Size], suffix: str = "") -> None:
+    """Raise `ShapeError` where nothing is reduced to something."""
+    if 0 in reduced and 0 not in kept:
+        raise ShapeError(f"{prefix}an empty axis has no largest or smallest element{suffix}")
+
+
+def _spread(g: Node, x: Node, axes: tuple[int, ...]) -> Node:
+    """Broadcast a reduced value back over `axes` of `x`."""
+    return broadcast(g, x.shape, tuple(a for a in range(x.ndim) if a not in axes))
+
+
+def _extremes(x: Node, out: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
+    """Return where `x` has the extreme value (NaN, if there is one), and how often."""
+    extreme = logical_or(equal(x, _spread(out, x, axes)), not_equal(x, x))
+    return extreme, apply(Reduction("sum", axes), cast(extreme, x.dtype))
+
+
+def _product_of_others(x: Node, axes: tuple[int, ...]) -> Node:
+    """Return at each element the product of all others along `axes`, without dividing."""
+
+    def others(flat: Node, axis: int) -> Node:
+        before = apply(Cumulative("cumulative_prod", axis, False), flat)
+        after = apply(Cumulative("cumulative_prod", axis, True), flat)
+        return shift(before, axis, 1, False) * shift(after, axis, 1, True)
+
+    return _on_one_axis(others, x, axes)
+
+
+def _on_one_axis(fn: Callable[[Node, int], Node], x: Node, axes: tuple[int, ...]) -> Node:
+    """Apply a shape-keeping function of one axis to `axes` taken together."""
+    if len(axes) == 1:
+        return fn(x, axes[0])
+    kept = tuple(a for a in range(x.ndim) if a not in axes)
+    last = permute(x, kept + axes)
+    flat = reshape_to(last, (*(x.shape[a] for a in kept), product(x.shape[a] for a in axes)))
+    return permute(reshape_to(fn(flat, len(kept)), last.shape), inverse_permutation(kept + axes))
+
+
+# -- the softmax family
+
+
+def _shifted(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return the maximum over `axes` (kept as 1) and x - maximum, 0 where equal (also at ±inf)."""
+    if x.shape and 0 in (x.shape[a] for a in axes):
+        kept = tuple(s for a, s in enumerate(x.shape) if a not in axes)
+        _refuse_empty("", [0], kept)
+        return np.zeros([1 if a in axes else s for a, s in enumerate(x.shape)], x.dtype), x
+    top = np.max(x, axes, keepdims=True)
+    return top, np.where(x == top, x.dtype.type(0), x - top)
+
+
+def _shifted_nodes(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
+    """Return what `_shifted` does, as nodes, the maximum without the reduced axes."""
+    top = apply(Reduction("max", axes), x)
+    wide = _spread(top, x, axes)
+    return top, pointwise(WHERE, equal(x, wide), constant(0, x.dtype), x - wide)
+
+
+def _sum_over(x: Node, axes: tuple[int, ...]) -> Node:
+    return apply(Reduction("sum", axes), x)
+
+
+@dataclass(frozen=True)
+class LogSumExp(Composite):
+    """log(sum(exp(x))) over `axes`, without overflow; -inf where all are -inf."""
+
+    name = "logsumexp"
+    axes: tuple[int, ...]
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return Reduction("max", self.axes).infer(*types)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            top, shifted = _shifted(arrays[0], self.axes)
+            return np.asarray(np.squeeze(top, self.axes) + np.log(np.sum(np.exp(shifted), self.axes)))
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        (x,) = inputs
+        return (masked_multiply(_spread(g, x, self.axes), _softmax_over(x, self.axes)),)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        (t,), (x,) = tangents, inputs
+        return None if t is None else _sum_over(masked_multiply(t, _softmax_over(x, self.axes)), self.axes)
+
+    def expand(self, *inputs: Node) -> Node:
+        top, shifted = _shifted_nodes(inputs[0], self.axes)
+        return top + log(_sum_over(exp(shifted), self.axes))
+
+
+def _softmax_over(x: Node, axes: tuple[int, ...]) -> Node:
+    return _on_one_axis(lambda flat, axis: apply(Softmax(axis), flat), x, axes)
+
+
+@dataclass(frozen=True)
+class Softmax(Composite):
+    """exp(x) / sum(exp(x)) along `axis`; infinite maxima share evenly, as equal finite ones do."""
+
+    name = "softmax"
+    axis: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            weights = np.exp(_shifted(arrays[0], (self.axis,))[1])
+            return np.asarray(weights / np.sum(weights, self.axis, keepdims=True))
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        mean = _sum_over(masked_multiply(g, out), (self.axis,))
+        return (masked_multiply(g - _spread(mean, out, (self.axis,)), out),)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        (t,) = tangents
+        return None if t is None else self.vjp(t, out, *inputs)[0]  # the Jacobian is symmetric
+
+    def expand(self, *inputs: Node) -> Node:
+        (x,) = inputs
+        weights = exp(_shifted_nodes(x, (self.axis,))[1])
+        return weights / _spread(_sum_over(weights, (self.axis,)), x, (self.axis,))
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Composite):
+    """x - logsumexp(x) along `axis`."""
+
+    name = "log_softmax"
+    axis: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            shifted = _shifted(arrays[0], (self.axis,))[1]
+            return np.asarray(shifted - np.log(np.sum(np.exp(shifted), self.axis, keepdims=True)))
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        total = _spread(_sum_over(g, (self.axis,)), out, (self.axis,))
+        return (g - masked_multiply(total, exp(out)),)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        (t,) = tangents
+        if t is None:
+            return None
+        return t - _spread(_sum_over(masked_multiply(t, exp(out)), (self.axis,)), out, (self.axis,))
+
+    def expand(self, *inputs: Node) -> Node:
+        (x,) = inputs
+        shifted = _shifted_nodes(x, (self.axis,))[1]
+        return shifted - _spread(log(_sum_over(exp(shifted), (self.axis,))), x, (self.axis,))
+
+
+# -- the user's functions
+
+
+def _reduce(name: str, x: Node, axis: Any, keepdims: bool) -> Node:
+    axes = axis_tuple(name, axis, x.ndim)
+    return _keep(apply(Reduction(name, axes), x) if axes else x, x, axes, keepdims)
+
+
+def _keep(out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """Put the reduced axes back with size 1, if asked."""
+    if not (keepdims and axes):
+        return out
+    shape = tuple(1 if a in axes else s for a, s in enumerate(x.shape))
+    return broadcast(out, shape, tuple(a for a in range(x.ndim) if a not in axes))
+
+
+def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Node:
+    """Return the sum over `axis` (an int, a tuple, or None for all); bool and small integers sum as 64 bits.
+
+    >>> sum([[1, 2], [3, 4]], 0).eval()
+    array([4, 6])
+    """
+    return _reduce("sum", accumulator(x, dtype), axis, keepdims)
+
+
+def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Node:
+    """Return the product over `axis`; the derivative is right with zeros, at every order.
+
+    >>> prod([1, 2, 3]).eval()
+    array(6)
+    """
+    return _reduce("prod", accumulator(x, dtype), axis, keepdims)
+
+
+def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """Return the largest element over `axis`; NaN if there is one; `ShapeError` for an empty axis.
+
+    Ties share the gradient evenly.
+
+    >>> max([1, 3, 2]).eval()
+    array(3)
+    """
+    return _reduce("max", as_node(x), axis, keepdims)
+
+
+def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """Return the smallest element over `axis`; see `max`.
+
+    >>> min([1, 3, 2]).eval()
+    array(1)
+    """
+    return _reduce("min", as_node(x), axis, keepdims)
+
+
+def any(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """Return whether an element over `axis` is true (not 0)."""
+    return _reduce("any", cast(as_node(x), BOOL), axis, keepdims)
+
+
+def all(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """Return whether all elements over `axis` are true (not 0)."""
+    return _reduce("all", cast(as_node(x), BOOL), axis, keepdims)
+
+
+def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Node:
+    """Return the position of the first largest element along `axis` (None: in the flattened elements).
+
+    >>> argmax([1, 3, 3]).eval()
+    array(1)
+    """
+    return _position("argmax", as_node(x), axis, keepdims)
+
+
+def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Node:
+    """Return the position of the first smallest element along `axis`; see `argmax`."""
+    return _position("argmin", as_node(x), axis, keepdims)
+
+
+def _position(name: str, x: Node, axis: int | None, keepdims: bool) -> Node:
+    if axis is None:
+        flat = reshape_to(x, (x.size,))
+        return _keep(apply(Reduction(name, (0,)), flat), x, tuple(range(x.ndim)), keepdims)
+    axes = (axis_index(name, axis, x.ndim),)
+    return _keep(apply(Reduction(name, axes), x), x, axes, keepdims)
+
+
+def _as_float(x: Any) -> Node:
+    """Return an operand as floats; integers and bool as float64, as NumPy's statistics do."""
+    node = as_node(x)
+    return node if is_float(node.dtype) else cast(node, FLOAT64)
+
+
+def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """Return the arithmetic mean over `axis`; NaN for an empty axis.
+
+    >>> mean([1, 2]).eval()
+    array(1.5)
+    """
+    node = _as_float(x)
+    axes = axis_tuple("mean", axis, node.ndim)
+    return sum(node, axes, keepdims=keepdims) / _count(node, axes)
+
+
+def _count(x: Node, axes: tuple[int, ...]) -> Node:
+    return size_node(product(x.shape[a] for a in axes), x.dtype)
+
+
+def var(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = False) -> Node:
+    """Return the variance over `axis`: sum((x - mean)**2) / (n - correction), in two passes.
+
+    Method: Chan, Golub & LeVeque, Algorithms for computing the sample variance, 1983.
+
+    >>> var([1.0, 3.0], correction=1).eval()
+    array(2.)
+    """
+    node = _as_float(x)
+    axes = axis_tuple("var", axis, node.ndim)
+    distance = node - mean(node, axes, keepdims=True)
+    return sum(distance * distance, axes, keepdims=keepdims) / _freedom(node, axes, correction)
+
+
+def _freedom(x: Node, axes: tuple[int, ...], correction: float) -> Node:
+    """Return n - correction, at least 0."""
+    size = product(x.shape[a] for a in axes)
+    if isinstance(size, Dim):
+        return maximum(size_node(size, x.dtype) - correction, 0)
+    return constant(builtins.max(size - correction, 0), x.dtype)
+
+
+def std(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = False) -> Node:
+    """Return the standard deviation over `axis`; the gradient is 0 where all elements are equal.
+
+    >>> std([1.0, 3.0]).eval()
+    array(1.)
+    """
+    return sqrt_safe(var(x, axis, correction=correction, keepdims=keepdims))
+
+
+def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """Return log(sum(exp(x))) over `axis`, exact for any spread of values.
+
+    >>> logsumexp([1000.0, 1000.0]).eval()
+    array(1000.69314718)
+    """
+    (node,) = promote("logsumexp", "float", [x])
+    axes = axis_tuple("logsumexp", axis, node.ndim)
+    return _keep(apply(LogSumExp(axes), node) if axes else node, node, axes, keepdims)
+
+
+def softmax(x: Any, /, axis: int = -1) -> Node:
+    """Return exp(x) / sum(exp(x)) along `axis`; infinite maxima share evenly, as equal finite ones do.
+
+    >>> softmax([1000.0, 1000.0]).eval()
+    array([0.5, 0.5])
+    """
+    (node,) = promote("softmax", "float", [x])
+    return apply(Softmax(axis_index("softmax", axis, node.ndim)), node)
+
+
+def log_softmax(x: Any, /, axis: int = -1) -> Node:
+    """Return log(softmax(x)) along `axis`, without underflow.
+
+    >>> log_softmax([0.0, -1000.0]).eval()
+    array([    0., -1000.])
+    """
+    (node,) = promote("log_softmax", "float", [x])
+    return apply(LogSoftmax(axis_index("log_softmax", axis, node.ndim)), node)
