@@ -14,7 +14,9 @@ from typing import Any, Union
 
 import llvmlite.ir as ir
 
+from graphc.codegen import corrections
 from graphc.codegen.libmvec import variant_attribute
+from graphc.codegen.polynomials import POLYNOMIALS
 from graphc.codegen.vecmath import LIBM
 
 Number = Union["Value", int, float]
@@ -127,6 +129,9 @@ class Value:
         return self._compare("!=", other)
 
 
+PURE = ("nounwind", "willreturn", "memory(none)")
+
+
 class MathCallAttributes(ir.instructions.CallInstrAttributes):  # type: ignore[misc]
     """Call-site attributes that llvmlite does not list: purity and the vector variants."""
 
@@ -181,6 +186,17 @@ class Emitter:
             name = "sext" if x.is_signed else "zext"
         return Value(self, getattr(self.builder, name)(x.ir, target), kind)
 
+    def beyond(self, limit: float, name: str, x: Value, usual: Value) -> Value:
+        """Return the C library's `name(x)` where |x| <= limit fails (NaN too), and `usual` elsewhere.
+
+        A branch here would be taken lane by lane in a vectorised loop, so the choice is a function of its own, with
+        vector variants that leave at once when no lane is affected.
+        """
+        correction = corrections.declare(self.builder.module, name, x.kind, limit)
+        call = self.builder.call(correction.function, [x.ir, usual.ir])
+        call.attributes = MathCallAttributes([*PURE, correction.attribute])
+        return Value(self, call, x.kind)
+
     def bits(self, x: Value) -> Value:
         """Return the bits of a float as a signed integer of its width."""
         kind = "i64" if x.kind == "f64" else "i32"
@@ -201,6 +217,8 @@ class Emitter:
 
     def call(self, name: str, *operands: Value) -> Value:
         """Call an elementary function in this machine's precision."""
+        if self.precision == "polynomial" and name in POLYNOMIALS:
+            return POLYNOMIALS[name](self, *operands)
         return self.libm(name, *operands)
 
     def libm(self, name: str, *operands: Value) -> Value:
@@ -209,7 +227,7 @@ class Emitter:
         symbol = LIBM[name] + ("f" if kind == "f32" else "")
         callee = self._declare(symbol, llvm_type(kind), len(operands))
         call = self.builder.call(callee, [x.ir for x in operands])
-        call.attributes = MathCallAttributes(["nounwind", "willreturn", "memory(none)"])
+        call.attributes = MathCallAttributes(PURE)
         variants = variant_attribute(name, kind) if self.precision == "vector" else ""
         if variants:
             call.attributes.add(variants)

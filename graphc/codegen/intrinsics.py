@@ -140,9 +140,8 @@ def _native_call(name: str, returns: Any) -> Any:
     """Make a call of a C function `int64 f(int64, ...)` at an address."""
 
     def call(typingctx: Any, address: Any, *arguments: Any) -> Any:
-        given = arguments[0]
-        count = len(given)
-        if count > MAX_CALL_ARGUMENTS or not all(isinstance(t, types.Integer) for t in given):
+        count = len(arguments)
+        if count > MAX_CALL_ARGUMENTS or not all(isinstance(t, types.Integer) for t in arguments):
             raise TypingError(f"{name} takes an address and up to {MAX_CALL_ARGUMENTS} integers")
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -92,22 +92,25 @@ def _lowered(source: str, precision: str) -> tuple[str, str]:
     typing_context, target_context, names = _contexts(precision)
     space = dict(names)
     exec(compile(source, "<graphc kernel>", "exec"), space)
-    signature = (PointerType("i64", 0), types.int64, types.int64)
     kernel = space["kernel"]
+    signature = (PointerType("i64", 0), *[types.int64] * (kernel.__code__.co_argcount - 1))
     result = compile_extra(typing_context, target_context, kernel, signature, types.int64, _flags(), {})
     return str(result.library._final_module), result.fndesc.mangled_name
 
 
 def _with_entry(text: str, name: str, symbol: str) -> str:
     text = re.sub(r"^(source_filename|@_ZN08NumbaEnv).*$", "", text, flags=re.MULTILINE)
-    text = text.replace(f"define i32 @{name}(", "define internal i32 @body(").replace(f"@{name}", "@body")
-    text = re.sub(r"(define internal i32 @body\([^)]*\)(?: [^{\n#]*)?)[^{\n]*\{", r"\1 alwaysinline #900 {", text)
+    head = next(line for line in text.splitlines() if line.startswith(f"define i32 @{name}("))
+    given = re.findall(r"(ptr|i64) (?:[\w()]+ )*(%arg\.\w+)", head)
+    inlined = f"{head.replace('define i32', 'define internal i32').removesuffix('{')}alwaysinline #900 {{"
+    text = text.replace(head, inlined).replace(f"@{name}", "@body")
+    parameters = ", ".join(f"{kind} {name}" for kind, name in given)
     return f"""{text}
 {declarations(text)}
-define i64 @{symbol}(ptr noalias %frame, i64 %lo, i64 %hi) #900 {{
+define i64 @{symbol}({parameters}) #900 {{
   %result = alloca i64
   %exception = alloca ptr
-  %status = call i32 @body(ptr %result, ptr %exception, ptr %frame, i64 %lo, i64 %hi)
+  %status = call i32 @body(ptr %result, ptr %exception, {parameters})
   %value = load i64, ptr %result
   ret i64 %value
 }}

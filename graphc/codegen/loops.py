@@ -6,6 +6,7 @@ or more nests, which run in order.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -69,8 +70,8 @@ def _nested(build: Builder, extents: Shape, body: list[Statement], first: int = 
     return body
 
 
-def _copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: str = "") -> LoopNest:
-    """Copy (or fill) a strided region of `target`."""
+def copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: str = "") -> LoopNest:
+    """Return the nest that copies a strided region, or fills it with the expression `fill`."""
     build = Builder([target])
     rows = [squeeze_strides(place.strides, shape), squeeze_strides(source.strides, shape)]
     extents, (to, of) = _collapse(squeeze_strides(shape, shape), rows)
@@ -95,7 +96,7 @@ def _concat(node: Node, accesses: Accesses) -> list[LoopNest]:
     nests = []
     offset: Size = 0
     for x in node.inputs:
-        nests.append(_copy_nest(node, x.shape, accesses[x], Access(node, offset * strides[node.op.axis], strides)))
+        nests.append(copy_nest(node, x.shape, accesses[x], Access(node, offset * strides[node.op.axis], strides)))
         offset = offset + x.shape[node.op.axis]
     return nests
 
@@ -111,7 +112,7 @@ def _unslice(node: Node, accesses: Accesses) -> list[LoopNest]:
         offset = offset + start * stride
     place = Access(node, offset, tuple(s * k for s, k in zip(own, op.steps, strict=True)))
     zero = identity("sum", node.dtype) if node.dtype.kind != "b" else "False"
-    return [_copy_nest(node, node.shape, whole, whole, fill=zero), _copy_nest(node, x.shape, accesses[x], place)]
+    return [copy_nest(node, node.shape, whole, whole, fill=zero), copy_nest(node, x.shape, accesses[x], place)]
 
 
 def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -143,7 +144,7 @@ def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
     assert isinstance(op, Scatter)
     x, updates = node.inputs[:2]
     own = contiguous(node.shape)
-    copy = _copy_nest(node, node.shape, accesses[x], Access(node, 0, own))
+    copy = copy_nest(node, node.shape, accesses[x], Access(node, 0, own))
     build = Builder([node])
     shape = updates.shape
     extents = squeeze_strides(shape, shape)
@@ -220,4 +221,5 @@ def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
     at = [f"frame[0] + {8 * slot}" for slot in range(12)]
     arguments = [at[2], at[3], at[4], at[5], at[6], at[7], b, at[8], a, at[9], at[10], c, at[11]]
     body = _nested(build, extents, [f"call_void(frame[1], {', '.join(arguments)})"])
-    return [_finish(build, body, extents, product((*node.shape, k)))]
+    nest = _finish(build, body, extents, product((*node.shape, k)))
+    return [dataclasses.replace(nest, unit_ns=0.05)]

@@ -53,6 +53,10 @@ def is_expensive(node: Node) -> bool:
     return any(f not in _CHEAP for f in re.findall(r"([a-z_0-9]+)\(", code))
 
 
+def _is_expensive_member(node: Node) -> bool:
+    return not isinstance(node.op, Reduction) and is_expensive(node)
+
+
 @dataclass
 class _Phase:
     """One inner nest: statements per point, before it and after it."""
@@ -344,6 +348,7 @@ class _Lowering:
             tuple(self.build.checks),
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
             divisible=ACCUMULATED not in self.kernel.levels.values() and not self.kept,
+            unit_ns=0.1 + sum(1.0 if _is_expensive_member(n) else 0.15 for n in self.kernel.nodes),
         )
 
     def _root(self, root: Node, number: int) -> None:

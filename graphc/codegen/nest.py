@@ -73,7 +73,8 @@ class LoopNest:
 
     `checks` are the nodes whose index checks can fail: status k names `checks[k - 1]`. `work` is the number of
     innermost iterations; `rows` are the private buffers of the nest, with their sizes in elements. Where
-    `divisible`, any partition of the range into several calls gives the same result.
+    `divisible`, any partition of the range into several calls gives the same result. `unit_ns` is a rough estimate
+    of the time of one unit of work.
     """
 
     body: tuple[Statement, ...]
@@ -83,6 +84,7 @@ class LoopNest:
     checks: tuple[Node, ...] = ()
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
+    unit_ns: float = 0.5
 
 
 def literal_bits(value: Array) -> int:

@@ -32,8 +32,8 @@ from graphc.types import SHORT_NAMES
 __all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULARY", "Pointer", "vector_variant"]
 
 PRECISIONS = ("vector", "polynomial", "libm")
-MAX_CALL_ARGUMENTS = 6
-WRITTEN_BUFFERS = 16
+MAX_CALL_ARGUMENTS = 13
+WRITTEN_BUFFERS = 32
 """The number of written buffers per kernel that alias information tells apart."""
 
 _DTYPES = {short: np.dtype(name) for name, short in SHORT_NAMES.items()}

@@ -1,0 +1,19 @@
+"""Addresses of BLAS routines, from SciPy's Cython interface: the library that SciPy was built with."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+
+@cache
+def routine_address(name: str) -> int:
+    """Return the address of a Fortran-style BLAS routine such as `dgemm`; imports SciPy at the first call."""
+    from scipy.linalg import cython_blas
+
+    capsule = cython_blas.__pyx_capi__[name]
+    api = ctypes.pythonapi
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    return int(api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule)))
