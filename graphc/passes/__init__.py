@@ -1,0 +1,43 @@
+"""The passes, and the one tuple that says in which order they run.
+
+A pass is a plain function `Graph -> Graph` in a file of its own; it keeps values, inputs, updates and guards, and
+`verify` holds for what it returns. `grad` has applied EXACT and STABILISE to the forward graph before it
+differentiates; here they see the gradient as well. Fusion comes after these passes, in `fuse.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from graphc.graph import Graph
+from graphc.graph import verify as verify_graph
+from graphc.passes.canonicalize import canonicalize
+from graphc.passes.cse import cse
+from graphc.passes.expand import expand
+from graphc.passes.fold_constants import fold_constants
+from graphc.passes.simplify import simplify
+from graphc.passes.stabilize import stabilize
+
+Pass = Callable[[Graph], Graph]
+
+PASSES: tuple[Pass, ...] = (
+    canonicalize,  # one form for views and operand order, so that the passes below have fewer forms to know
+    fold_constants,  # literals before algebra: rules look for them
+    cse,  # one node for one value: a pattern that names a value twice compares nodes
+    simplify,  # exact algebra first: it leaves the form that the other patterns are written in
+    stabilize,  # needs softmax, logsumexp and the like whole, so before they are expanded
+    expand,  # composites become what fusion knows
+    canonicalize,  # the views and constants that rules and expansions made
+    fold_constants,
+    simplify,
+    cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)
+)
+
+
+def run(passes: Iterable[Pass], graph: Graph, *, verify: bool = False) -> Graph:
+    """Apply passes in order; with `verify`, check every invariant of the graph after each."""
+    for apply_pass in passes:
+        graph = apply_pass(graph)
+        if verify:
+            verify_graph(graph)
+    return graph
