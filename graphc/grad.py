@@ -84,7 +84,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
             _push(node, moving)
     heads = [forward[y] for y in flatten(outputs)]
     pushed = [moving.get(y) if y in moving else zeros_of(y) for y in heads]
-    return unflatten(outputs, _plain_products([t for t in pushed if t is not None], graph, keep_masked=False))
+    return unflatten(outputs, _plain_products([t for t in pushed if t is not None], graph))
 
 
 def _push(node: Node, moving: Cotangents) -> None:
@@ -99,7 +99,9 @@ def _push(node: Node, moving: Cotangents) -> None:
 def _like(x: Node, value: Any, name: str) -> Node:
     """Return a cotangent or tangent as a node of the type of `x`."""
     node = cast(as_node(value), x.dtype)
-    if node.ndim != x.ndim or any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(node.shape, x.shape, strict=True)):
+    if node.ndim != x.ndim or any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(node.shape, x.shape, strict=True)
+    ):
         raise ShapeError(f"{name}: {node.type} given for {x!r}{at()}")
     return node
 
@@ -144,7 +146,7 @@ def _pull(
         if node in cotangents and node in reached:
             _pull_node(node, cotangents, reached)
     pulled = [cotangents[x] if x in cotangents else zeros_of(x) for x in wrt]
-    return heads, _plain_products(pulled, graph, keep_masked=True)
+    return heads, _plain_products(pulled, graph)
 
 
 def _depends_on(graph: Graph, wrt: set[Node]) -> set[Node]:
@@ -158,9 +160,7 @@ def _depends_on(graph: Graph, wrt: set[Node]) -> set[Node]:
 def _check_connected(graph: Graph, wrt: Iterable[Node], disconnected: str) -> None:
     lost = [x for x in wrt if x not in graph.index]
     if lost and disconnected == "error":
-        raise GradientError(
-            f'grad: the loss does not depend on {lost[0]!r}; disconnected="zero" gives zeros{at()}'
-        )
+        raise GradientError(f'grad: the loss does not depend on {lost[0]!r}; disconnected="zero" gives zeros{at()}')
 
 
 def _pull_node(node: Node, cotangents: Cotangents, reached: set[Node]) -> None:
@@ -178,15 +178,18 @@ def _accumulate(cotangents: Cotangents, x: Node, g: Node) -> None:
     cotangents[x] = cotangents[x] + g if x in cotangents else g
 
 
-def _plain_products(results: Sequence[Node], forward: Graph, *, keep_masked: bool) -> list[Node]:
-    """Turn zero-absorbing products into plain ones where no mask is upstream of their cotangent."""
-    masked: set[Node] = set()
+def _plain_products(results: Sequence[Node], forward: Graph) -> list[Node]:
+    """Turn zero-absorbing products into plain ones where no mask is upstream of what they absorb by.
+
+    Masked are also the cotangents that an earlier `grad`, now part of the forward graph, has masked.
+    """
+    masked = {n.inputs[0] for n in forward.nodes if n.op is MASKED_MULTIPLY}
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         if node in forward.index:
             return node
         if node.op is MASKED_MULTIPLY:
-            if not (keep_masked and node.inputs[0] in masked):
+            if node.inputs[0] not in masked:
                 return pointwise(MULTIPLY, *inputs)
             masked.add(node)
         elif node.op is WHERE or any(x in masked for x in node.inputs):
@@ -218,4 +221,3 @@ def check_grad(
     if not error <= rtol:
         raise GradientError(f"check_grad: relative error {error:.3g} at {where}, {rtol:g} allowed{at()}")
     return error
-

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,18 +22,23 @@ MODERATE = (0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -3.5, 20.0, -20.0, INF, -INF, NAN)
 PAIR = ((3, 4), (3, 4))
 
 
+def public(name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(gc.nn if name == "relu" else gc, name)
+    return function
+
+
 def unary(name: str, numpy: Callable[..., Any], low: float = -2, high: float = 2, **more: Any) -> Case:
-    return Case(name, getattr(gc, name), numpy, low=low, high=high, special=more.pop("special", EDGES), **more)
+    return Case(name, public(name), numpy, low=low, high=high, special=more.pop("special", EDGES), **more)
 
 
 def binary(name: str, numpy: Callable[..., Any], low: float = -2, high: float = 2, **more: Any) -> Case:
     special = more.pop("special", EDGES)
-    return Case(name, getattr(gc, name), numpy, more.pop("shapes", PAIR), low=low, high=high, special=special, **more)
+    return Case(name, public(name), numpy, more.pop("shapes", PAIR), low=low, high=high, special=special, **more)
 
 
 def integers(name: str, numpy: Callable[..., Any], count: int, *dtypes: str, low: float = -9) -> Iterator[Case]:
     for dtype in dtypes:
-        function = getattr(gc, name)
+        function = public(name)
         yield Case(f"{name}-{dtype}", function, numpy, ((3, 4),) * count, (dtype,) * count, low, 9)
 
 
@@ -192,14 +199,12 @@ def _integer_cases() -> Iterator[Case]:
     yield from integers("sqrt", np.sqrt, 1, "uint32")
 
 
-def _unique(cases: list[Case]) -> list[Case]:
+def _unique(cases: list[Case]) -> Iterator[Case]:
     """Number the ids that occur twice."""
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     for case in cases:
-        seen[case.id] = seen.get(case.id, 0) + 1
-        if seen[case.id] > 1:
-            object.__setattr__(case, "id", f"{case.id}-{seen[case.id]}")
-    return cases
+        seen[case.id] += 1
+        yield case if seen[case.id] == 1 else replace(case, id=f"{case.id}#{seen[case.id]}")
 
 
-CASES: list[Case] = _unique([*FLOATS, *BROADCAST, *SCALARS, *CASTS, *_integer_cases()])
+CASES: list[Case] = list(_unique([*FLOATS, *BROADCAST, *SCALARS, *CASTS, *_integer_cases()]))

@@ -23,7 +23,7 @@ CASES: list[Case] = [
         Case(
             f"polygamma-{n}",
             lambda x, n=n: gc.special.polygamma(n, x),
-            lambda x, n=n: scipy.special.polygamma(n, x),
+            lambda x, n=n: scipy.special.polygamma(n, x).astype(x.dtype),
             low=0.4,
             high=5,
             special=(1.0, 0.5, 1e-3, 30.0, 1e5),
@@ -33,7 +33,7 @@ CASES: list[Case] = [
     Case(
         "polygamma-negative",
         lambda x: gc.special.polygamma(1, x),
-        lambda x: scipy.special.polygamma(1, x),
+        lambda x: scipy.special.polygamma(1, x).astype(x.dtype),
         low=-2.8,
         high=-2.2,
     ),

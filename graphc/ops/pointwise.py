@@ -367,5 +367,6 @@ MASKED_MULTIPLY = elementwise(
     "masked_multiply",
     numpy=lambda g, d: np.where(g == 0, g, g * d),
     code="select({0} == 0, {0}, {0} * {1})",
-    partials=(lambda out, g, d: d, lambda out, g, d: g),
+    masks=True,  # the derivatives absorb by the same operand, so that a masked value is masked at every order
+    partials=(lambda g, out, x, d: masked_multiply(g, d), lambda g, out, x, d: masked_multiply(x, g)),
 )

@@ -1,0 +1,149 @@
+"""NumPy's functions and operators on nodes: the same values as on arrays, or a clear refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.node import Node
+from graphc.ops.numpy_protocol import FUNCTIONS, UFUNCS
+
+A = np.array([[0.3, 0.9, 0.5], [0.2, 0.7, 0.4], [0.6, 0.1, 0.8]])
+B = np.array([[1.5, 2.0, 1.25], [3.0, 1.75, 2.5], [1.1, 2.2, 3.3]])
+
+
+def on_nodes(fn: Callable[..., Any], *arrays: np.ndarray[Any, Any]) -> Any:
+    nodes = [gc.placeholder(f"x{i}", shape=a.shape, dtype=a.dtype) for i, a in enumerate(arrays)]
+    out = fn(*nodes)
+    return out.eval(dict(zip(nodes, arrays, strict=True))) if isinstance(out, Node) else out
+
+
+@pytest.mark.parametrize("name", sorted(set(UFUNCS) - {"clip"}))
+def test_ufuncs(name: str) -> None:
+    ufunc = getattr(np, name)
+    integer = "bitwise" in name or "shift" in name or name == "invert"
+    operands = [a.astype("int64") if integer else a for a in ((B, B) if name == "arccosh" else (A, B))][: ufunc.nin]
+    got, wanted = on_nodes(ufunc, *operands), ufunc(*operands)
+    assert got.dtype == wanted.dtype
+    np.testing.assert_allclose(got, wanted, rtol=1e-14)
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda x: np.sum(x, axis=0, keepdims=True),
+    "prod": lambda x: np.prod(x, 1),
+    "max": lambda x: np.max(x, axis=(0, 1)),
+    "min": lambda x: np.min(x),
+    "amax": lambda x: np.amax(x, 0),
+    "amin": lambda x: np.amin(x, 0),
+    "mean": lambda x: np.mean(x, axis=-1),
+    "any": lambda x: np.any(x > 0.5, axis=0),
+    "all": lambda x: np.all(x > 0.1, axis=0),
+    "argmax": lambda x: np.argmax(x, axis=1),
+    "argmin": lambda x: np.argmin(x, 0),
+    "var": lambda x: np.var(x, axis=0, ddof=1),
+    "std": lambda x: np.std(x, 1),
+    "cumsum": lambda x: np.cumsum(x),
+    "cumprod": lambda x: np.cumprod(x, axis=1),
+    "cumulative_sum": lambda x: np.cumulative_sum(x, axis=1),
+    "cumulative_prod": lambda x: np.cumulative_prod(x, axis=0),
+    "reshape": lambda x: np.reshape(x, (9, 1)),
+    "ravel": np.ravel,
+    "transpose": lambda x: np.transpose(x, (1, 0)),
+    "matrix_transpose": lambda x: np.matrix_transpose(x),
+    "moveaxis": lambda x: np.moveaxis(x, 0, 1),
+    "squeeze": lambda x: np.squeeze(np.expand_dims(x, 0)),
+    "expand_dims": lambda x: np.expand_dims(x, axis=1),
+    "broadcast_to": lambda x: np.broadcast_to(x, (2, 3, 3)),
+    "broadcast_arrays": lambda x: np.broadcast_arrays(x, x[0])[1],
+    "concatenate": lambda x: np.concatenate([x, x], 1),
+    "stack": lambda x: np.stack((x, 2 * x), axis=2),
+    "unstack": lambda x: np.unstack(x, axis=1)[2],
+    "flip": lambda x: np.flip(x, 0),
+    "roll": lambda x: np.roll(x, 1, axis=0),
+    "tile": lambda x: np.tile(x, (1, 2)),
+    "repeat": lambda x: np.repeat(x, 2, axis=1),
+    "take": lambda x: np.take(x, [2, 0], axis=1),
+    "take_along_axis": lambda x: np.take_along_axis(x, np.array([[0], [2], [1]]), axis=1),
+    "where": lambda x: np.where(x > 0.5, x, -x),
+    "clip": lambda x: np.clip(x, 0.3, max=0.6) if isinstance(x, Node) else np.clip(x, 0.3, 0.6),
+    "round": lambda x: np.round(10 * x),
+    "astype": lambda x: np.astype(10 * x, "int32"),
+    "tril": lambda x: np.tril(x, -1),
+    "triu": lambda x: np.triu(x, 1),
+    "zeros_like": np.zeros_like,
+    "ones_like": lambda x: np.ones_like(x, dtype="int8"),
+    "empty_like": lambda x: 0 * np.empty_like(x),
+    "full_like": lambda x: np.full_like(x, 3),
+    "dot": lambda x: np.dot(x, x[0]),
+    "matmul": lambda x: np.linalg.matmul(x, x),
+    "vecdot": lambda x: np.linalg.vecdot(x, x, axis=0),
+    "tensordot": lambda x: np.tensordot(x, x, axes=([1], [0])),
+    "outer": lambda x: np.outer(x[0], x[1]),
+    "einsum": lambda x: np.einsum("ij,kj->ik", x, x),
+    "trace": lambda x: np.trace(x, offset=1),
+    "diagonal": lambda x: np.diagonal(x, 1),
+    "shape": np.shape,
+    "ndim": np.ndim,
+    "size": np.size,
+}
+
+
+def test_every_function_has_a_call() -> None:
+    assert set(CALLS) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_functions(name: str) -> None:
+    got, wanted = on_nodes(CALLS[name], A), CALLS[name](A)
+    assert np.asarray(got).dtype == np.asarray(wanted).dtype
+    np.testing.assert_allclose(got, wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda a, x: a + x,
+        lambda a, x: a - x,
+        lambda a, x: a * x,
+        lambda a, x: a / x,
+        lambda a, x: a // x,
+        lambda a, x: a % x,
+        lambda a, x: a**x,
+        lambda a, x: a @ x,
+        lambda a, x: a < x,
+        lambda a, x: a >= x,
+        lambda a, x: a[0, 0] * x,
+        lambda a, x: a.clip(x, 2 * x),
+    ],
+)
+def test_an_array_on_the_left(fn: Callable[[Any, Any], Any]) -> None:
+    got = on_nodes(lambda x: fn(B, x) if isinstance(fn(B, x), Node) else pytest.fail("no node"), A)
+    np.testing.assert_allclose(got, fn(B, A), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: A.copy() == x, r"== and != on a node are not a comparison of values; use gc.equal\(x, y\)"),
+        (lambda x: A.copy() != x, r"use gc.not_equal\(x, y\)"),
+        (lambda x: np.equal(x, 1.0), r"use gc.equal"),
+        (lambda x: np.add.reduce(x), r"np.add.reduce does not accept nodes; use gc.sum"),
+        (lambda x: np.spacing(x), r"np.spacing does not accept nodes; accepted: absolute, add"),
+        (lambda x: np.conjugate(x), r"np.conjugate does not accept nodes"),
+        (lambda x: np.exp(x, out=A.copy()), r"np.exp: a node cannot be written into an array"),
+        (lambda x: np.exp(x, dtype="float32"), r"np.exp: dtype cannot be used with nodes"),
+        (lambda x: A.copy().__iadd__(x), r"np.add: a node cannot be written into an array"),
+        (lambda x: np.sort(x), r"np.sort does not accept nodes; accepted: all, amax"),
+        (lambda x: np.sum(x, out=A.copy()), r"np.sum of a node: got an unexpected keyword argument 'out'; accepted:"),
+        (lambda x: np.round(x, 2), r"np.round: decimals=2 is not supported"),
+        (lambda x: np.asarray(x), r"a node has no array before a call"),
+    ],
+)
+def test_refusals(call: Callable[[Node], Any], message: str) -> None:
+    x = gc.placeholder("x", shape=(3, 3))
+    with pytest.raises(gc.ArgumentError, match=message + r".*\[test_numpy_protocol.py:\d+\]"):
+        call(x)
