@@ -1,9 +1,8 @@
 """Scalar values of a kernel under construction: Python operators that append LLVM instructions.
 
-`graphc.codegen.polynomials` and `gammas` write mathematics once, branch-free, in ordinary Python against the
-`Machine` protocol. `Emitter` is the machine that compiles: each operator appends one instruction to Numba's current
-block, so a function costs no type inference, no linking and no call. `NumpyMachine` in `vecmath` runs the same
-source on NumPy numbers. Needs llvmlite only.
+`polynomials`, `formulas` and `gammas` write mathematics once, branch-free and for every dtype, in ordinary Python on
+`Value`s. Each operator appends one instruction to Numba's current block through the `Emitter`, so a function costs
+no type inference, no linking and no call. Needs llvmlite only.
 
 Invariant: both operands of an instruction have one type; Python numbers take the type of the other operand.
 """
@@ -15,14 +14,12 @@ from typing import Any, Union
 import llvmlite.ir as ir
 
 from graphc.codegen import corrections
-from graphc.codegen.libmvec import variant_attribute
-from graphc.codegen.polynomials import POLYNOMIALS
-from graphc.codegen.vecmath import LIBM
+from graphc.codegen.libmvec import variant_attribute, vector_variant
+from graphc.codegen.polynomials import POLYNOMIALS, PREFERRED
 
 Number = Union["Value", int, float]
 
 _WIDTHS = {"bool": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "u8": 8, "u16": 16, "u32": 32, "u64": 64}
-_COMPARISONS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "==", "!=": "!="}
 
 
 def llvm_type(kind: str) -> Any:
@@ -142,8 +139,9 @@ class MathCallAttributes(ir.instructions.CallInstrAttributes):  # type: ignore[m
 class Emitter:
     """The machine that appends LLVM instructions at a builder's position.
 
-    `precision` says where elementary functions come from: `vector` (libm calls that carry the names of libmvec's
-    vector variants; see `vecmath`), `polynomial` or `libm`.
+    `precision` says where elementary functions come from. `vector`: `polynomials.PREFERRED` from there, others as
+    libm calls that carry the names of libmvec's vector variants, polynomials again for what libmvec lacks.
+    `polynomial`: polynomials where they exist. `libm`: scalar calls.
     """
 
     def __init__(self, builder: Any, precision: str) -> None:
@@ -217,15 +215,19 @@ class Emitter:
 
     def call(self, name: str, *operands: Value) -> Value:
         """Call an elementary function in this machine's precision."""
-        if self.precision == "polynomial" and name in POLYNOMIALS:
+        if self._has_polynomial(name, operands[0].kind):
             return POLYNOMIALS[name](self, *operands)
         return self.libm(name, *operands)
+
+    def _has_polynomial(self, name: str, kind: str) -> bool:
+        if name not in POLYNOMIALS or self.precision == "libm":
+            return False
+        return self.precision == "polynomial" or name in PREFERRED or not vector_variant(name, kind)
 
     def libm(self, name: str, *operands: Value) -> Value:
         """Call the C library's function, as a pure function that LLVM may hoist and vectorise."""
         kind = operands[0].kind
-        symbol = LIBM[name] + ("f" if kind == "f32" else "")
-        callee = self._declare(symbol, llvm_type(kind), len(operands))
+        callee = self._declare(name + ("f" if kind == "f32" else ""), llvm_type(kind), len(operands))
         call = self.builder.call(callee, [x.ir for x in operands])
         call.attributes = MathCallAttributes(PURE)
         variants = variant_attribute(name, kind) if self.precision == "vector" else ""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from graphc.codegen.emit import Emitter, Value
 
-INT_BOUNDS = {f"{s}{w}": (0 if s == "u" else -(1 << w - 1), (1 << w - (s == "i")) - 1) for s in "iu" for w in (8, 16, 32, 64)}
+INT_BOUNDS = {
+    f"{s}{w}": (0 if s == "u" else -(1 << w - 1), (1 << w - (s == "i")) - 1) for s in "iu" for w in (8, 16, 32, 64)
+}
 
 
 def isnan(m: Emitter, x: Value) -> Value:
@@ -165,7 +167,11 @@ def shl(m: Emitter, x: Value, n: Value) -> Value:
 def shr(m: Emitter, x: Value, n: Value) -> Value:
     """Shift right; a count outside 0..width-1 gives 0, or -1 for a negative x."""
     outside, count = _shift_count(m, x, n)
-    return m.select(outside, x >> (INT_BOUNDS[x.kind][1].bit_length() if x.is_signed else 0), x >> count) if x.is_signed else m.select(outside, 0, x >> count)
+    return (
+        m.select(outside, x >> (INT_BOUNDS[x.kind][1].bit_length() if x.is_signed else 0), x >> count)
+        if x.is_signed
+        else m.select(outside, 0, x >> count)
+    )
 
 
 def _shift_count(m: Emitter, x: Value, n: Value) -> tuple[Value, Value]:

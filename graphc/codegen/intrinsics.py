@@ -16,7 +16,7 @@ from numba.core import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from graphc.codegen import formulas
+from graphc.codegen import formulas, gammas
 from graphc.codegen.emit import Emitter, Value
 from graphc.codegen.libmvec import declarations, has_libmvec
 from graphc.codegen.pointers import CONSTRUCTORS, NUMBA_TYPES
@@ -125,6 +125,7 @@ _SHARED: dict[str, _Row] = {
 }
 _COMPOSED: dict[str, _Row] = {
     "lgamma": (1, _float_operands, formulas.lgamma),
+    "digamma": (1, _float_operands, gammas.digamma),
     "sigmoid": (1, _float_operands, formulas.sigmoid),
     "softplus": (1, _float_operands, formulas.softplus),
     "logaddexp": (2, _float_operands, formulas.logaddexp),
@@ -134,6 +135,23 @@ _BINARY = ("atan2", "pow", "hypot", "nextafter")
 
 def _elementary(name: str) -> _Row:
     return (2 if name in _BINARY else 1), _float_operands, lambda m, *xs: m.call(name, *xs)
+
+
+def _polygamma(precision: str) -> Any:
+    """Make `polygamma(n, x)`, which needs its order while the kernel is compiled."""
+
+    def polygamma(typingctx: Any, n: Any, x: Any) -> Any:
+        if not isinstance(n, types.IntegerLiteral) or n.literal_value < 0:
+            raise TypingError(f"the order of polygamma is a literal int of at least 0, got {n}")
+        result = _float_operands(typingctx, (types.unliteral(x),))[1]
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            machine = Emitter(builder, precision)
+            return gammas.polygamma(n.literal_value, machine, Value(machine, values[1], _KINDS[result])).ir
+
+        return result(n, result), codegen
+
+    return intrinsic(prefer_literal=True)(polygamma)
 
 
 def _native_call(name: str, returns: Any) -> Any:
@@ -168,12 +186,11 @@ def _shared() -> dict[str, Any]:
 def jit_globals(precision: str = "vector") -> dict[str, Any]:
     """Return the globals of a kernel to compile: every name of the vocabulary as an intrinsic.
 
-    `precision` says where elementary functions come from: `vector` (libmvec where it has the function, polynomials
-    where there is no libmvec), `polynomial`, or `libm` (scalar calls).
+    `precision` (`vector`, `polynomial` or `libm`) says where elementary functions come from: see `emit.Emitter`.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
-    chosen = "polynomial" if precision == "vector" and not has_libmvec() else precision
     names = [n for n in LIBM if n not in ("fmod", "lgamma")]
     rows = {**{n: _elementary(n) for n in names}, **_COMPOSED}
-    return {**_shared(), **{name: _make(name, *row, chosen) for name, row in rows.items()}}
+    made = {name: _make(name, *row, precision) for name, row in rows.items()}
+    return {**_shared(), **made, "polygamma": _polygamma(precision)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import llvmlite.ir as ir
 from numba.core import types
@@ -95,11 +96,23 @@ def _memory_type(kind: str) -> Any:
 
 def _mark(module: Any, access: Any, scope: int) -> None:
     """Attach alias metadata: this access is in its scope, and touches no other."""
-    domain = module.add_metadata(["graphc"])
-    scopes = [module.add_metadata([f"buffer {k}", domain]) for k in range(WRITTEN_BUFFERS + 1)]
-    others = [s for k, s in enumerate(scopes) if k != scope]
-    access.set_metadata("alias.scope", module.add_metadata([scopes[scope]]))
-    access.set_metadata("noalias", module.add_metadata(others))
+    inside, others = _alias_lists(module, scope)
+    access.set_metadata("alias.scope", inside)
+    access.set_metadata("noalias", others)
+
+
+_alias_cache: WeakKeyDictionary[Any, dict[int, tuple[Any, Any]]] = WeakKeyDictionary()
+
+
+def _alias_lists(module: Any, scope: int) -> tuple[Any, Any]:
+    """Return the metadata of one scope and of all others, made once per module."""
+    made = _alias_cache.setdefault(module, {})
+    if scope not in made:
+        domain = module.add_metadata(["graphc"])
+        scopes = [module.add_metadata([f"buffer {k}", domain]) for k in range(WRITTEN_BUFFERS + 1)]
+        others = [s for k, s in enumerate(scopes) if k != scope]
+        made[scope] = module.add_metadata([scopes[scope]]), module.add_metadata(others)
+    return made[scope]
 
 
 def _make_constructor(kind: str) -> Any:

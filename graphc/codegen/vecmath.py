@@ -39,21 +39,16 @@ WRITTEN_BUFFERS = 32
 _DTYPES = {short: np.dtype(name) for name, short in SHORT_NAMES.items()}
 POINTER_KINDS = tuple(_DTYPES)
 
-LIBM = {
-    name: {"lgamma": "lgamma"}.get(name, name)
-    for name in (
-        "exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-        "atan2 pow hypot erf erfc lgamma nextafter fmod"
-    ).split()
-}
-"""Functions that the C library has, with its symbol for float64; float32 appends an `f`."""
+LIBM = (
+    "exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
+    "atan2 pow hypot erf erfc lgamma nextafter fmod"
+).split()
+"""Functions taken from the C library; for float32 with an `f` appended."""
 
 # What LLVM itself may introduce: idioms of loops, rounding without SSE4.1, fused calls.
 _INTRODUCED = "memcpy memset memmove floor ceil trunc rint fma ldexp sincos exp10 fabs copysign sqrt".split()
 EXTERNAL_SYMBOLS = frozenset(
-    {s + suffix for s in [*LIBM.values(), *_INTRODUCED[3:]] for suffix in ("", "f")}
-    | set(_INTRODUCED[:3])
-    | library_symbols()
+    {s + suffix for s in [*LIBM, *_INTRODUCED[3:]] for suffix in ("", "f")} | set(_INTRODUCED[:3]) | library_symbols()
 )
 """Every symbol that a kernel object may leave undefined; each is resolved before the object is loaded."""
 
