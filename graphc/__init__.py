@@ -36,7 +36,9 @@ from graphc.errors import (
     IndexOutOfBoundsError,
     ShapeError,
 )
+from graphc.codegen.cache import cache_directory, set_cache
 from graphc.evaluate import evaluate
+from graphc.function import Function, function
 from graphc.grad import check_grad, grad, jvp, value_and_grad, vjp
 from graphc.graph import Graph
 from graphc.node import Node, Shared
@@ -178,6 +180,7 @@ __all__ = [
     "CompileError",
     "DTypeError",
     "Dim",
+    "Function",
     "GradientError",
     "Graph",
     "GraphcError",
@@ -209,6 +212,7 @@ __all__ = [
     "bitwise_xor",
     "broadcast_arrays",
     "broadcast_to",
+    "cache_directory",
     "ceil",
     "check_grad",
     "clip",
@@ -238,6 +242,7 @@ __all__ = [
     "floor_divide",
     "full",
     "full_like",
+    "function",
     "grad",
     "greater",
     "greater_equal",
@@ -292,6 +297,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "set_cache",
     "shared",
     "sigmoid",
     "sign",

@@ -81,6 +81,11 @@ class Node:
         label = f"{self.name}: " if self.name else ""
         return f"{label}{self.type} = {self.op}({operands})" if operands else f"{label}{self.type} = {self.op}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from graphc.pickling import pack_node
+
+        return pack_node(self)
+
     def _repr_html_(self) -> str:
         from graphc.inspect.svg import node_to_svg
 

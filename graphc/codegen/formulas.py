@@ -14,28 +14,34 @@ INT_BOUNDS = {
 
 
 def isnan(m: Emitter, x: Value) -> Value:
+    """Tell whether x is no number; an integer always is one."""
     return x != x if x.is_float else m.constant(0, "bool")
 
 
 def isinf(m: Emitter, x: Value) -> Value:
+    """Tell whether x is an infinity."""
     return m.fabs(x) == float("inf") if x.is_float else m.constant(0, "bool")
 
 
 def isfinite(m: Emitter, x: Value) -> Value:
+    """Tell whether x is neither NaN nor an infinity."""
     return m.fabs(x) < float("inf") if x.is_float else m.constant(1, "bool")
 
 
 def signbit(m: Emitter, x: Value) -> Value:
+    """Tell whether the sign is set, of -0 and NaN too."""
     return m.bits(x) < 0 if x.is_float else x < 0 if x.is_signed else m.constant(0, "bool")
 
 
 def fabs(m: Emitter, x: Value) -> Value:
+    """Return |x|; the least integer wraps to itself."""
     if x.is_float:
         return m.fabs(x)
     return m.select(x < 0, -x, x) if x.is_signed else x
 
 
 def rounded(name: str, m: Emitter, x: Value) -> Value:
+    """Round by LLVM's function `name`; integers are whole already."""
     return m.native(name, x) if x.is_float else x
 
 
@@ -46,6 +52,7 @@ def fmax_nan(m: Emitter, a: Value, b: Value) -> Value:
 
 
 def fmin_nan(m: Emitter, a: Value, b: Value) -> Value:
+    """As `fmax_nan`, for the smaller number."""
     smaller = a < b
     return m.select(smaller | (a != a) if a.is_float else smaller, a, b)
 
@@ -167,11 +174,8 @@ def shl(m: Emitter, x: Value, n: Value) -> Value:
 def shr(m: Emitter, x: Value, n: Value) -> Value:
     """Shift right; a count outside 0..width-1 gives 0, or -1 for a negative x."""
     outside, count = _shift_count(m, x, n)
-    return (
-        m.select(outside, x >> (INT_BOUNDS[x.kind][1].bit_length() if x.is_signed else 0), x >> count)
-        if x.is_signed
-        else m.select(outside, 0, x >> count)
-    )
+    emptied = x >> (int(x.kind[1:]) - 1) if x.is_signed else x & 0
+    return m.select(outside, emptied, x >> count)
 
 
 def _shift_count(m: Emitter, x: Value, n: Value) -> tuple[Value, Value]:
@@ -181,7 +185,7 @@ def _shift_count(m: Emitter, x: Value, n: Value) -> tuple[Value, Value]:
 
 
 def lgamma(m: Emitter, x: Value) -> Value:
-    """log |gamma(x)|, as SciPy's gammaln: the C library's, but -inf at -inf."""
+    """Log of |gamma(x)| as SciPy's gammaln: the C library's, but -inf at -inf."""
     return m.select(x == float("-inf"), x, m.libm("lgamma", x))
 
 

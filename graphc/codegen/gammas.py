@@ -99,7 +99,7 @@ def _cotangent_derivative(order: int, m: Emitter, t: Value) -> Value:
     polynomial = [0, 1]
     for _ in range(order):
         slope = [k * c for k, c in enumerate(polynomial)][1:]
-        polynomial = [-(a + b) for a, b in zip(slope + [0, 0], [0, 0, *slope], strict=True)]
+        polynomial = [-(a + b) for a, b in zip([*slope, 0, 0], [0, 0, *slope], strict=True)]
     parity = (order + 1) % 2
     c = 1.0 / m.call("tan", t * math.pi)
     scale = math.pi ** (order + 1)

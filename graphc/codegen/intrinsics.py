@@ -28,6 +28,11 @@ Formula = Callable[..., Value]
 _KINDS = {t: kind for kind, t in NUMBA_TYPES.items()}
 
 
+def _plain(type_: Any) -> Any:
+    """Return the type of a literal's value; other types as they are."""
+    return getattr(type_, "literal_type", type_)
+
+
 def _float_operands(context: Any, args: tuple[Any, ...]) -> tuple[list[Any], Any]:
     """Elementary functions compute in the widest float among the operands, float64 if there is none."""
     floats = [a for a in args if isinstance(a, types.Float)]
@@ -64,7 +69,7 @@ def _make(name: str, arity: int, rule: Callable[..., Any], formula: Formula, pre
     """Make the intrinsic `name`: `rule` types it, `formula` emits it."""
 
     def resolve(context: Any, *args: Any) -> Any:
-        plain = tuple(types.unliteral(a) for a in args)
+        plain = tuple(_plain(a) for a in args)
         operands, result = rule(context, plain)
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -143,7 +148,7 @@ def _polygamma(precision: str) -> Any:
     def polygamma(typingctx: Any, n: Any, x: Any) -> Any:
         if not isinstance(n, types.IntegerLiteral) or n.literal_value < 0:
             raise TypingError(f"the order of polygamma is a literal int of at least 0, got {n}")
-        result = _float_operands(typingctx, (types.unliteral(x),))[1]
+        result = _float_operands(typingctx, (_plain(x),))[1]
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             machine = Emitter(builder, precision)
@@ -169,7 +174,7 @@ def _native_call(name: str, returns: Any) -> Any:
             called = builder.call(function, [builder.extract_value(values[1], i) for i in range(count)])
             return context.get_dummy_value() if returns is types.void else called
 
-        return returns(types.int64, types.UniTuple(types.int64, count)), codegen
+        return returns(types.int64, types.Tuple([types.int64] * count)), codegen
 
     call.__name__ = call.__qualname__ = name
     return intrinsic(call)

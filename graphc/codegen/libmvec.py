@@ -12,13 +12,11 @@ from __future__ import annotations
 import re
 from functools import cache
 
-VARIANTS = {
-    name: 2 if name in ("atan2", "pow", "hypot") else 1
-    for name in (
-        "exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-        "atan2 pow hypot erf erfc"
-    ).split()
-}
+_UNARY = (
+    *("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan"),
+    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc"),
+)
+VARIANTS = {**dict.fromkeys(_UNARY, 1), **dict.fromkeys(("atan2", "pow", "hypot"), 2)}
 """The functions taken from libmvec, with their arity."""
 
 _LIBRARY = "libmvec.so.1"

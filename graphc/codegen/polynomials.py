@@ -87,12 +87,14 @@ def reduce_exp(m: Emitter, x: Value) -> tuple[Value, Value]:
 
 
 def exp(m: Emitter, x: Value) -> Value:
+    """Return e**x."""
     f = FORMATS[x.kind]
     k, r = reduce_exp(m, clamp(m, x, (f.tiniest - 2) * 0.6931471805599453, (f.bias + 2) * 0.6931471805599453))
     return scale(m, m.muladd(r * r, horner(m, r, f.table["EXP"]), r) + 1.0, k)
 
 
 def exp2(m: Emitter, x: Value) -> Value:
+    """Return 2**x."""
     f = FORMATS[x.kind]
     x = clamp(m, x, f.tiniest - 2.0, f.bias + 2.0)
     k = (x + f.magic) - f.magic
@@ -102,6 +104,7 @@ def exp2(m: Emitter, x: Value) -> Value:
 
 
 def expm1(m: Emitter, x: Value) -> Value:
+    """Return e**x - 1, accurate near 0."""
     f = FORMATS[x.kind]
     limited = clamp(m, x, -(f.mantissa + 5.0), (f.bias + 1.2) * 0.6931471805599453)
     k, r = reduce_exp(m, limited)
@@ -143,6 +146,7 @@ def log_domain(m: Emitter, x: Value, result: Value, pole: float = 0.0) -> Value:
 
 
 def log(m: Emitter, x: Value) -> Value:
+    """Return the natural logarithm."""
     high, low = FORMATS[x.kind].table["LN2"]
     k, f = split_log(m, x)
     tail = m.muladd(k, low, log_tail(m, f))
@@ -150,6 +154,7 @@ def log(m: Emitter, x: Value) -> Value:
 
 
 def log1p(m: Emitter, x: Value) -> Value:
+    """Return log(1 + x), accurate near 0."""
     format_ = FORMATS[x.kind]
     high, low = format_.table["LN2"]
     total = x + 1.0
@@ -172,15 +177,18 @@ def scaled_log(m: Emitter, x: Value, factor: tuple[float, ...], exponent: tuple[
 
 
 def log2(m: Emitter, x: Value) -> Value:
+    """Return the logarithm to base 2; exact for powers of 2."""
     return scaled_log(m, x, FORMATS[x.kind].table["LOG2_E"], (1.0,))
 
 
 def log10(m: Emitter, x: Value) -> Value:
+    """Return the logarithm to base 10."""
     table = FORMATS[x.kind].table
     return scaled_log(m, x, table["LOG10_E"], table["LOG10_2"])
 
 
 def tanh(m: Emitter, x: Value) -> Value:
+    """Return the hyperbolic tangent, as t / (t + 2) with t = expm1(2 |x|)."""
     f = FORMATS[x.kind]
     doubled = m.fabs(x) * 2.0
     grown = expm1(m, m.select(doubled > f.mantissa - 1.0, f.mantissa - 1.0, doubled))

@@ -7,8 +7,9 @@ addresses); everything that depends on sizes happens in `bind` (arena, frames, t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,15 @@ class Bound:
 
     plan: Plan
     descriptor: Descriptor
-    keep: list[Any] = field(default_factory=list)
+
+    @cached_property
+    def attempt(self) -> Callable[..., Any]:
+        """The builtin that runs the program on exact arguments; see `Descriptor.callable`."""
+        return self.descriptor.callable(None)
+
+    def native(self, fallback: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the builtin that a function installs as its own call."""
+        return self.descriptor.callable(fallback)
 
 
 class Program:
@@ -117,13 +126,15 @@ class Program:
             release=release,
             mode=mode,
         )
-        return Bound(plan, descriptor, [memory, frames])
+        descriptor.keep += [memory, frames, self]
+        return Bound(plan, descriptor)
 
     def _check_extents(self, sizes: Sizes) -> None:
         for node in self.graph.nodes:
-            if isinstance(node.op, Reduction) and node.op.name in ("max", "min", "argmax", "argmin"):
+            if isinstance(node.op, Reduction) and node.op.needs_elements:
                 shape = node.inputs[0].shape
-                if any(size_value(shape[a], sizes) == 0 for a in node.op.axes):
+                empty = any(size_value(shape[a], sizes) == 0 for a in node.op.axes)
+                if empty and size_value(node.size, sizes):
                     raise ShapeError(f"{node.op.name} of an empty axis: {node.inputs[0].type}{at(node.source)}")
 
     def _names(self) -> dict[Node, str]:

@@ -58,6 +58,7 @@ _FUNCTIONS = (
     "tuple_set",
     "list_new",
     "list_set",
+    "ellipsis",
 )
 
 ENTRY = """\
@@ -148,8 +149,8 @@ def kernel(self, args, count, names):
         if interrupted != 0:
             return 0
         if fallback == 0:
-            call_void(api[3], api[8])
-            return api[8]
+            call_void(api[3], api[14])
+            return api[14]
         return call_i64(api[1], fallback, args, count, names)
     if d[7] == 1:
         return results[0]
@@ -205,7 +206,7 @@ def _functions() -> Words:
     }
     known = {key: _symbol(symbol) for key, symbol in names.items()}
     known |= {"array_type": id(np.ndarray), "empty": table[empty] or 0}
-    known |= {"not_implemented": id(NotImplemented), "none": id(None)}
+    known |= {"not_implemented": id(NotImplemented), "none": id(None), "ellipsis": id(...)}
     return np.array([known[name] for name in _FUNCTIONS], np.int64)
 
 
@@ -224,6 +225,12 @@ def _method() -> _MethodDef:
     return _MethodDef(b"call", kernel_address(ENTRY), fastcall_with_keywords, None)
 
 
+class _Own(np.ndarray[Any, Any]):
+    """The `self` of a builtin: two words, and references that keep what they point to alive."""
+
+    keep: tuple[Any, ...]
+
+
 @dataclass
 class Descriptor:
     """The entry's table for one program and one set of shapes, and the memory it points to."""
@@ -237,9 +244,13 @@ class Descriptor:
         return int(self.words[STATUS])
 
     def callable(self, fallback: Callable[..., Any] | None) -> Callable[..., Any]:
-        """Return a builtin that runs the program; without a fallback it returns NotImplemented where it cannot."""
-        own = np.array([self.words.ctypes.data, 0 if fallback is None else id(fallback)], np.int64)
-        self.keep += [own, fallback]
+        """Return a builtin that runs the program, or calls `fallback` where it cannot.
+
+        Without a fallback it returns NotImplemented where the arguments do not fit or a lock is held, and Ellipsis
+        where a check failed.
+        """
+        own = np.array([self.words.ctypes.data, 0 if fallback is None else id(fallback)], np.int64).view(_Own)
+        own.keep = (self, fallback)
         make = ctypes.pythonapi.PyCFunction_NewEx
         make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
         made: Callable[..., Any] = make(ctypes.addressof(_method()), own, None)

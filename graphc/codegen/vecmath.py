@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.libmvec import library_symbols, vector_variant
+from graphc.codegen.libmvec import VARIANTS, library_symbols, vector_variant
 from graphc.types import SHORT_NAMES
 
 __all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULARY", "Pointer", "vector_variant"]
@@ -39,16 +39,14 @@ WRITTEN_BUFFERS = 32
 _DTYPES = {short: np.dtype(name) for name, short in SHORT_NAMES.items()}
 POINTER_KINDS = tuple(_DTYPES)
 
-LIBM = (
-    "exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-    "atan2 pow hypot erf erfc lgamma nextafter fmod"
-).split()
+LIBM = (*VARIANTS, "lgamma", "nextafter", "fmod")
 """Functions taken from the C library; for float32 with an `f` appended."""
 
-# What LLVM itself may introduce: idioms of loops, rounding without SSE4.1, fused calls.
-_INTRODUCED = "memcpy memset memmove floor ceil trunc rint fma ldexp sincos exp10 fabs copysign sqrt".split()
+# What LLVM itself may introduce: loop idioms, and functions where the machine lacks an instruction.
+_IDIOMS = ("memcpy", "memset", "memmove")
+_INTRODUCED = ("floor", "ceil", "trunc", "rint", "fma", "ldexp", "sincos", "exp10", "fabs", "copysign", "sqrt")
 EXTERNAL_SYMBOLS = frozenset(
-    {s + suffix for s in [*LIBM, *_INTRODUCED[3:]] for suffix in ("", "f")} | set(_INTRODUCED[:3]) | library_symbols()
+    {name + suffix for name in (*LIBM, *_INTRODUCED) for suffix in ("", "f")} | {*_IDIOMS, *library_symbols()}
 )
 """Every symbol that a kernel object may leave undefined; each is resolved before the object is loaded."""
 

@@ -131,13 +131,18 @@ class _Layout:
             inputs = (copy(inputs[0]),)
         elif isinstance(node.op, MatMul):
             inputs = tuple(self._gemm_operand(x) for x in inputs) if is_float(node.dtype) else inputs
-        elif isinstance(node.op, (Assembly, Scatter, Gather, Cumulative)):
-            inputs = tuple(copy(x) if is_inline(self._access(x).base.op) else x for x in inputs)
+        elif isinstance(node.op, Gather):
+            inputs = (self._stored(inputs[0]), *inputs[1:])
+        elif isinstance(node.op, (Assembly, Scatter, Cumulative)):
+            inputs = tuple(self._stored(x) for x in inputs)
         with blame(node.source):
             moved = _moved_axis(node, inputs)
         out = rebuild(node, inputs) if moved is None else moved
         self._access(out)
         return out
+
+    def _stored(self, x: Node) -> Node:
+        return copy(x) if is_inline(self._access(x).base.op) else x
 
     def _gemm_operand(self, x: Node) -> Node:
         access = self._access(x)

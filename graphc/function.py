@@ -1,0 +1,329 @@
+"""`function`: from inputs, outputs and updates to a compiled callable that keeps every intermediate product.
+
+The stages, in order: check the signature, make the graph, run the passes, lay out, fuse, lower, render, compile,
+plan, call. `Function.__call__` is a slot that holds, after the first call, a builtin of native code for the last
+shapes; whatever that does not recognise comes back to `Function._slow_call`, which converts, checks and explains.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
+from graphc.graph import Graph, require_inputs
+from graphc.node import Guard, Node, Shared
+from graphc.ops.base import constant
+from graphc.signature import Signature, make_signature
+from graphc.tree import flatten, unflatten
+from graphc.types import symbols
+
+if TYPE_CHECKING:
+    from graphc.codegen.plan import Plan
+    from graphc.passes.fuse import Schedule
+    from graphc.runner import Compiled, Reference
+
+Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
+
+
+def function(
+    inputs: Any,
+    outputs: Any,
+    *,
+    updates: Updates | None = None,
+    givens: Mapping[Node, Node] | None = None,
+    name: str | None = None,
+    mode: Literal["compiled", "reference"] = "compiled",
+    threads: int | None = None,
+    precision: Literal["vector", "polynomial", "libm"] = "vector",
+    on_unused: Literal["error", "ignore"] = "error",
+) -> Function:
+    """Compile a graph into a callable.
+
+    Parameters
+    ----------
+    inputs, outputs
+        A node or any nesting of list, tuple and dict; inputs are placeholders. Results come back in the nesting of
+        `outputs`, in fresh memory.
+    updates
+        New values of shared nodes, written together after the outputs are computed. Same shape and dtype.
+    givens
+        Nodes to replace by others of the same dtype and rank.
+    mode
+        `"reference"` runs the NumPy interpreter instead of compiled kernels.
+    threads
+        The number of threads a call may use; today every call uses one.
+    precision
+        Elementary functions: `"vector"` (up to 4 ULP), `"libm"` (scalar, up to 1 ULP), `"polynomial"`.
+    on_unused
+        `"ignore"` accepts inputs that no output needs.
+
+    Raises `ArgumentError`, `ShapeError`, `DTypeError` here for what is wrong with the program, and in a call for
+    what is wrong with its arguments, before any state changes.
+
+    >>> import graphc as gc
+    >>> x = gc.placeholder("x", shape=("n",))
+    >>> f = gc.function([x], x * 2 + 1)
+    >>> f([1.0, 2.0])
+    array([3., 5.])
+    """
+    if mode not in ("compiled", "reference"):
+        raise ArgumentError(f'function: mode must be "compiled" or "reference", got {mode!r}{at()}')
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
+    signature = make_signature(inputs)
+    nodes = _output_nodes(outputs)
+    pairs = _check_updates(updates)
+    graph = _make_graph(signature, nodes, pairs, givens or {})
+    if on_unused == "error":
+        _refuse_unused(graph)
+    return Function(signature, outputs, graph, name or "function", mode, precision)
+
+
+class Function:
+    """The compiled callable; made by `function`.
+
+    `graph` is the program as written; `optimized`, `schedule`, `plan`, `source` and `stats` are the products of the
+    later stages. A function may be called from several threads and after a fork, and pickles with its state.
+    """
+
+    __slots__ = ("__call__", "__weakref__", "_compiled", "_outputs", "_runner", "_seconds", "_signature") + (
+        "graph",
+        "mode",
+        "name",
+        "precision",
+    )
+
+    __call__: Callable[..., Any]
+
+    def __init__(
+        self, signature: Signature, outputs: Any, graph: Graph, name: str, mode: str, precision: str
+    ) -> None:
+        self._signature = signature
+        self._outputs = outputs
+        self._runner: Compiled | Reference | None = None
+        self._compiled: Compiled | None = None
+        self._seconds: dict[str, float] = {}
+        self.graph = graph
+        self.name = name
+        self.mode = mode
+        self.precision = precision
+        self.__call__ = self._slow_call
+
+    # -- calling
+
+    def compile(self) -> Function:
+        """Compile now rather than at the first call, and return this function."""
+        if self._runner is None:
+            self._runner = self._make_runner()
+        return self
+
+    def _make_runner(self) -> Compiled | Reference:
+        from graphc.runner import Compiled, Reference
+
+        if self.mode == "reference":
+            return Reference(self.graph)
+        from graphc.codegen.program import Program
+        from graphc.passes import PASSES, run
+        from graphc.passes.layout import lay_out
+
+        started = time.perf_counter()
+        optimized = lay_out(run(PASSES, self.graph))
+        self._seconds = {"passes": time.perf_counter() - started}
+        program = Program(optimized, self.precision)
+        self._seconds |= program.seconds
+        self._compiled = Compiled(self.graph, program)
+        return self._compiled
+
+    def _slow_call(self, *args: Any, **kwargs: Any) -> Any:
+        """Bind, check and convert the arguments, run, and install the native entry for these shapes."""
+        runner = self.compile()._runner
+        assert runner is not None
+        values = self._signature.bind(args, kwargs)
+        results = runner.call(values)
+        self._install()
+        return unflatten(self._outputs, results)
+
+    def _install(self) -> None:
+        from graphc.codegen.tape import entry_works
+
+        compiled = self._compiled
+        if compiled is None or compiled.last is None or not self._signature.flat or not entry_works():
+            return
+        native = compiled.last.native(self._slow_call)
+        if type(self._outputs) is list and all(isinstance(o, Node) for o in self._outputs) and compiled.mode == 3:
+            self.__call__ = native
+        elif isinstance(self._outputs, Node) or self._outputs is None:
+            self.__call__ = native
+
+    # -- looking inside
+
+    @property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        return self._built.program.graph
+
+    @property
+    def schedule(self) -> Schedule:
+        """The kernels in order; `str` prints one line each."""
+        return self._built.program.schedule
+
+    @property
+    def plan(self) -> Plan:
+        """The arena at the sizes of the last call (at once where all sizes are static)."""
+        compiled = self._built
+        if compiled.last is None:
+            if any(True for x in self.graph.inputs for _ in symbols(x.shape)):
+                raise ArgumentError(f"the plan of {self.name} depends on sizes: call it first{at()}")
+            arrays = [np.zeros(x.shape, x.dtype) for x in self.graph.inputs]  # type: ignore[arg-type]
+            compiled.last = compiled.program.bind(arrays, {}, compiled.mode)
+        return compiled.last.plan
+
+    @property
+    def source(self) -> str:
+        """The Python source of every distinct kernel."""
+        return self._built.program.describe()
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counts and times: nodes before and after the passes, kernels, arena bytes, seconds by stage."""
+        program, last = self._built.program, self._built.last
+        return {
+            "nodes_before": len(self.graph),
+            "nodes_after": len(program.graph),
+            "kernels": len(program.nests),
+            "distinct_kernels": len(set(program.sources)),
+            "peak_bytes": None if last is None else last.plan.peak_bytes,
+            "compiled": program.compiled,
+            "from_cache": program.from_cache,
+            "compile_seconds": sum(self._seconds.values()),
+            "seconds": dict(self._seconds),
+        }
+
+    @property
+    def _built(self) -> Compiled:
+        self.compile()
+        if self._compiled is None:
+            raise ArgumentError(f'{self.name} has mode="reference": nothing is compiled{at()}')
+        return self._compiled
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self._signature.inspect()
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{x.name}: {x.type}" for x in self._signature.nodes)
+        results = self.graph.outputs[: len(self.graph.outputs) - len(self.graph.updates)]
+        changed = f" updates {', '.join(s.name for s in self.graph.updates)}" if self.graph.updates else ""
+        return f"<Function {self.name}({inside}) -> {', '.join(str(o.type) for o in results) or 'None'}{changed}>"
+
+    def _repr_html_(self) -> str:
+        from graphc.inspect.svg import function_to_svg
+
+        return function_to_svg(self)
+
+    def to_svg(self) -> str:
+        """Draw the optimised graph, with its kernels, as a self-contained SVG document."""
+        return self._repr_html_()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from graphc.pickling import pack_function
+
+        return pack_function(self)
+
+
+# -- checks of the program
+
+
+def _output_nodes(outputs: Any) -> list[Node]:
+    nodes = flatten(outputs)
+    for node in nodes:
+        if not isinstance(node, Node):
+            raise ArgumentError(f"outputs must be nodes, got {type(node).__name__}: {node!r}{at()}")
+    return nodes
+
+
+def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
+    pairs = list(updates.items()) if isinstance(updates, Mapping) else list(updates or ())
+    checked: list[tuple[Shared, Node]] = []
+    for target, value in pairs:
+        if not isinstance(target, Shared):
+            raise ArgumentError(f"updates: {target!r} is not shared; make it with gc.shared(...){at()}")
+        if any(target is seen for seen, _ in checked):
+            raise ArgumentError(f"updates: {target.name!r} is updated twice{at()}")
+        node = value if isinstance(value, Node) else _literal_update(target, value)
+        if node.dtype != target.dtype:
+            raise DTypeError(
+                f"update of {target.name}: {node.type} given, {target.type} needed; convert with"
+                f" .astype({target.dtype.name!r}){at()}"
+            )
+        if node.ndim != target.ndim or _differ(node, target):
+            raise ShapeError(f"update of {target.name}: {node.type} given, {target.type} needed{at()}")
+        checked.append((target, node))
+    return checked
+
+
+def _literal_update(target: Shared, value: Any) -> Node:
+    array = np.asarray(value)
+    if isinstance(value, (bool, int, float)) and np.can_cast(array.dtype, target.dtype, "same_kind"):
+        array = array.astype(target.dtype)
+    return constant(array)
+
+
+def _differ(a: Node, b: Node) -> bool:
+    pairs = zip(a.shape, b.shape, strict=True)
+    return any(isinstance(m, int) and isinstance(n, int) and m != n for m, n in pairs)
+
+
+def _make_graph(
+    signature: Signature,
+    outputs: Sequence[Node],
+    pairs: Sequence[tuple[Shared, Node]],
+    givens: Mapping[Node, Node],
+) -> Graph:
+    _check_givens(givens)
+    nodes = [*outputs, *(value for _, value in pairs)]
+    if givens:
+        nodes = list(Graph(nodes).replace(givens)[0].outputs)
+    graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
+    source = user_source()
+    extra: list[Guard] = [
+        (m, n, f"update of {s.name}", source)
+        for s, v in pairs
+        for m, n in zip(v.shape, s.shape, strict=True)
+        if m != n
+    ]
+    if extra:
+        graph = Graph(nodes, signature.nodes, updates=graph.updates, guards=(*graph.guards, *extra))
+    require_inputs(graph, signature.nodes)
+    return graph
+
+
+def _check_givens(givens: Mapping[Node, Node]) -> None:
+    for old, new in givens.items():
+        if not isinstance(old, Node) or not isinstance(new, Node):
+            raise ArgumentError(f"givens maps nodes to nodes, got {type(old).__name__}: {type(new).__name__}{at()}")
+        if old.dtype != new.dtype or old.ndim != new.ndim or _differ(old, new):
+            raise ShapeError(f"givens: {new!r} cannot stand for {old!r}{at()}")
+
+
+def _refuse_unused(graph: Graph) -> None:
+    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
+    unused = [x for x in graph.inputs if x not in graph.index]
+    if not unused:
+        return
+    sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]
+    needed = set(symbols(sizes))
+    for x in unused:
+        if not needed & set(symbols(x.shape)):
+            raise ArgumentError(
+                f'input {x.name!r} is not needed by any output or update; on_unused="ignore" accepts it{at()}'
+            )

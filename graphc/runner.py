@@ -1,0 +1,109 @@
+"""Runners: what stands behind a `Function`'s call, the reference interpreter or a compiled program.
+
+`Compiled` keeps bound programs by argument shapes: a least-recently-used table of `MAX_SHAPES`, each entry a pool
+so that concurrent calls have memory of their own. Functions that share state exclude each other through the
+state's lock word, which the native entry sets and reads under the GIL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.binding import as_argument, check_guards, solve_sizes
+from graphc.codegen.program import Bound, Program
+from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, entry_works, run_portably
+from graphc.errors import GraphcError, IndexOutOfBoundsError, at
+from graphc.evaluate import run_graph
+from graphc.graph import Graph
+from graphc.types import Array, Sizes, size_value
+
+MAX_SHAPES = 16
+
+
+def check_arguments(graph: Graph, values: Sequence[Any]) -> tuple[list[Array], Sizes]:
+    """Return the arguments as arrays and the sizes they give, or raise before anything has run."""
+    arrays = [as_argument(node, value) for node, value in zip(graph.inputs, values, strict=True)]
+    sizes = solve_sizes(graph.inputs, [a.shape for a in arrays])
+    check_guards(graph.guards, graph.inputs, sizes)
+    return arrays, sizes
+
+
+class Reference:
+    """Runs the reference interpreter."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def call(self, values: Sequence[Any]) -> list[Array]:
+        """Return the outputs; state is written after all of them are known."""
+        arrays, sizes = check_arguments(self.graph, values)
+        computed = run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
+        first = len(computed) - len(self.graph.updates)
+        for state, value in zip(self.graph.updates, computed[first:], strict=True):
+            state.state.array[...] = value
+        return computed[:first]
+
+
+class Compiled:
+    """Runs a compiled program."""
+
+    def __init__(self, graph: Graph, program: Program) -> None:
+        self.graph = graph
+        self.program = program
+        self.pools: OrderedDict[tuple[tuple[int, ...], ...], list[Bound]] = OrderedDict()
+        self.last: Bound | None = None
+
+    @property
+    def mode(self) -> int:
+        """How the entry returns results: nothing, one array or a list."""
+        return (NONE_MODE, SINGLE_MODE)[len(self.program.results)] if len(self.program.results) < 2 else LIST_MODE
+
+    def call(self, values: Sequence[Any]) -> list[Array]:
+        """Check the arguments, find or make a bound program for their shapes, and run it."""
+        arrays, sizes = check_arguments(self.graph, values)
+        pool = self._pool(tuple(a.shape for a in arrays))
+        while True:
+            for bound in list(pool):
+                result = self._attempt(bound, arrays, sizes)
+                if result is ...:
+                    self._explain(bound, arrays, sizes)
+                if result is not NotImplemented:
+                    self.last = bound
+                    return self._as_list(result)
+            if any(s.state.lock[0] for s in self.graph.shared):
+                time.sleep(50e-6)
+            else:
+                pool.append(self.program.bind(arrays, sizes, self.mode))
+
+    def _pool(self, key: tuple[tuple[int, ...], ...]) -> list[Bound]:
+        pool = self.pools.setdefault(key, [])
+        self.pools.move_to_end(key)
+        while len(self.pools) > MAX_SHAPES:
+            self.pools.popitem(last=False)
+        return pool
+
+    def _attempt(self, bound: Bound, arrays: Sequence[Array], sizes: Sizes) -> Any:
+        if entry_works():
+            return bound.attempt(*arrays)
+        shapes = [tuple(size_value(s, sizes) for s in o.shape) for o in self.program.results]
+        outputs = [np.empty(s, o.dtype) for s, o in zip(shapes, self.program.results, strict=True)]
+        return ... if run_portably(bound.descriptor, arrays, outputs) else outputs
+
+    def _as_list(self, result: Any) -> list[Array]:
+        if isinstance(result, list):
+            return result
+        return [] if result is None else [result]
+
+    def _explain(self, bound: Bound, arrays: Sequence[Array], sizes: Sizes) -> None:
+        """Raise the error of a failed check: the interpreter meets the same one and knows its numbers."""
+        node = self.program.failing_node(bound.descriptor.status)
+        try:
+            run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
+        except GraphcError as error:
+            raise error from None
+        raise IndexOutOfBoundsError(f"{node.op.name}: an index is out of bounds{at(node.source)}")
