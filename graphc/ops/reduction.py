@@ -26,7 +26,7 @@ from graphc.ops.elementwise_float import exp, log, sqrt_safe
 from graphc.ops.elementwise_logic import equal, logical_or, not_equal
 from graphc.ops.pointwise import WHERE, as_node, broadcast, cast, masked_multiply, pointwise, promote, size_node
 from graphc.ops.shape import axis_index, axis_tuple, inverse_permutation, permute, reshape_to
-from graphc.types import BOOL, FLOAT64, INT64, Array, Dim, Size, TensorType, is_float, product
+from graphc.types import BOOL, FLOAT64, INT64, Array, Dim, DType, Size, TensorType, is_float, product
 
 __all__ = [
     "all",
@@ -55,33 +55,44 @@ _NUMPY: dict[str, Callable[..., Array]] = {
     "argmax": np.argmax,
     "argmin": np.argmin,
 }
-_WITHOUT_IDENTITY = ("max", "min", "argmax", "argmin")
 
 
 @dataclass(frozen=True)
 class Reduction(Op):
-    """`name` (sum, prod, max, min, any, all, argmax, argmin) over `axes`, sorted and not empty."""
+    """`name` (sum, prod, max, min, any, all, argmax, argmin) over `axes`, sorted and not empty.
+
+    max, min and their positions need an element, unless `may_be_empty`: then an empty axis has -inf or inf.
+    """
 
     name: str = field(repr=False)
     axes: tuple[int, ...]
+    may_be_empty: bool = field(default=False, repr=False)
+
+    @property
+    def needs_elements(self) -> bool:
+        """Whether an empty axis is an error."""
+        return self.name in ("max", "min", "argmax", "argmin") and not self.may_be_empty
 
     def infer(self, *types: TensorType) -> TensorType:
         (x,) = types
         kept = tuple(s for a, s in enumerate(x.shape) if a not in self.axes)
-        if self.name in _WITHOUT_IDENTITY:
-            _refuse_empty(f"{self.name}: {x}: ", [x.shape[a] for a in self.axes], kept, at())
+        if self.needs_elements:
+            _refuse_empty(f"{self.name}: {x}: ", [x.shape[a] for a in self.axes], at())
         return TensorType(INT64 if self.name in ("argmax", "argmin") else x.dtype, kept)
 
     def evaluate(self, *arrays: Array) -> Array:
         (x,) = arrays
-        kept = tuple(s for a, s in enumerate(x.shape) if a not in self.axes)
-        if self.name in _WITHOUT_IDENTITY:
-            _refuse_empty("", [x.shape[a] for a in self.axes], kept)
+        if self.needs_elements:
+            _refuse_empty("", [x.shape[a] for a in self.axes])
         with np.errstate(all="ignore"):
             if self.name in ("argmax", "argmin"):
-                return np.asarray(_NUMPY[self.name](x, self.axes[0])) if x.size else np.zeros(kept, np.int64)
-            exact = {"dtype": x.dtype} if self.name in ("sum", "prod") else {}
-            return np.asarray(_NUMPY[self.name](x, axis=self.axes, **exact))
+                return np.asarray(_NUMPY[self.name](x, self.axes[0]))
+            return np.asarray(_NUMPY[self.name](x, axis=self.axes, **self._keywords(x.dtype)))
+
+    def _keywords(self, dtype: DType) -> dict[str, Any]:
+        if self.name in ("sum", "prod"):
+            return {"dtype": dtype}
+        return {"initial": -np.inf if self.name == "max" else np.inf} if self.may_be_empty else {}
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         (x,) = inputs
@@ -107,9 +118,9 @@ class Reduction(Op):
         return None
 
 
-def _refuse_empty(prefix: str, reduced: Sequence[Size], kept: Sequence[Size], suffix: str = "") -> None:
-    """Raise `ShapeError` where nothing is reduced to something."""
-    if 0 in reduced and 0 not in kept:
+def _refuse_empty(prefix: str, reduced: Sequence[Size], suffix: str = "") -> None:
+    """Raise `ShapeError` where an extreme of nothing is asked for."""
+    if 0 in reduced:
         raise ShapeError(f"{prefix}an empty axis has no largest or smallest element{suffix}")
 
 
@@ -149,18 +160,14 @@ def _on_one_axis(fn: Callable[[Node, int], Node], x: Node, axes: tuple[int, ...]
 
 
 def _shifted(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the maximum over `axes` (kept as 1) and x - maximum, 0 where equal (also at ±inf)."""
-    if x.shape and 0 in (x.shape[a] for a in axes):
-        kept = tuple(s for a, s in enumerate(x.shape) if a not in axes)
-        _refuse_empty("", [0], kept)
-        return np.zeros([1 if a in axes else s for a, s in enumerate(x.shape)], x.dtype), x
-    top = np.max(x, axes, keepdims=True)
+    """Return the maximum over `axes` (kept as 1, -inf if empty), and x - maximum: 0 where equal, also at ±inf."""
+    top = np.max(x, axes, keepdims=True, initial=-np.inf)
     return top, np.where(x == top, x.dtype.type(0), x - top)
 
 
 def _shifted_nodes(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
     """Return what `_shifted` does, as nodes, the maximum without the reduced axes."""
-    top = apply(Reduction("max", axes), x)
+    top = apply(Reduction("max", axes, may_be_empty=True), x)
     wide = _spread(top, x, axes)
     return top, pointwise(WHERE, equal(x, wide), constant(0, x.dtype), x - wide)
 
@@ -177,7 +184,7 @@ class LogSumExp(Composite):
     axes: tuple[int, ...]
 
     def infer(self, *types: TensorType) -> TensorType:
-        return Reduction("max", self.axes).infer(*types)
+        return Reduction("sum", self.axes).infer(*types)
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):

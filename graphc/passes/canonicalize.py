@@ -8,6 +8,7 @@ computed once and then broadcast, a sum over a broadcast axis is a product.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -211,7 +212,7 @@ def _reduction(op: Reduction, x: Node) -> Node | None:
         return None
     narrow = _without_axes(x, repeated)
     rest = tuple(a - sum(b < a for b in repeated) for a in op.axes if a not in repeated)
-    return _total(op.name, apply(Reduction(op.name, rest), narrow) if rest else narrow, count)
+    return _total(op.name, apply(replace(op, axes=rest), narrow) if rest else narrow, count)
 
 
 def _countable(name: str, count: Size, dtype: DType) -> bool:
