@@ -18,7 +18,7 @@ from graphc.ops.base import Constant, Leaf, Op, View, apply
 from graphc.ops.creation import Iota
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import DimValue, broadcast, elementwise
-from graphc.ops.reduction import Cumulative, Reduction, sum
+from graphc.ops.reduction import Cumulative, Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice
 from graphc.ops.indexing import Gather, Scatter
 from graphc.types import Shape, Size, bounds, is_float
@@ -80,7 +80,7 @@ def gemm_layout(shape: Shape, strides: Sequence[Size]) -> tuple[bool, Size] | No
     """Return (transposed, leading dimension) of a matrix operand for BLAS, or None where it needs a copy."""
     (rows, columns), (by_row, by_column) = shape[-2:], strides[-2:]
     if columns == 1 or by_column == 1:
-        return (False, columns) if rows == 1 else (False, by_row) if _leads(by_row) else None
+        return (False, columns) if rows == 1 else (False, by_row) if by_row == columns or _leads(by_row) else None
     if rows == 1 or by_row == 1:
         return (True, by_column) if _leads(by_column) else None
     return None
@@ -201,4 +201,4 @@ def _sum_of_products(x: Node, y: Node) -> Node:
     n = len(batch)
     left = broadcast(x, shape, tuple(range(n + 2)))
     right = broadcast(y, shape, (*range(n), n + 1, n + 2))
-    return sum(left * right, n + 1)
+    return apply(Reduction("sum", (n + 1,)), left * right)
