@@ -121,12 +121,27 @@ BROADCAST = [
     Case("where-float-condition", gc.where, np.where, ((3, 4), (3, 4), (4,)), differentiable=(1, 2)),
 ]
 
+
+def truncated_power(x: Array, y: Array) -> Array:
+    """Integer powers in exact arithmetic; negative exponents cut the quotient toward 0."""
+    exact = [
+        int(a) ** int(b) if b >= 0 else int(float(a) ** int(b)) if a else 0 for a, b in zip(x.flat, y.flat, strict=True)
+    ]
+    return np.array(exact, x.dtype).reshape(x.shape)
+
+
 SCALARS = [
+    Case(
+        "pow-int-negative",
+        gc.pow,
+        truncated_power,
+        make=lambda rng: (rng.integers(-3, 3, (5, 6), endpoint=True), rng.integers(-4, 4, (5, 6), endpoint=True)),
+    ),
     Case("pow-2", lambda x: x**2, lambda x: np.power(x, 2), special=EDGES),
     Case("pow-3", lambda x: x**3, lambda x: np.power(x, 3), special=MODERATE),
     Case("pow-0", lambda x: x**0, lambda x: np.power(x, 0), special=EDGES),
     Case("pow-1", lambda x: x**1, lambda x: np.power(x, 1), special=EDGES),
-    Case("pow-half", lambda x: x**0.5, lambda x: np.power(x, 0.5), low=0.3, special=EDGES),
+    Case("pow-half", lambda x: x**0.5, lambda x: np.power(x, np.full_like(x, 0.5)), low=0.3, special=EDGES),
     Case("pow-minus-2", lambda x: x**-2, lambda x: np.power(x, -2.0), low=0.5, special=MODERATE),
     Case("pow-of-2", lambda x: 2**x, lambda x: np.power(2, x), special=MODERATE),
     Case("rsub", lambda x: 1 - x, lambda x: 1 - x),

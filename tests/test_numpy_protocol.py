@@ -80,7 +80,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "full_like": lambda x: np.full_like(x, 3),
     "dot": lambda x: np.dot(x, x[0]),
     "matmul": lambda x: np.linalg.matmul(x, x),
-    "vecdot": lambda x: np.linalg.vecdot(x, x, axis=0),
+    "vecdot": lambda x: np.linalg.vecdot(x, x),
     "tensordot": lambda x: np.tensordot(x, x, axes=([1], [0])),
     "outer": lambda x: np.outer(x[0], x[1]),
     "einsum": lambda x: np.einsum("ij,kj->ik", x, x),

@@ -12,6 +12,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -304,13 +305,11 @@ def batches() -> Iterator[tuple[str, list[Case]]]:
 
 
 BATCHES = dict(batches())
-HAS_FUNCTION = hasattr(gc, "function")
 
 
-@pytest.mark.skipif(not HAS_FUNCTION, reason="gc.function is not written yet")
 @pytest.mark.parametrize("mode", ["compiled", "reference"])
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
-def test_compiled(batch: list[Case], mode: str) -> None:
+def test_compiled(batch: list[Case], mode: Literal["compiled", "reference"]) -> None:
     """Values and derivatives of many cases in one function, on ordinary and on special inputs."""
     programs = [program(case, case.arrays(), f"x{i}_") for i, case in enumerate(batch)]
     inputs = [x for p in programs for x in p.inputs]

@@ -142,13 +142,13 @@ def fmod_floor(m: Emitter, a: Value, b: Value) -> Value:
 
 
 def ipow(m: Emitter, base: Value, exponent: Value) -> Value:
-    """Integer power by squaring, wrapping; a loop over the exponent's bits; negative exponents give 0."""
+    """Integer power by squaring, wrapping; negative exponents give the quotient cut toward 0."""
     builder = m.builder
-    zero, one = m.constant(0, base.kind), m.constant(1, base.kind)
+    one = m.constant(1, base.kind)
     entry = builder.block
     loop, done = builder.append_basic_block("ipow"), builder.append_basic_block("ipow.done")
     negative = exponent < 0 if base.is_signed else m.constant(0, "bool")
-    start = m.select(negative, zero, one)
+    start = m.select(negative, _inverse_power(m, base, exponent), one) if base.is_signed else one
     builder.cbranch((negative | (exponent == 0)).ir, done, loop)
     builder.position_at_end(loop)
     result, factor, rest = (Value(m, builder.phi(base.ir.type), base.kind) for _ in range(3))
@@ -163,6 +163,12 @@ def ipow(m: Emitter, base: Value, exponent: Value) -> Value:
     out.add_incoming(start.ir, entry)
     out.add_incoming(product.ir, loop)
     return Value(m, out, base.kind)
+
+
+def _inverse_power(m: Emitter, base: Value, exponent: Value) -> Value:
+    """Integer power with a negative exponent: 1 or -1 for these two bases, 0 for all others."""
+    unit = (base == 1) | ((base == -1) & ((exponent & 1) == 0))
+    return m.select(unit, m.constant(1, base.kind), m.select(base == -1, m.constant(-1, base.kind), 0))
 
 
 def shl(m: Emitter, x: Value, n: Value) -> Value:

@@ -13,7 +13,7 @@ module imports neither numba nor llvmlite.
 - `fast_max fast_min`: for reduction accumulators; never give them NaN;
 - `radd(accumulator, x)`, `rmul`: sums and products in an order that LLVM may choose;
 - `idiv imod`: floor semantics, 0 where the divisor is 0; `fdiv fmod_floor`: NumPy's on floats;
-- `ipow`: wraps, negative exponents give 0; `shl shr`: counts outside the width give 0 (-1 for negative `shr`);
+- `ipow`: wraps, negative exponents cut toward 0; `shl shr`: counts outside the width give 0 (-1 for negative `shr`);
 - pointers `f64p(address)`, `f64p(address, k)`: see `Pointer`; calls `call_i64(address, ...)`, `call_void`.
 """
 
@@ -70,8 +70,8 @@ class Pointer:
 
     def _cell(self, index: int) -> np.ndarray[Any, Any]:
         size = self.dtype.itemsize
-        memory = (ctypes.c_char * size).from_address(self.address + int(index) * size)
-        return np.frombuffer(memory, dtype=self.dtype)
+        memory = (ctypes.c_uint8 * size).from_address(self.address + int(index) * size)
+        return np.ctypeslib.as_array(memory).view(self.dtype)
 
     def __getitem__(self, index: int) -> Any:
         return self._cell(index)[0]
@@ -171,12 +171,13 @@ def _imod(a: Any, b: Any) -> Any:
 
 def _ipow(a: Any, b: Any) -> Any:
     dtype = np.result_type(a, b)
-    power = 0 if b < 0 else pow(int(a), int(b), 1 << 8 * dtype.itemsize)
-    return _wrap(power, SHORT_NAMES[dtype.name])
+    inverse = {1: 1, -1: -1 if b & 1 else 1}.get(int(a), 0)
+    power = inverse if b < 0 else pow(int(a), int(b), 1 << 8 * dtype.itemsize)
+    return _wrap(power, short_name(dtype))
 
 
 def _shift(x: Any, n: Any, left: bool) -> Any:
-    kind = SHORT_NAMES[x.dtype.name]
+    kind = short_name(x.dtype)
     if not 0 <= n < 8 * x.dtype.itemsize:
         return _wrap(0 if left or x >= 0 else -1, kind)
     return _wrap(int(x) << int(n) if left else int(x) >> int(n), kind)

@@ -168,7 +168,7 @@ def _range_length(start: Bound, stop: Bound, step: Bound) -> Size:
     """Return the number of steps from `start` to before `stop`: ceil((stop - start) / step), at least 0."""
     if step == 0:
         raise ArgumentError(f"arange: step is 0{at()}")
-    if not any(isinstance(v, Dim) for v in (start, stop, step)):
+    if isinstance(start, (int, float)) and isinstance(stop, (int, float)) and isinstance(step, (int, float)):
         return max(0, math.ceil((stop - start) / step))
     if not isinstance(step, int) or isinstance(start, float) or isinstance(stop, float):
         raise ArgumentError(f"arange: a dimension as bound needs integer bounds and an int step, got {step!r}{at()}")

@@ -119,9 +119,10 @@ def literal(x: Node) -> bool | int | float | None:
 
 
 def _power(x: Array, y: Array) -> Array:
-    """NumPy's power; an integer to a negative power is the exact quotient cut toward 0."""
+    """C's `pow` on floats; an integer to a negative power is the exact quotient cut toward 0."""
     if x.dtype.kind != "i":
-        return np.power(x, y)
+        # a fresh array, since NumPy takes the square root for a repeated 0.5, which differs at -0.0 and -inf
+        return np.power(x, np.array(y, ndmin=1, order="C")).reshape(x.shape)
     inverse = np.where(np.abs(x) == 1, np.where(y & 1, x, 1), 0)
     return np.where(y < 0, inverse, np.power(x, np.maximum(y, 0)))
 
@@ -335,7 +336,7 @@ def atanh(x: Any, /) -> Node:
 def _sigmoid(x: Array) -> Array:
     """Return 1 / (1 + exp(-x)) from exp(-|x|), which cannot overflow."""
     tail = np.exp(-np.abs(x))
-    return np.where(x < 0, tail, np.ones_like(tail)) / (1 + tail)
+    return np.asarray(np.where(x < 0, tail, np.ones_like(tail)) / (1 + tail))
 
 
 SIGMOID = elementwise(

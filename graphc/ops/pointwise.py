@@ -157,7 +157,7 @@ class Cast(Pointwise):
     def code(self, inputs: Sequence[DType], output: DType) -> str:
         if output == BOOL:
             return "({0} != 0)"
-        name = SHORT_NAMES[output.name]
+        name = short_name(output)
         return f"{name}({{0}})" if inputs[0].kind != "f" or is_float(output) else f"to_{name}({{0}})"
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
@@ -195,7 +195,7 @@ class DimValue(Pointwise):
         return np.asarray(self.dim, dtype=self.dtype)
 
     def code(self, inputs: Sequence[DType], output: DType) -> str:
-        return f"{SHORT_NAMES[output.name]}({{dim}})"
+        return f"{short_name(output)}({{dim}})"
 
 
 def size_node(size: Size, dtype: Any) -> Node:
@@ -247,7 +247,7 @@ def _weak_node(name: str, value: Any, dtype: DType) -> Node:
 
 
 def _common_dtype(name: str, accepts: str, operands: Sequence[Any]) -> DType:
-    keys = [x.dtype if isinstance(x, Node) else 0 if isinstance(x, Dim) else x for x in operands]
+    keys: list[Any] = [x.dtype if isinstance(x, Node) else 0 if isinstance(x, Dim) else x for x in operands]
     first = keys[0]
     same = all(isinstance(k, np.dtype) and k == first for k in keys)
     try:
@@ -258,7 +258,7 @@ def _common_dtype(name: str, accepts: str, operands: Sequence[Any]) -> DType:
         found = np.result_type(found, np.float32)
     kinds = {"number": "iuf", "float": "f", "integer": "iu", "bitwise": "iub"}.get(accepts, "iufb")
     if found.kind not in kinds:
-        shown = ", ".join(SHORT_NAMES[k.name] if isinstance(k, np.dtype) else str(k) for k in keys)
+        shown = ", ".join(short_name(k) if isinstance(k, np.dtype) else str(k) for k in keys)
         accepted = {"number": "numbers", "integer": "integers", "bitwise": "integers and bool"}[accepts]
         raise DTypeError(f"{name}: got {shown}; accepted: {accepted} (convert with .astype){at()}")
     return as_dtype(found)
@@ -351,7 +351,7 @@ def pointwise(op: Elementwise, *operands: Any) -> Node:
     return apply(op, *nodes)
 
 
-WHERE = elementwise(
+WHERE: Elementwise = elementwise(
     "where",
     numpy=np.where,
     code="select({0}, {1}, {2})",
@@ -363,7 +363,7 @@ WHERE = elementwise(
         lambda g, out, c, x, y: pointwise(WHERE, c, 0, g),
     ),
 )
-MASKED_MULTIPLY = elementwise(
+MASKED_MULTIPLY: Elementwise = elementwise(
     "masked_multiply",
     numpy=lambda g, d: np.where(g == 0, g, g * d),
     code="select({0} == 0, {0}, {0} * {1})",
