@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
-from graphc.graph import Graph, require_inputs
+from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.signature import Signature, make_signature
@@ -119,7 +119,8 @@ class Function:
     def compile(self) -> Function:
         """Compile now rather than at the first call, and return this function."""
         if self._runner is None:
-            self._runner = self._make_runner()
+            with collector_paused():
+                self._runner = self._make_runner()
         return self
 
     def _make_runner(self) -> Compiled | Reference:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
-from graphc.graph import Graph, NodeMap
+from graphc.graph import Graph, NodeMap, collector_paused
 from graphc.node import Node
 from graphc.ops.base import constant
 from graphc.ops.elementwise import MULTIPLY
@@ -50,7 +50,8 @@ def value_and_grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> tupl
     if loss.shape != ():
         raise GradientError(f"grad: loss must be 0-d, got {loss.type}; reduce it with .sum() or .mean(){at()}")
     one = constant(1, loss.dtype)
-    values, pulled = _pull([loss], flatten(wrt), [one], disconnected)
+    with collector_paused():
+        values, pulled = _pull([loss], flatten(wrt), [one], disconnected)
     return values[0], unflatten(wrt, pulled)
 
 

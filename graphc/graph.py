@@ -7,7 +7,9 @@ graph: `map` and `replace` build the next one and return the map from old to new
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +49,22 @@ def topological_order(outputs: Iterable[Node]) -> list[Node]:
 
 def rebuild(node: Node, inputs: tuple[Node, ...]) -> Node:
     """Return `node` on other inputs of the same types, or itself where they are the same."""
-    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+    if inputs == node.inputs:  # nodes are equal only to themselves
         return node
     return Node(node.op, inputs, node.type, node.source, node.guards)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause Python's cyclic garbage collector: building a large graph makes no garbage for it to find."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Graph:

@@ -19,7 +19,7 @@ from graphc.codegen.program import Bound, Program
 from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, entry_works, run_portably
 from graphc.errors import GraphcError, IndexOutOfBoundsError, at
 from graphc.evaluate import run_graph
-from graphc.graph import Graph
+from graphc.graph import Graph, collector_paused
 from graphc.types import Array, Sizes, size_value
 
 MAX_SHAPES = 16
@@ -78,7 +78,8 @@ class Compiled:
             if any(s.state.lock[0] for s in self.graph.shared):
                 time.sleep(50e-6)
             else:
-                pool.append(self.program.bind(arrays, sizes, self.mode))
+                with collector_paused():
+                    pool.append(self.program.bind(arrays, sizes, self.mode))
 
     def _pool(self, key: tuple[tuple[int, ...], ...]) -> list[Bound]:
         pool = self.pools.setdefault(key, [])

@@ -39,6 +39,7 @@ SHORT_NAMES = {
     "float64": "f64",
 }
 _DTYPES = {name: np.dtype(name) for name in SHORT_NAMES}
+_SHORT = {dtype: SHORT_NAMES[name] for name, dtype in _DTYPES.items()}
 BOOL, INT64, FLOAT32, FLOAT64 = (_DTYPES[n] for n in ("bool", "int64", "float32", "float64"))
 
 
@@ -55,6 +56,11 @@ def as_dtype(dtype: Any) -> DType:
         hint = "; complex numbers are not supported yet" if found.kind == "c" else hint
         raise DTypeError(f"dtype {found.name} is not supported{hint}; accepted: {', '.join(SHORT_NAMES)}{at()}")
     return _DTYPES[found.name]
+
+
+def short_name(dtype: DType) -> str:
+    """Return the name of a dtype in text forms and kernel source: `f32`, `i64`, `bool`."""
+    return _SHORT[dtype]
 
 
 def is_float(dtype: DType) -> bool:
@@ -342,7 +348,7 @@ class TensorType:
         return product(self.shape)
 
     def __str__(self) -> str:
-        return f"{SHORT_NAMES[self.dtype.name]}[{','.join(str(s) for s in self.shape)}]"
+        return f"{_SHORT[self.dtype]}[{','.join(str(s) for s in self.shape)}]"
 
 
 def make_shape(shape: Any) -> Shape:

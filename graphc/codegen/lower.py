@@ -24,7 +24,7 @@ from graphc.ops.pointwise import DimValue, Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, Kernel, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
-from graphc.types import SHORT_NAMES, Shape, Size, product
+from graphc.types import SHORT_NAMES, Shape, Size, product, short_name
 
 BLOCK = 1024
 _CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
@@ -37,9 +37,9 @@ def scalar_code(node: Node, operands: Sequence[str]) -> str:
     """Return the expression of one element of a pointwise node, cast to its dtype where Python would widen."""
     assert isinstance(node.op, Pointwise)
     dtypes = [x.dtype for x in node.inputs]
-    name = SHORT_NAMES[node.dtype.name]
+    name = short_name(node.dtype)
     template = node.op.code(dtypes, node.dtype)
-    code = template.format(*operands, T=SHORT_NAMES[dtypes[-1].name] if dtypes else name)
+    code = template.format(*operands, T=short_name(dtypes[-1]) if dtypes else name)
     exact = node.dtype.kind in "fb" or node.dtype.name == "int64"
     return code if exact or code.startswith(name + "(") else f"{name}({code})"
 
@@ -238,7 +238,7 @@ class _Lowering:
         op = base.op
         if isinstance(op, Constant):
             return self.build.literal(op.value.reshape(()))
-        name = SHORT_NAMES[base.dtype.name]
+        name = short_name(base.dtype)
         if isinstance(op, DimValue):
             return self.build.once(("dim", op.dim, name), "c", lambda: f"{name}({self.build.size(op.dim)})")
         assert isinstance(op, Iota)

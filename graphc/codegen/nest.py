@@ -14,7 +14,7 @@ from typing import Union
 import numpy as np
 
 from graphc.node import Node
-from graphc.types import SHORT_NAMES, Array, DType, Shape, Size
+from graphc.types import Array, DType, Shape, Size, short_name
 
 Statement = Union[str, "Loop"]
 
@@ -135,7 +135,7 @@ class Builder:
 
     def _literal_code(self, dtype: DType, slot: LiteralSlot) -> str:
         """Floats are read through a pointer at the frame itself, which is a bit cast."""
-        name = SHORT_NAMES[dtype.name]
+        name = short_name(dtype)
         if dtype.kind != "f":
             bits = f"frame[{self.slot(slot)}]"
             return f"{bits} != 0" if dtype.kind == "b" else f"{name}({bits})"
@@ -144,7 +144,7 @@ class Builder:
 
     def pointer(self, base: Node, offset: Size) -> str:
         """Return a variable that points at an element of a stored value."""
-        kind = SHORT_NAMES[base.dtype.name] + "p"
+        kind = short_name(base.dtype) + "p"
         scope = f", {self.written.index(base) + 1}" if base in self.written else ""
         key = ("pointer", base, offset)
         return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")

@@ -7,6 +7,8 @@ plan's peak is exact and printable.
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,40 +66,63 @@ def plan_buffers(
     ranges = live_ranges(nests)
     rows = {node: size for nest in nests for node, size in nest.rows}
     placed: list[Block] = []
-    free: list[tuple[int, int]] = []
+    free = _FreeList()
     live: list[tuple[int, int, int]] = []
     peak = 0
     for node in sorted((n for n in arena if n in ranges), key=lambda n: ranges[n][0]):
         first, last = ranges[node]
-        for end in [e for e in live if e[0] < first]:
-            live.remove(end)
-            _release(free, end[1], end[2])
+        while live and live[0][0] < first:
+            free.give(*heapq.heappop(live)[1:])
         count = size_value(rows.get(node, node.size), sizes)
         nbytes = -(-count * node.dtype.itemsize // ALIGNMENT) * ALIGNMENT
-        offset = _take(free, nbytes)
+        offset = free.take(nbytes)
         if offset is None:
             offset, peak = peak, peak + nbytes
-        live.append((last, offset, nbytes))
+        heapq.heappush(live, (last, offset, nbytes))
         placed.append(Block(node, offset, nbytes, first, last))
     return Plan(dict(sizes), tuple(placed), peak, names)
 
 
-def _take(free: list[tuple[int, int]], nbytes: int) -> int | None:
-    """Take the smallest free stretch that fits, or None."""
-    fitting = [(size, offset) for offset, size in free if size >= nbytes]
-    if not fitting or not nbytes:
-        return None if nbytes else 0
-    size, offset = min(fitting)
-    free.remove((offset, size))
-    if size > nbytes:
-        free.append((offset + nbytes, size - nbytes))
-    return offset
+class _FreeList:
+    """Free stretches of the arena: by size for best fit, by both ends for merging neighbours."""
 
+    def __init__(self) -> None:
+        self.by_size: list[tuple[int, int]] = []
+        self.starts: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
 
-def _release(free: list[tuple[int, int]], offset: int, nbytes: int) -> None:
-    """Give a stretch back, merged with its free neighbours."""
-    for stretch in [s for s in free if s[0] + s[1] == offset or s[0] == offset + nbytes]:
-        free.remove(stretch)
-        offset, nbytes = min(offset, stretch[0]), nbytes + stretch[1]
-    if nbytes:
-        free.append((offset, nbytes))
+    def take(self, nbytes: int) -> int | None:
+        """Take the smallest stretch that fits and return its offset, or None; 0 bytes fit anywhere."""
+        if not nbytes:
+            return 0
+        place = bisect_left(self.by_size, (nbytes, 0))
+        if place == len(self.by_size):
+            return None
+        size, offset = self.by_size[place]
+        self._drop(offset, size)
+        if size > nbytes:
+            self._keep(offset + nbytes, size - nbytes)
+        return offset
+
+    def give(self, offset: int, nbytes: int) -> None:
+        """Give a stretch back, merged with its free neighbours."""
+        if not nbytes:
+            return
+        if offset in self.ends:
+            before = self.ends[offset]
+            self._drop(before, offset - before)
+            offset, nbytes = before, nbytes + offset - before
+        end = offset + nbytes
+        if end in self.starts:
+            after = self.starts[end]
+            self._drop(end, after - end)
+            nbytes += after - end
+        self._keep(offset, nbytes)
+
+    def _keep(self, offset: int, nbytes: int) -> None:
+        insort(self.by_size, (nbytes, offset))
+        self.starts[offset], self.ends[offset + nbytes] = offset + nbytes, offset
+
+    def _drop(self, offset: int, nbytes: int) -> None:
+        del self.by_size[bisect_left(self.by_size, (nbytes, offset))]
+        del self.starts[offset], self.ends[offset + nbytes]

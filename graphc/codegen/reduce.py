@@ -9,7 +9,7 @@ import numpy as np
 from graphc.codegen.nest import Builder, Loop, Statement
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
-from graphc.types import SHORT_NAMES, DType
+from graphc.types import DType, short_name
 
 if TYPE_CHECKING:
     from graphc.codegen.lower import _Phase
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def identity(name: str, dtype: DType) -> str:
     """Return the typed expression a reduction starts from."""
-    short = SHORT_NAMES[dtype.name]
+    short = short_name(dtype)
     if name in ("any", "all"):
         return str(name == "all")
     if name in ("sum", "prod"):
@@ -35,7 +35,7 @@ def combine(name: str, dtype: DType, acc: str, value: str) -> str:
     """Return the expression that takes one more value into an accumulator."""
     if name in ("any", "all"):
         return f"{acc} {'|' if name == 'any' else '&'} {value}"
-    short = SHORT_NAMES[dtype.name]
+    short = short_name(dtype)
     if name in ("sum", "prod"):
         code = f"{acc} {'+' if name == 'sum' else '*'} {value}"
         return code if dtype.kind == "f" else f"{short}({code})"
@@ -78,7 +78,7 @@ def reduce_row(node: Node, build: Builder, phase: _Phase, value: str, position: 
 
 def _compensated_sum(dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
     """Sum blocks with reassociation, and the blocks with the error of each addition kept aside."""
-    zero = f"{SHORT_NAMES[dtype.name]}(0)"
+    zero = f"{short_name(dtype)}(0)"
     part, error, total, back, out = (build.name(p) for p in ("q", "e", "s", "z", "t"))
     phase.before.append(f"{error} = {zero}")
     phase.block_start.append(f"{part} = {zero}")
@@ -99,7 +99,7 @@ def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, 
     phase.before.append(f"{seen} = False")
     phase.stores.append(f"{acc} = fast_{name}({acc}, {value})")
     phase.stores.append(f"{seen} = {seen} | ({value} != {value})")
-    infinity = f"{SHORT_NAMES[dtype.name]}(1e400)"
+    infinity = f"{short_name(dtype)}(1e400)"
     phase.after.append(f"{out} = select({seen}, {infinity} - {infinity}, {acc})")
     return out
 

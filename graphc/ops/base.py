@@ -30,7 +30,7 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.node import Guard, Node, Shared, State
 from graphc.types import (
     BOOL,
-    SHORT_NAMES,
+    short_name,
     Array,
     Dim,
     DType,
@@ -105,7 +105,7 @@ def _resolve(value: Any, sizes: Sizes) -> Any:
 
 def _show(value: Any) -> str:
     if isinstance(value, np.dtype):
-        return SHORT_NAMES[value.name]
+        return short_name(value)
     if isinstance(value, tuple):
         return "(" + ",".join(_show(v) for v in value) + ")"
     return str(value)

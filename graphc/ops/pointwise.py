@@ -18,7 +18,7 @@ from graphc.node import Node
 from graphc.ops.base import Constant, Cotangents, Op, View, apply, constant
 from graphc.types import (
     BOOL,
-    SHORT_NAMES,
+    short_name,
     Array,
     Dim,
     DType,
