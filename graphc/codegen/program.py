@@ -20,7 +20,7 @@ from graphc.codegen.loops import copy_nest, lower_kernel
 from graphc.codegen.nest import FrameSlot, LiteralSlot, LoopNest, PointerSlot, RoutineSlot, SizeSlot, Slot
 from graphc.codegen.plan import ALIGNMENT, Plan, plan_buffers
 from graphc.codegen.render import render
-from graphc.codegen.tape import Descriptor, Words, make_descriptor
+from graphc.codegen.tape import Descriptor, Words, make_descriptor, prepare
 from graphc.errors import ShapeError, at
 from graphc.graph import Graph
 from graphc.node import Node, Shared
@@ -58,18 +58,19 @@ class Bound:
 class Program:
     """The compiled form of one graph."""
 
-    def __init__(self, graph: Graph, precision: str = "vector") -> None:
-        started, compiled, cached = time.perf_counter(), counters.compiled, counters.from_cache
+    def __init__(self, graph: Graph, precision: str = "vector", *, compiled: bool = True) -> None:
+        started, before = time.perf_counter(), (counters.compiled, counters.from_cache)
         self.graph = graph
         self.schedule = fuse(graph)
         self.aliased = updates_in_place(self.schedule)
         self.nests, self.kernel_of = self._lower()
         lowered = time.perf_counter()
         self.sources = [render(nest) for nest in self.nests]
-        self.addresses = [kernel_address(source, precision) for source in self.sources]
+        self.addresses = [kernel_address(s, precision) if compiled else 0 for s in self.sources]
         self.constants = {n: n.op.value for n in graph.nodes if isinstance(n.op, Constant)}
         self.arena = self._arena_nodes()
-        self.compiled, self.from_cache = counters.compiled - compiled, counters.from_cache - cached
+        self.instructions: list[int] = []
+        self.compiled, self.from_cache = counters.compiled - before[0], counters.from_cache - before[1]
         self.seconds = {"lower": lowered - started, "compile": time.perf_counter() - lowered}
 
     def _lower(self) -> tuple[list[LoopNest], list[int]]:
@@ -102,8 +103,11 @@ class Program:
 
     def failing_node(self, status: int) -> Node:
         """Return the node whose check gave a status."""
-        instruction = self._instruction_nests[status // 65536 - 1]
-        return self.nests[instruction].checks[status % 65536 - 1]
+        return self.nests[self.instructions[status // 65536 - 1]].checks[status % 65536 - 1]
+
+    def instruction_sources(self) -> list[str]:
+        """The kernel source of each instruction of the tape that was bound last."""
+        return [self.sources[number] for number in self.instructions]
 
     # -- one set of sizes
 
@@ -174,14 +178,14 @@ class Program:
     def _tape(self, frames: Words, starts: list[int], sizes: Sizes) -> tuple[Words, list[int], bool]:
         """Return the instructions, the places to look for signals, and whether to release the GIL."""
         rows: list[tuple[int, int, int, int]] = []
-        self._instruction_nests: list[int] = []
+        instructions: list[int] = []
         segments, total, since = [0], 0.0, 0.0
         for number, (nest, start) in enumerate(zip(self.nests, starts, strict=True)):
             extent = size_value(nest.extent, sizes)
             cost = nest.unit_ns * size_value(nest.work, sizes)
             for lo, hi in _ranges(extent, cost if nest.divisible else 0.0):
                 rows.append((self.addresses[number], frames.ctypes.data + 8 * start, lo, hi))
-                self._instruction_nests.append(number)
+                instructions.append(number)
                 since += cost * (hi - lo) / max(extent, 1)
                 if since > SEGMENT_NS:
                     segments.append(len(rows))
@@ -189,6 +193,7 @@ class Program:
             total += cost
         if segments[-1] != len(rows):
             segments.append(len(rows))
+        self.instructions = instructions
         return np.array(rows, np.int64).reshape(-1), segments, total > RELEASE_NS
 
     def describe(self) -> str:

@@ -225,6 +225,13 @@ def _method() -> _MethodDef:
     return _MethodDef(b"call", kernel_address(ENTRY), fastcall_with_keywords, None)
 
 
+def prepare() -> None:
+    """Obtain the driver and the entry now, so that a first call compiles nothing."""
+    kernel_address(DRIVER)
+    if entry_works():
+        kernel_address(ENTRY)
+
+
 class _Own(np.ndarray[Any, Any]):
     """The `self` of a builtin: two words, and references that keep what they point to alive."""
 
@@ -236,6 +243,8 @@ class Descriptor:
     """The entry's table for one program and one set of shapes, and the memory it points to."""
 
     words: Words
+    tape: Words
+    patches: Sequence[tuple[int, int, int]]
     keep: list[Any]
 
     @property
@@ -249,6 +258,7 @@ class Descriptor:
         Without a fallback it returns NotImplemented where the arguments do not fit or a lock is held, and Ellipsis
         where a check failed.
         """
+        self.words[DRIVER_AT] = kernel_address(DRIVER)
         own = np.array([self.words.ctypes.data, 0 if fallback is None else id(fallback)], np.int64).view(_Own)
         own.keep = (self, fallback)
         make = ctypes.pythonapi.PyCFunction_NewEx
@@ -293,22 +303,24 @@ def make_descriptor(
     at = [t.ctypes.data for t in tables]
     words = np.zeros(HEADER, np.int64)
     words[[ARGUMENTS, OUTPUTS, TAPE]] = len(arguments), len(outputs), tape.ctypes.data
-    words[[DRIVER_AT, RELEASE, MODE]] = kernel_address(DRIVER), release, mode
+    words[[RELEASE, MODE]] = release, mode
     words[[ARGUMENT_TABLE, OUTPUT_TABLE, PATCHES, PATCH_TABLE]] = at[0], at[1], len(patches), at[2]
     words[[LOCKS, LOCK_TABLE, SEGMENTS, SEGMENT_TABLE]] = len(locks), at[3], len(segments) - 1, at[4]
     words[[BASES, RESULTS, FUNCTIONS]] = at[5], at[6], _functions().ctypes.data
-    return Descriptor(words, [*tables, tape, locks])
+    return Descriptor(words, tape, patches, [tables, locks])
+
+
+def patch_pointers(descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array]) -> None:
+    """Write the addresses of arguments and results into the frames, as the entry does."""
+    bases = [a.ctypes.data for a in (*arrays, *outputs)]
+    for slot, base, offset in descriptor.patches:
+        ctypes.c_int64.from_address(slot).value = bases[base] + offset
 
 
 def run_portably(descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array]) -> int:
-    """Run a program without the entry: what the entry does between its checks and its results, through ctypes."""
-    words = descriptor.words
-    bases = [a.ctypes.data for a in (*arrays, *outputs)]
-    patches = descriptor.keep[2]
-    for slot, base, offset in patches[:-1].reshape(-1, 3).tolist():
-        ctypes.c_int64.from_address(slot).value = bases[base] + offset
-    driver = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(int(words[DRIVER_AT]))
-    tape = descriptor.keep[-2]
-    status: int = driver(int(words[TAPE]), 0, len(tape) // 4)
-    words[STATUS] = status
+    """Run a program without the entry, through ctypes, and return its status."""
+    patch_pointers(descriptor, arrays, outputs)
+    word = ctypes.c_int64
+    driver = ctypes.CFUNCTYPE(word, word, word, word)(kernel_address(DRIVER))
+    status: int = driver(int(descriptor.words[TAPE]), 0, len(descriptor.tape) // 4)
     return status
