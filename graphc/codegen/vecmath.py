@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.libmvec import VARIANTS, library_symbols, vector_variant
-from graphc.types import SHORT_NAMES
+from graphc.types import SHORT_NAMES, short_name
 
 __all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULARY", "Pointer", "vector_variant"]
 
@@ -160,12 +160,12 @@ def _extremum(larger: bool) -> Callable[[Any, Any], Any]:
 
 
 def _idiv(a: Any, b: Any) -> Any:
-    kind = SHORT_NAMES[np.result_type(a, b).name]
+    kind = short_name(np.result_type(a, b))
     return _wrap(0 if b == 0 else int(a) // int(b), kind)
 
 
 def _imod(a: Any, b: Any) -> Any:
-    kind = SHORT_NAMES[np.result_type(a, b).name]
+    kind = short_name(np.result_type(a, b))
     return _wrap(0 if b == 0 else int(a) % int(b), kind)
 
 
