@@ -37,7 +37,7 @@ NUMBA_TYPES: dict[str, Any] = {
 _BYTES = {kind: 1 if kind == "bool" else int(kind[1:]) // 8 for kind in NUMBA_TYPES}
 
 
-class PointerType(types.Type):  # type: ignore[misc]
+class PointerType(types.Type):
     """A pointer to elements of one dtype; `scope` is 0 for a read-only buffer, k for the k-th written one."""
 
     def __init__(self, kind: str, scope: int) -> None:
@@ -47,13 +47,13 @@ class PointerType(types.Type):  # type: ignore[misc]
 
 
 @register_model(PointerType)
-class _PointerModel(models.PrimitiveModel):  # type: ignore[misc]
+class _PointerModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: PointerType) -> None:
-        super().__init__(dmm, fe_type, _memory_type(fe_type.kind).as_pointer())
+        super().__init__(dmm, fe_type, _memory_type(fe_type.kind).as_pointer())  # type: ignore[no-untyped-call]
 
 
 @infer_global(operator.getitem)
-class _GetItem(AbstractTemplate):  # type: ignore[misc]
+class _GetItem(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         pointer, index = args
         if isinstance(pointer, PointerType) and isinstance(index, types.Integer):
@@ -62,7 +62,7 @@ class _GetItem(AbstractTemplate):  # type: ignore[misc]
 
 
 @infer_global(operator.setitem)
-class _SetItem(AbstractTemplate):  # type: ignore[misc]
+class _SetItem(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         pointer, index, _ = args
         if isinstance(pointer, PointerType) and isinstance(index, types.Integer):
@@ -70,7 +70,6 @@ class _SetItem(AbstractTemplate):  # type: ignore[misc]
         return None
 
 
-@lower_builtin(operator.getitem, PointerType, types.Integer)  # type: ignore[untyped-decorator]
 def _lower_getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     pointer, (base, index) = sig.args[0], args
     loaded = builder.load(builder.gep(base, [index]), align=_BYTES[pointer.kind])
@@ -78,7 +77,6 @@ def _lower_getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.icmp_unsigned("!=", loaded, loaded.type(0)) if pointer.kind == "bool" else loaded
 
 
-@lower_builtin(operator.setitem, PointerType, types.Integer, types.Any)  # type: ignore[untyped-decorator]
 def _lower_setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     pointer, (base, index, value) = sig.args[0], args
     if pointer.kind == "bool":
@@ -86,6 +84,10 @@ def _lower_setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     stored = builder.store(value, builder.gep(base, [index]), align=_BYTES[pointer.kind])
     _mark(builder.module, stored, pointer.scope)
     return context.get_dummy_value()
+
+
+lower_builtin(operator.getitem, PointerType, types.Integer)(_lower_getitem)
+lower_builtin(operator.setitem, PointerType, types.Integer, types.Any)(_lower_setitem)
 
 
 def _memory_type(kind: str) -> Any:
