@@ -99,7 +99,7 @@ WRITES = [
     Case("set-scalar", lambda x: x.at[1:3].set(7.0), lambda x: _numpy_writer("set", S[1:3])(x, np.array(7.0)), FOUR),
     Case("add-broadcast", _writer("add", S[:, 0]), _numpy_writer("add", S[:, 0]), (*FOUR, (3,))),
     Case("set-row-broadcast", _writer("set", [0, 2]), _numpy_writer("set", [0, 2]), (*FOUR, (5, 1))),
-    Case("add-int", _writer("add", ROWS), _numpy_writer("add", ROWS), ((4,), (4,)), ("int32", "int32")),
+    Case("add-int32", _writer("add", ROWS), _numpy_writer("add", ROWS), ((4,), (4,)), ("int32", "int32")),
     Case("set-bool", _writer("set", S[::2]), _numpy_writer("set", S[::2]), ((4,), (2,)), ("bool", "bool")),
 ]
 
