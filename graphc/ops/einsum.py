@@ -1,13 +1,14 @@
 """Einstein summation: products of many operands with named axes, summed over the names the output lacks.
 
-`einsum` parses NumPy's subscript strings, gives every operand a list of labels, and contracts operands pairwise,
-smallest result first (a greedy order: opt_einsum's default, Smith & Gray, 2018). A pair becomes one `MatMul` where
-both have free axes beside the summed one, and a product and a sum elsewhere.
+`einsum` parses NumPy's subscript strings, gives every operand a list of labels, and contracts operands pairwise, the
+pair with the fewest multiplications first (a greedy order; see Smith & Gray, opt_einsum, 2018). A pair becomes
+one `MatMul` where both have free axes beside the summed one, and a product and a sum elsewhere.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def _parse(subscripts: str, nodes: Sequence[Node]) -> tuple[list[Labels], Labels
     if len(parts) != len(nodes):
         raise ArgumentError(f"einsum: {subscripts!r} names {len(parts)} operands, {len(nodes)} given{at()}")
     inputs = [_labels(subscripts, part, x) for part, x in zip(parts, nodes, strict=True)]
-    dots = max((sum_of(inputs_of) for inputs_of in inputs), default=0)
+    dots = max((_dots(labels) for labels in inputs), default=0)
     ellipsis = tuple(f".{i}" for i in range(dots, 0, -1))
     if arrow:
         return inputs, _output_labels(subscripts, right, ellipsis, inputs)
@@ -82,7 +83,7 @@ def _parse(subscripts: str, nodes: Sequence[Node]) -> tuple[list[Labels], Labels
     return inputs, (*ellipsis, *letters)
 
 
-def sum_of(labels: Labels) -> int:
+def _dots(labels: Labels) -> int:
     """Return the number of ellipsis axes among labels."""
     return len([label for label in labels if label.startswith(".")])
 
@@ -199,32 +200,27 @@ def _named(terms: Sequence[_Term], output: Labels, but: _Term) -> set[str]:
 
 
 def _cheapest_pair(terms: Sequence[_Term], output: Labels) -> tuple[_Term, _Term]:
-    """Return the pair whose product grows the least over its operands (the first of equal ones)."""
+    """Return the pair with the fewest multiplications, of equal ones that whose result is smallest for its operands."""
     if len(terms) == 2:
         return terms[0], terms[1]
     counts = Counter(itertools.chain(output, *(set(t.labels) for t in terms)))
 
-    def growth(pair: tuple[_Term, _Term]) -> float:
+    def cost(pair: tuple[_Term, _Term]) -> tuple[float, float]:
         x, y = pair
         own = Counter((*x.labels, *y.labels))
         sizes = {label: _guess(t.size(label)) for t in pair for label in t.labels}
-        result = 1.0
-        for label, size in sizes.items():
-            result *= size if counts[label] > own[label] else 1
-        return result - _elements(x) - _elements(y)
+        result = math.prod(size for label, size in sizes.items() if counts[label] > own[label])
+        return math.prod(sizes.values()), result - _elements(x) - _elements(y)
 
-    return min(itertools.combinations(terms, 2), key=growth)
+    return min(itertools.combinations(terms, 2), key=cost)
 
 
 def _guess(size: Size) -> int:
     return size if isinstance(size, int) else _GUESS
 
 
-def _elements(term: _Term) -> float:
-    out = 1.0
-    for size in term.node.shape:
-        out *= _guess(size)
-    return out
+def _elements(term: _Term) -> int:
+    return math.prod(_guess(size) for size in term.node.shape)
 
 
 def _contract(x: _Term, y: _Term, kept: set[str]) -> _Term:
