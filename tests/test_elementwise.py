@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.codegen.vecmath import DEBUG_GLOBALS
 from graphc.node import Node
 from graphc.ops.elementwise import ADD, sqrt_safe
 from graphc.ops.pointwise import ELEMENTWISE
@@ -69,6 +70,38 @@ def test_sigmoid_keeps_the_smallest_floats() -> None:
     assert gc.sigmoid(-745.0).eval() == 5e-324
     assert gc.sigmoid(-800.0).eval() == 0.0
     assert gc.sigmoid(np.float32(-100)).eval() > 0
+
+
+KINDS = {
+    "number": "dfbB",
+    "float": "df",
+    "any": "dbB?",
+    "integer": "bB",
+    "bitwise": "bB?",
+    "logical": "?",
+    "where": "d",
+}
+SAMPLES = {"d": EDGES, "f": EDGES[:6], "b": (0, 1, -1, 7, -128, 127), "B": (0, 1, 7, 255), "?": (False, True)}
+
+
+@pytest.mark.parametrize("name", sorted(ELEMENTWISE))
+def test_scalar_code_means_what_evaluate_computes(name: str) -> None:
+    """The template of every record, run un-jitted on every combination of special values."""
+    record = ELEMENTWISE[name]
+    count = len(record.partials)
+    for kind in KINDS[record.accepts]:
+        kinds = ["?", kind, kind] if record.accepts == "where" else [kind] * count
+        samples = [SAMPLES[k][:8] if count == 3 else SAMPLES[k] for k in kinds]
+        columns = zip(*itertools.product(*samples), strict=True)
+        with np.errstate(all="ignore"):
+            operands = [np.array(column).astype(k) for column, k in zip(columns, kinds, strict=True)]
+            wanted = record.evaluate(*operands)
+            text = record.code([x.dtype for x in operands], wanted.dtype)
+            code = compile(text.format(*"xyz"[:count], T=SHORT_NAMES[operands[-1].dtype.name]), name, "eval")
+            rows = zip(*operands, strict=True)
+            got = [eval(code, DEBUG_GLOBALS | dict(zip("xyz", row, strict=False))) for row in rows]
+        rtol = 1e-5 if kind == "f" else 1e-14
+        np.testing.assert_allclose(np.array(got).astype(wanted.dtype), wanted, rtol=rtol, err_msg=f"{text} on {kind}")
 
 
 # -- derivatives at the extremes
