@@ -10,8 +10,6 @@ import numpy as np
 import graphc as gc
 from benchmarks.workloads import LEARNING_RATE, Inputs, Prepared
 
-__version__ = "0.1.0"
-
 
 def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
     """Build, compile and run once, with compiled kernels kept in the directory `cache`."""
@@ -85,4 +83,4 @@ def _stages(function: Any, began: float, built: float) -> dict[str, float]:
 
 def describe() -> str:
     """Return the tool's version and those of what it runs on."""
-    return f"graphc {__version__}, NumPy {np.__version__}"
+    return f"graphc {gc.__version__}, NumPy {np.__version__}"

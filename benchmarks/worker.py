@@ -45,7 +45,7 @@ def take_samples(run: Callable[[int], None], budget: float) -> list[float]:
     repeat = 1
     while repeat < 1_000_000 and _seconds(run, repeat) < SAMPLE_SECONDS:
         repeat *= 2
-    samples = []
+    samples: list[float] = []
     deadline = time.perf_counter() + budget
     while not samples or time.perf_counter() < deadline:
         samples.append(_seconds(run, repeat) / repeat)

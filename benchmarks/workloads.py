@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _mlp_inputs(rng: np.random.Generator) -> Inputs:
     import numpy as np
 
     parameters = []
-    for inputs, outputs in zip(MLP_SIZES, MLP_SIZES[1:], strict=False):
+    for inputs, outputs in pairwise(MLP_SIZES):
         parameters.append((np.sqrt(2 / inputs) * rng.standard_normal((inputs, outputs))).astype("float32"))
         parameters.append(np.zeros(outputs, "float32"))
     x = rng.random((MLP_BATCH, MLP_SIZES[0])).astype("float32")

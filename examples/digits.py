@@ -22,11 +22,10 @@ parameters = [w1, b1, w2, b2]
 
 logits = gc.nn.relu(x @ w1 + b1) @ w2 + b2
 loss = gc.nn.cross_entropy(logits, y)
-gradients = gc.grad(loss, parameters)
 velocities = [gc.shared(np.zeros_like(p.get_value()), name=f"v_{p.name}") for p in parameters]
 
 updates = {}
-for parameter, gradient, velocity in zip(parameters, gradients, velocities, strict=True):
+for parameter, gradient, velocity in zip(parameters, gc.grad(loss, parameters), velocities, strict=True):
     updates[velocity] = 0.9 * velocity + gradient
     updates[parameter] = parameter - 0.05 * updates[velocity]
 step = gc.function([x, y], loss, updates=updates)

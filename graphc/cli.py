@@ -9,13 +9,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from graphc import __version__
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.version:
-        print(f"graphc {_version()}")
+        print(f"graphc {__version__}")
         return 0
     if options.command is None:
         parser.print_help()
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train a classifier on handwritten digits and show what the compiler did",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.add_argument("--seed", type=_natural, default=0, help="of the split, the weights and the batches")
+    demo.add_argument("--seed", type=_natural, default=42, help="of the split, the weights and the batches")
     demo.add_argument("--epochs", type=_positive, default=30, help="passes over the training set")
     demo.add_argument("--hidden", type=_positive, default=128, help="width of the first hidden layer")
     demo.add_argument("--no-progress", action="store_true", help="no progress bar")
@@ -61,15 +63,6 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not positive")
     return number
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("graphc")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """`graphc demo`: train a classifier on real handwritten digits, then say what the compiler made of it.
 
 The 1,797 8x8 digits that scikit-learn ships, one in five held out (stratified); a network 64-hidden-64-10 with
-relu; cross-entropy; minibatch Adam; float32. The whole training step is one compiled function. Built on the
-public API only: everything here could stand in a user's own file.
+relu; cross-entropy; minibatch Adam; float32. The whole training step is one compiled function. The model is built
+on the public API only: it could stand in a user's own file.
 
 Times are honest: "cold" is a compilation into an empty cache directory in this process, "from cache" is the
 same function built in a fresh process from the directory the cold one left.
@@ -15,21 +15,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import graphc as gc
-from graphc.inspect.svg import function_to_svg
+from graphc.codegen.cache import current_cache
+from graphc.codegen.kernels import counters
 from graphc.inspect.text import show_bytes, show_seconds, table
 from graphc.node import Node, Shared
 from graphc.types import Array
 
 BATCH = 32
-LEARNING_RATE = 0.002
+LEARNING_RATE = 0.003
 CLASSES = 10
 PIXELS = 64
 
@@ -76,7 +78,7 @@ def build_model(hidden: int, seed: int) -> Model:
     parameters: list[Shared] = []
     sizes = [PIXELS, hidden, 64, CLASSES]
     values: Node = x
-    for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
         scale = np.sqrt(2 / inputs)
         w = gc.shared((scale * rng.standard_normal((inputs, outputs))).astype("float32"), name=f"w{layer}")
         b = gc.shared(np.zeros(outputs, "float32"), name=f"b{layer}")
@@ -106,115 +108,121 @@ def adam(
     return updates
 
 
-def train(model: Model, data: Digits, epochs: int, seed: int, progress: bool) -> list[float]:
-    """Train in shuffled minibatches; return the seconds of every step on a full batch.
+@dataclass
+class Training:
+    """What a run of `train` saw: seconds of every step on a full batch, the plan's bytes for one, new kernels."""
 
-    The last batch of an epoch is smaller: the same compiled step takes it.
-    """
+    seconds: list[float]
+    peak_bytes: int = 0
+    new_kernels: int = 0
+
+
+def train(model: Model, data: Digits, epochs: int, seed: int, progress: bool) -> Training:
+    """Train in shuffled minibatches, the last of each epoch a smaller one that the same compiled step takes."""
     from tqdm import tqdm
 
     rng = np.random.default_rng(seed)
     rows = len(data.train_x)
-    seconds: list[float] = []
+    seen = Training([])
+    known_kernels = _kernels_obtained()
     with tqdm(total=epochs * -(-rows // BATCH), disable=not progress, unit="step") as bar:
         for epoch in range(epochs):
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
             order = rng.permutation(rows)
-            losses = []
-            for start in range(0, rows, BATCH):
-                chosen = order[start : start + BATCH]
-                x, y = data.train_x[chosen], data.train_y[chosen]
-                began = time.perf_counter()
-                losses.append(float(model.step(x, y)))
-                if len(chosen) == BATCH:
-                    seconds.append(time.perf_counter() - began)
-                bar.update()
+            losses = [_step(model, data, order[i : i + BATCH], seen, bar) for i in range(0, rows, BATCH)]
             held_out = model.accuracy(data.test_x, data.test_y)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}", accuracy=f"{held_out:.2%}")
-    return seconds
+    seen.new_kernels = _kernels_obtained() - known_kernels
+    return seen
+
+
+def _step(model: Model, data: Digits, chosen: Array, seen: Training, bar: Any) -> float:
+    x, y = data.train_x[chosen], data.train_y[chosen]
+    began = time.perf_counter()
+    loss = model.step(x, y)
+    seconds = time.perf_counter() - began
+    if len(chosen) == BATCH:
+        seen.seconds.append(seconds)
+        seen.peak_bytes = seen.peak_bytes or model.step.stats["peak_bytes"]
+    bar.update()
+    return float(loss)
+
+
+def _kernels_obtained() -> int:
+    """The number of kernels this process has compiled or loaded so far."""
+    return counters.compiled + counters.from_cache
 
 
 def run(*, seed: int, epochs: int, hidden: int, progress: bool, svg: str) -> float:
     """Run the demo, print its report, write the drawing to `svg`; return the held-out accuracy."""
     data = load_digits(seed)
+    usual = current_cache()
     with tempfile.TemporaryDirectory(prefix="graphc-demo-") as directory:
-        previous = gc.set_cache(directory)
+        gc.set_cache(directory)
         try:
             model = build_model(hidden, seed)
             cold = compile_model(model)
         finally:
-            gc.set_cache(previous)
-        Path(svg).write_text(function_to_svg(model.step), encoding="utf-8")
+            gc.set_cache(usual.directory, max_bytes=usual.max_bytes)
+        Path(svg).write_text(model.step.to_svg(), encoding="utf-8")
         warm = _compile_in_fresh_process(directory, hidden, seed)
-    compiled = _compiled(model)
-    seconds = train(model, data, epochs, seed, progress)
+    training = train(model, data, epochs, seed, progress)
     accuracy = model.accuracy(data.test_x, data.test_y)
-    print(_summary(model, data, accuracy, epochs, _compiled(model) - compiled))
+    print(_summary(model, data, epochs, accuracy, training.new_kernels))
     print()
-    print(_report(model, cold, warm, statistics.median(seconds)))
+    print(_report(model.step.stats, training, cold, warm))
     print(f"\ngraph of the training step: {svg}")
     return accuracy
 
 
-def compile_model(model: Model) -> list[float]:
-    """Compile both functions; return the seconds each took."""
-    seconds = []
-    for function in (model.step, model.predict):
-        began = time.perf_counter()
-        function.compile()
-        seconds.append(time.perf_counter() - began)
+def compile_model(model: Model) -> float:
+    """Compile both functions; return the seconds it took for the training step."""
+    began = time.perf_counter()
+    model.step.compile()
+    seconds = time.perf_counter() - began
+    model.predict.compile()
     return seconds
 
 
-def _compile_in_fresh_process(directory: str, hidden: int, seed: int) -> list[float]:
+def _compile_in_fresh_process(directory: str, hidden: int, seed: int) -> float:
     command = [sys.executable, "-m", "graphc.demo", directory, str(hidden), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [float(word) for word in done.stdout.split()]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def _compiled(model: Model) -> int:
-    return sum(int(f.stats["compiled"]) for f in (model.step, model.predict))
-
-
-def _summary(model: Model, data: Digits, accuracy: float, epochs: int, recompiled: int) -> str:
-    shapes = [p.get_value().shape for p in model.parameters[::2]]
-    sizes = "-".join(str(n) for n in [PIXELS, *(s[1] for s in shapes)])
+def _summary(model: Model, data: Digits, epochs: int, accuracy: float, new_kernels: int) -> str:
+    sizes = "-".join(str(n) for n in [PIXELS, *(len(b.get_value()) for b in model.parameters[1::2])])
     count = sum(p.get_value().size for p in model.parameters)
     right = round(accuracy * len(data.test_y))
     last = len(data.train_x) % BATCH or BATCH
     return "\n".join(
         [
-            f"{sizes} relu network, {count:,} float32 parameters, Adam, {epochs} epochs of {len(data.train_x):,} digits",
+            f"{sizes} relu network, {count:,} float32 parameters, Adam",
+            f"{len(data.train_x):,} digits, {epochs} epoch{'s' if epochs > 1 else ''}",
             f"held-out accuracy {accuracy:.2%} ({right} of {len(data.test_y)})",
-            f"kernels compiled while training: {recompiled}, on batches of {BATCH} and of {last}",
+            f"kernels compiled while training: {new_kernels}, on batches of {BATCH} and of {last}",
         ]
     )
 
 
-def _report(model: Model, cold: Sequence[float], warm: Sequence[float], step_seconds: float) -> str:
-    stats = [f.stats for f in (model.step, model.predict)]
-
-    def row(label: str, key: str) -> list[str]:
-        return [label, *(f"{s[key]:,}" for s in stats)]
-
+def _report(stats: Mapping[str, Any], training: Training, cold: float, warm: float) -> str:
     rows = [
-        row("nodes before passes", "nodes_before"),
-        row("nodes after passes", "nodes_after"),
-        row("kernels", "kernels"),
-        row("distinct kernels", "distinct_kernels"),
-        ["peak arena", *(show_bytes(s["peak_bytes"]) for s in stats)],
-        ["compile, cold", *map(show_seconds, cold)],
-        ["compile, from cache", *map(show_seconds, warm)],
-        ["one call", show_seconds(step_seconds), "" ],
+        ("nodes before passes", f"{stats['nodes_before']:,}"),
+        ("nodes after passes", f"{stats['nodes_after']:,}"),
+        ("kernels", f"{stats['kernels']:,}"),
+        ("distinct kernels", f"{stats['distinct_kernels']:,}"),
+        (f"peak arena, batch of {BATCH}", show_bytes(training.peak_bytes)),
+        ("compile, cold", show_seconds(cold)),
+        ("compile, from cache", show_seconds(warm)),
+        ("one step (median)", show_seconds(statistics.median(training.seconds))),
     ]
-    return table(rows, header=("", "training step", "prediction"))
+    return table(rows, header=("training step", ""))
 
 
 def _main(arguments: Sequence[str]) -> None:
-    """Compile from a cache directory and print the seconds; the fresh process of `run`."""
+    """Compile from a cache directory and print the seconds: the fresh process of `run`."""
     directory, hidden, seed = arguments
     gc.set_cache(directory)
-    print(*compile_model(build_model(int(hidden), int(seed))))
+    print(compile_model(build_model(int(hidden), int(seed))))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def run(name: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / name)], capture_output=True, text=True, timeout=120, check=False
-    )
+    # By module name, from the root of the repository: that works installed and from a checkout alike.
+    command = [sys.executable, "-W", "error", "-m", f"examples.{name.removesuffix('.py')}"]
+    done = subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

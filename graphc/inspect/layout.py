@@ -17,7 +17,7 @@ from math import inf
 GAPS = (18.0, 14.0, 9.0)
 """Free space between neighbours in a layer: two boxes, a box and a trunk, two trunks."""
 
-ORDER_SWEEPS = 24
+ORDER_SWEEPS = 12
 POSITION_SWEEPS = 30
 DUMMY_BUDGET = 6_000
 """Above this many vertices the sweeps become fewer, so that large drawings still render quickly."""
@@ -42,7 +42,7 @@ class Layout:
     @property
     def layers(self) -> int:
         """The number of layers."""
-        return 1 + max(self.layer, default=0)
+        return 1 + max(self.layer, default=-1)
 
 
 @dataclass
@@ -67,12 +67,6 @@ class _Layered:
         self.up[lower].append(upper)
         self.down[upper].append(lower)
         self.segments[owner].append((upper, lower))
-
-    def rows(self) -> list[list[int]]:
-        rows: list[list[int]] = [[] for _ in range(1 + max(self.layer, default=0))]
-        for v, layer in enumerate(self.layer):
-            rows[layer].append(v)
-        return rows
 
 
 def layered_layout(
@@ -107,7 +101,7 @@ def _assign_layers(count: int, edges: Sequence[Edge], top: Set[int], bottom: Set
     for v in bottom:
         layer[v] = last
     for v in reversed(range(count)):
-        if v in top or bottom.issuperset(below[v]):
+        if v in top or not below[v] or (above[v] and set(below[v]) <= bottom):
             continue
         # Lines into v grow as it sinks, except those that already reach further and one that can follow.
         followers = [u for u in above[v] if below[u] == [v] and u not in top]
@@ -138,28 +132,60 @@ def _insert_trunks(layer: list[int], widths: list[float], edges: Sequence[Edge])
 
 
 def _order_rows(graph: _Layered) -> list[list[int]]:
-    rows = _initial_rows(graph)
-    best, fewest = [list(row) for row in rows], _crossings(graph, rows)
-    sweeps = ORDER_SWEEPS if len(graph.layer) < DUMMY_BUDGET else 6
-    for sweep in range(sweeps):
-        if not fewest:
-            break
-        position = [0.0] * len(graph.layer)
-        for row in rows:
-            _number(row, position)
-        near, far = (graph.up, graph.down) if sweep % 2 == 0 else (graph.down, graph.up)
-        for row in rows if sweep % 2 == 0 else reversed(rows):
-            row.sort(key=_barycentre(near, far, position))
-            _number(row, position)
-        found = _crossings(graph, rows)
-        if found < fewest:
-            best, fewest = [list(row) for row in rows], found
+    """Sweep down and up from two starts and return the order with the fewest crossings."""
+    small = len(graph.layer) < DUMMY_BUDGET
+    starts = [_depth_first(graph), _program_order(graph)] if small else [_depth_first(graph)]
+    best: list[list[int]] = []
+    fewest = inf
+    for rows in starts:
+        for sweep in range(ORDER_SWEEPS if small else 6):
+            _sort_rows(graph, rows, downwards=sweep % 2 == 0)
+            found = _crossings(graph, rows)
+            if found < fewest:
+                best, fewest = [list(row) for row in rows], found
+    if small:
+        _exchange(graph, best)
     return best
 
 
-def _initial_rows(graph: _Layered) -> list[list[int]]:
+def _sort_rows(graph: _Layered, rows: list[list[int]], *, downwards: bool) -> None:
+    """Sort every row by the mean position of its neighbours in the row before it."""
+    position = [0.0] * len(graph.layer)
+    for row in rows:
+        _number(row, position)
+    near, far = (graph.up, graph.down) if downwards else (graph.down, graph.up)
+    for row in rows if downwards else reversed(rows):
+        row.sort(key=_barycentre(near, far, position))
+        _number(row, position)
+
+
+def _exchange(graph: _Layered, rows: list[list[int]]) -> None:
+    """Swap neighbours in a row while that removes crossings (Gansner et al. 1993, section 3)."""
+    place = [0] * len(graph.layer)
+    for row in rows:
+        for i, v in enumerate(row):
+            place[v] = i
+    improved = True
+    while improved:
+        improved = False
+        for row in rows:
+            for i in range(len(row) - 1):
+                v, w = row[i], row[i + 1]
+                gain = sum(
+                    (place[a] > place[b]) - (place[a] < place[b])
+                    for side in (graph.up, graph.down)
+                    for a in side[v]
+                    for b in side[w]
+                )
+                if gain > 0:
+                    row[i], row[i + 1] = w, v
+                    place[v], place[w] = i + 1, i
+                    improved = True
+
+
+def _depth_first(graph: _Layered) -> list[list[int]]:
     """Depth-first order from the last layer upwards: neighbours in the program start as neighbours on paper."""
-    rows: list[list[int]] = [[] for _ in graph.rows()]
+    rows: list[list[int]] = [[] for _ in range(1 + max(graph.layer, default=-1))]
     seen = [False] * len(graph.layer)
     for root in sorted(range(len(graph.layer)), key=lambda v: (-graph.layer[v], v)):
         stack = [root]
@@ -169,6 +195,19 @@ def _initial_rows(graph: _Layered) -> list[list[int]]:
                 seen[v] = True
                 rows[graph.layer[v]].append(v)
                 stack.extend(reversed(graph.up[v]))
+    return rows
+
+
+def _program_order(graph: _Layered) -> list[list[int]]:
+    """The order of the nodes in the program; trunks where their owners are."""
+    rows: list[list[int]] = [[] for _ in range(1 + max(graph.layer, default=-1))]
+    owner = list(range(len(graph.layer)))
+    for u, segments in enumerate(graph.segments):
+        for _, lower in segments:
+            if lower >= graph.real:
+                owner[lower] = u
+    for v in sorted(range(len(graph.layer)), key=owner.__getitem__):
+        rows[graph.layer[v]].append(v)
     return rows
 
 
@@ -264,7 +303,7 @@ def _distance(graph: _Layered, a: int, b: int) -> float:
 
 def _offsets(graph: _Layered, row: Sequence[int]) -> list[float]:
     """The smallest distances of the row's centres from its first centre."""
-    offsets = [0.0]
+    offsets = [0.0][: len(row)]
     for a, b in pairwise(row):
         offsets.append(offsets[-1] + _distance(graph, a, b))
     return offsets

@@ -113,7 +113,9 @@ def node_to_svg(node: Node) -> str:
 
 
 def function_to_svg(function: Function) -> str:
-    """Draw the optimized graph of a compiled function, with the kernel of every node."""
+    """Draw the optimized graph of a function with the kernel of every node; in reference mode, the graph as written."""
+    if function.mode == "reference":
+        return graph_to_svg(function.graph)
     return graph_to_svg(function.optimized, function.schedule)
 
 
@@ -134,23 +136,21 @@ def graph_to_svg(graph: Graph, schedule: Iterable[Any] | None = None) -> str:
 def _compose(graph: Graph, kernels: Mapping[Node, int]) -> _Picture:
     inline = _inline_constants(graph)
     kept = _nearest(graph, inline)
-    vertex = {node: i for i, node in enumerate(kept)}
-    boxes = [_node_box(graph, node, inline, kernels.get(node)) for node in kept]
-    edges = [(vertex[x], i) for node, i in vertex.items() for x in node.inputs if x in vertex]
-    top = {i for node, i in vertex.items() if isinstance(node.op, Placeholder)}
-    cut = [node for node in kept if any(x not in vertex and x not in inline for x in node.inputs)]
-    # Stubs come first: the layout wants a topological order.
-    shift = len(cut)
-    stubs = [_Box("⋯", "", "operands that are not drawn", "constant", pill=True) for _ in cut]
-    edges = [(u + shift, v + shift) for u, v in edges] + [(i, vertex[node] + shift) for i, node in enumerate(cut)]
+    # What was cut comes first: the layout wants a topological order.
+    drawn = {*kept, *inline}
+    cut = list(dict.fromkeys(x for node in kept for x in node.inputs if x not in drawn))
+    boxes = [_Box("⋯", "", _tooltip(graph, x), "constant", pill=True) for x in cut]
+    boxes += [_node_box(graph, node, inline, kernels.get(node)) for node in kept]
+    vertex = {node: i for i, node in enumerate([*cut, *kept])}
+    edges = [(vertex[x], vertex[node]) for node in kept for x in node.inputs if x in vertex]
     results = [(o, box) for o, box in zip(graph.outputs, _result_boxes(graph), strict=True) if o in vertex]
-    first_result = shift + len(boxes)
-    edges += [(vertex[o] + shift, first_result + i) for i, (o, _) in enumerate(results)]
-    bottom = set(range(first_result, first_result + len(results)))
-    everything = stubs + boxes + [box for _, box in results]
+    edges += [(vertex[o], len(boxes) + i) for i, (o, _) in enumerate(results)]
+    bottom = set(range(len(boxes), len(boxes) + len(results)))
+    boxes += [box for _, box in results]
+    top = {vertex[node] for node in kept if isinstance(node.op, Placeholder)}
+    loose = {i for i, box in enumerate(boxes) if box.family == "view"}
     title, notes = _words(graph, kernels, len(graph.nodes) - len(kept) - len(inline))
-    loose = {i for i, box in enumerate(everything) if box.family == "view"}
-    return _Picture(everything, edges, {i + shift for i in top}, bottom, loose, title, notes)
+    return _Picture(boxes, edges, top, bottom, loose, title, notes)
 
 
 def _inline_constants(graph: Graph) -> dict[Node, str]:
@@ -174,7 +174,7 @@ def _number(value: Any) -> str:
 
 def _nearest(graph: Graph, inline: Mapping[Node, str]) -> list[Node]:
     """At most `MAX_NODES` nodes, breadth first from the results, in topological order; unused inputs too."""
-    wanted = dict.fromkeys(graph.outputs)
+    wanted = dict.fromkeys(graph.outputs[: MAX_NODES // 2])
     frontier = list(wanted)
     while frontier and len(wanted) < MAX_NODES:
         frontier = [x for node in frontier for x in node.inputs if x not in wanted and x not in inline]
@@ -185,13 +185,16 @@ def _nearest(graph: Graph, inline: Mapping[Node, str]) -> list[Node]:
 
 
 def _node_box(graph: Graph, node: Node, inline: Mapping[Node, str], kernel: int | None) -> _Box:
+    tooltip = _tooltip(graph, node) + ("" if kernel is None else f"\nkernel {kernel}")
+    return _Box(_shorten(_label(node, inline)), _shorten(str(node.type)), tooltip, family(node.op), kernel)
+
+
+def _tooltip(graph: Graph, node: Node) -> str:
+    """A node's line of the text form, and where the user wrote it."""
     known = node in graph.index
     line = f"%{graph.index[node]}: {node.type} = {graph.call_text(node)}" if known else f"{node!r}: unused"
     file, number = node.source
-    tooltip = f"{line}\n{os.path.basename(file)}:{number}"
-    if kernel is not None:
-        tooltip += f"\nkernel {kernel}"
-    return _Box(_shorten(_label(node, inline)), _shorten(str(node.type)), tooltip, family(node.op), kernel)
+    return f"{line}\n{os.path.basename(file)}:{number}"
 
 
 def _label(node: Node, inline: Mapping[Node, str]) -> str:

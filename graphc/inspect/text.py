@@ -47,7 +47,9 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) ->
     """
     everything = [*([header] if header else []), *rows]
     widths = [max(len(cell) for cell in column) for column in zip(*everything, strict=True)]
-    lines = ["  ".join(_pad(cell, w, i) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in everything]
+    lines = [
+        "  ".join(_pad(cell, w, i) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in everything
+    ]
     if header:
         lines.insert(1, "─" * max(len(line) for line in lines))
     return "\n".join(line.rstrip() for line in lines)
