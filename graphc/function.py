@@ -37,7 +37,7 @@ def function(
     updates: Updates | None = None,
     givens: Mapping[Node, Node] | None = None,
     name: str | None = None,
-    mode: Literal["compiled", "reference"] = "compiled",
+    mode: Literal["compiled", "reference", "debug"] = "compiled",
     threads: int | None = None,
     precision: Literal["vector", "polynomial", "libm"] = "vector",
     on_unused: Literal["error", "ignore"] = "error",
@@ -54,7 +54,7 @@ def function(
     givens
         Nodes to replace by others of the same dtype and rank.
     mode
-        `"reference"` runs the NumPy interpreter instead of compiled kernels.
+        `"reference"` runs the NumPy interpreter; `"debug"` runs the generated kernels as plain Python.
     threads
         The number of threads a call may use; today every call uses one.
     precision
@@ -71,8 +71,8 @@ def function(
     >>> f([1.0, 2.0])
     array([3., 5.])
     """
-    if mode not in ("compiled", "reference"):
-        raise ArgumentError(f'function: mode must be "compiled" or "reference", got {mode!r}{at()}')
+    if mode not in ("compiled", "reference", "debug"):
+        raise ArgumentError(f'function: mode must be "compiled", "reference" or "debug", got {mode!r}{at()}')
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
     signature = make_signature(inputs)
@@ -135,9 +135,10 @@ class Function:
         started = time.perf_counter()
         optimized = lay_out(run(PASSES, self.graph))
         self._seconds = {"passes": time.perf_counter() - started}
-        program = Program(optimized, self.precision)
+        debug = self.mode == "debug"
+        program = Program(optimized, self.precision, compiled=not debug)
         self._seconds |= program.seconds
-        self._compiled = Compiled(self.graph, program)
+        self._compiled = Compiled(self.graph, program, interpreted=debug)
         return self._compiled
 
     def _slow_call(self, *args: Any, **kwargs: Any) -> Any:
@@ -150,10 +151,8 @@ class Function:
         return unflatten(self._outputs, results)
 
     def _install(self) -> None:
-        from graphc.codegen.tape import entry_works
-
         compiled = self._compiled
-        if compiled is None or compiled.last is None or not self._signature.flat or not entry_works():
+        if compiled is None or compiled.last is None or not self._signature.flat or not compiled.native:
             return
         native = compiled.last.native(self._slow_call)
         if type(self._outputs) is list and all(isinstance(o, Node) for o in self._outputs) and compiled.mode == 3:

@@ -7,6 +7,7 @@ state's lock word, which the native entry sets and reads under the GIL.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,14 +16,16 @@ from typing import Any
 import numpy as np
 
 from graphc.binding import as_argument, check_guards, solve_sizes
+from graphc.codegen.debug import run_in_python
 from graphc.codegen.program import Bound, Program
-from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, entry_works, run_portably
+from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, STATUS, entry_works, run_portably
 from graphc.errors import GraphcError, IndexOutOfBoundsError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
 from graphc.types import Array, Sizes, size_value
 
 MAX_SHAPES = 16
+_portable_lock = threading.RLock()
 
 
 def check_arguments(graph: Graph, values: Sequence[Any]) -> tuple[list[Array], Sizes]:
@@ -50,11 +53,12 @@ class Reference:
 
 
 class Compiled:
-    """Runs a compiled program."""
+    """Runs a compiled program, or its kernels as plain Python (`interpreted`)."""
 
-    def __init__(self, graph: Graph, program: Program) -> None:
+    def __init__(self, graph: Graph, program: Program, *, interpreted: bool = False) -> None:
         self.graph = graph
         self.program = program
+        self.interpreted = interpreted
         self.pools: OrderedDict[tuple[tuple[int, ...], ...], list[Bound]] = OrderedDict()
         self.last: Bound | None = None
 
@@ -88,12 +92,24 @@ class Compiled:
             self.pools.popitem(last=False)
         return pool
 
+    @property
+    def native(self) -> bool:
+        """Tell whether calls go through the native entry."""
+        return entry_works() and not self.interpreted
+
     def _attempt(self, bound: Bound, arrays: Sequence[Array], sizes: Sizes) -> Any:
-        if entry_works():
+        if self.native:
             return bound.attempt(*arrays)
         shapes = [tuple(size_value(s, sizes) for s in o.shape) for o in self.program.results]
         outputs = [np.empty(s, o.dtype) for s, o in zip(shapes, self.program.results, strict=True)]
-        return ... if run_portably(bound.descriptor, arrays, outputs) else outputs
+        with _portable_lock:
+            if self.interpreted:
+                sources = [self.program.sources[n] for n in bound.instructions]
+                status = run_in_python(sources, bound.descriptor, arrays, outputs)
+            else:
+                status = run_portably(bound.descriptor, arrays, outputs)
+        bound.descriptor.words[STATUS] = status
+        return ... if status else outputs
 
     def _as_list(self, result: Any) -> list[Array]:
         if isinstance(result, list):
@@ -102,7 +118,7 @@ class Compiled:
 
     def _explain(self, bound: Bound, arrays: Sequence[Array], sizes: Sizes) -> None:
         """Raise the error of a failed check: the interpreter meets the same one and knows its numbers."""
-        node = self.program.failing_node(bound.descriptor.status)
+        node = self.program.failing_node(bound, bound.descriptor.status)
         try:
             run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
         except GraphcError as error:

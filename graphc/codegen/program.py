@@ -44,6 +44,8 @@ class Bound:
 
     plan: Plan
     descriptor: Descriptor
+    instructions: list[int]
+    """The nest that each instruction of the tape runs."""
 
     @cached_property
     def attempt(self) -> Callable[..., Any]:
@@ -69,7 +71,6 @@ class Program:
         self.addresses = [kernel_address(s, precision) if compiled else 0 for s in self.sources]
         self.constants = {n: n.op.value for n in graph.nodes if isinstance(n.op, Constant)}
         self.arena = self._arena_nodes()
-        self.instructions: list[int] = []
         self.compiled, self.from_cache = counters.compiled - before[0], counters.from_cache - before[1]
         self.seconds = {"lower": lowered - started, "compile": time.perf_counter() - lowered}
 
@@ -101,13 +102,9 @@ class Program:
         stored = [n for k in self.schedule for n in k.stored if n not in elsewhere]
         return stored + [n for nest in self.nests for n, _ in nest.rows]
 
-    def failing_node(self, status: int) -> Node:
+    def failing_node(self, bound: Bound, status: int) -> Node:
         """Return the node whose check gave a status."""
-        return self.nests[self.instructions[status // 65536 - 1]].checks[status % 65536 - 1]
-
-    def instruction_sources(self) -> list[str]:
-        """The kernel source of each instruction of the tape that was bound last."""
-        return [self.sources[number] for number in self.instructions]
+        return self.nests[bound.instructions[status // 65536 - 1]].checks[status % 65536 - 1]
 
     # -- one set of sizes
 
@@ -119,7 +116,7 @@ class Program:
         addresses = self._static_addresses(plan, memory)
         frames, starts = self._frames(sizes)
         patches = self._fill(frames, starts, sizes, addresses)
-        tape, segments, release = self._tape(frames, starts, sizes)
+        tape, segments, release, instructions = self._tape(frames, starts, sizes)
         descriptor = make_descriptor(
             arguments=[(a.dtype, a.shape) for a in arguments],
             outputs=[(o.dtype, tuple(size_value(s, sizes) for s in o.shape)) for o in self.results],
@@ -131,7 +128,7 @@ class Program:
             mode=mode,
         )
         descriptor.keep += [memory, frames, self]
-        return Bound(plan, descriptor)
+        return Bound(plan, descriptor, instructions)
 
     def _check_extents(self, sizes: Sizes) -> None:
         for node in self.graph.nodes:
@@ -175,8 +172,8 @@ class Program:
         frames[: len(words)] = words
         return patches
 
-    def _tape(self, frames: Words, starts: list[int], sizes: Sizes) -> tuple[Words, list[int], bool]:
-        """Return the instructions, the places to look for signals, and whether to release the GIL."""
+    def _tape(self, frames: Words, starts: list[int], sizes: Sizes) -> tuple[Words, list[int], bool, list[int]]:
+        """Return the tape, the places to look for signals, whether to release the GIL, and each row's nest."""
         rows: list[tuple[int, int, int, int]] = []
         instructions: list[int] = []
         segments, total, since = [0], 0.0, 0.0
@@ -193,8 +190,7 @@ class Program:
             total += cost
         if segments[-1] != len(rows):
             segments.append(len(rows))
-        self.instructions = instructions
-        return np.array(rows, np.int64).reshape(-1), segments, total > RELEASE_NS
+        return np.array(rows, np.int64).reshape(-1), segments, total > RELEASE_NS, instructions
 
     def describe(self) -> str:
         """Return every distinct kernel source once, each with the kernels that run it."""
