@@ -35,11 +35,14 @@ needs_libmvec = pytest.mark.skipif(not has_libmvec(), reason="this C library has
 
 def agree(a: Array, b: Array, rtol: float = 0.0, atol: float = 0.0) -> Array:
     """Tell where numbers are equal, or close, with equal signs of zero; NaN equals NaN."""
+    same: Array
     if a.dtype.kind != "f":
-        return a == b
+        same = a == b
+        return same
     with np.errstate(all="ignore"):
         close = (a == b) | (np.abs(a - b) <= rtol * np.abs(b) + atol)
-    return (close & (np.signbit(a) == np.signbit(b))) | (np.isnan(a) & np.isnan(b))
+    same = (close & (np.signbit(a) == np.signbit(b))) | (np.isnan(a) & np.isnan(b))
+    return same
 
 
 def special_pairs(kind: str) -> tuple[Array, Array]:
