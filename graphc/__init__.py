@@ -27,6 +27,7 @@ The modules, in the order in which a program meets them:
 from numpy import e, inf, nan, newaxis, pi
 
 from graphc import nn, special
+from graphc.codegen.cache import cache_directory, set_cache
 from graphc.errors import (
     ArgumentError,
     CompileError,
@@ -36,7 +37,6 @@ from graphc.errors import (
     IndexOutOfBoundsError,
     ShapeError,
 )
-from graphc.codegen.cache import cache_directory, set_cache
 from graphc.evaluate import evaluate
 from graphc.function import Function, function
 from graphc.grad import check_grad, grad, jvp, value_and_grad, vjp

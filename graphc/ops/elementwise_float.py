@@ -122,7 +122,8 @@ def _power(x: Array, y: Array) -> Array:
     """C's `pow` on floats; an integer to a negative power is the exact quotient cut toward 0."""
     if x.dtype.kind != "i":
         # a fresh array, since NumPy takes the square root for a repeated 0.5, which differs at -0.0 and -inf
-        return np.power(x, np.array(y, ndmin=1, order="C")).reshape(x.shape)
+        power: Array = np.power(x, np.array(y, ndmin=1, order="C")).reshape(x.shape)
+        return power
     inverse = np.where(np.abs(x) == 1, np.where(y & 1, x, 1), 0)
     return np.where(y < 0, inverse, np.power(x, np.maximum(y, 0)))
 
