@@ -7,8 +7,10 @@ that is the one import cycle of the project (`Node.__add__` needs `add`, `add` m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakSet
 
 import numpy as np
 
@@ -333,18 +335,32 @@ class Node:
         return _ops.numpy_function(func, args, kwargs)
 
 
+_locks: WeakSet[State] = WeakSet()
+
+
+def release_state_locks() -> None:
+    """Clear every state's lock word: in a forked child the threads that held them do not exist."""
+    for state in _locks:
+        state.lock[0] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=release_state_locks)
+
+
 class State:
     """The storage behind a `Shared` node: one C-contiguous array that keeps its address for life.
 
     `lock` is one int64: 1 while a compiled program that uses this state runs without the GIL.
     """
 
-    __slots__ = ("array", "lock", "name")
+    __slots__ = ("__weakref__", "array", "lock", "name")
 
     def __init__(self, array: Array, name: str) -> None:
         self.array = array
         self.name = name
         self.lock = np.zeros(1, np.int64)
+        _locks.add(self)
 
     def __getstate__(self) -> tuple[Array, str]:
         return self.array, self.name
