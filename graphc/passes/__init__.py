@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from graphc.graph import Graph
+from graphc.graph import Graph, collector_paused
 from graphc.graph import verify as verify_graph
 from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
@@ -36,8 +36,9 @@ PASSES: tuple[Pass, ...] = (
 
 def run(passes: Iterable[Pass], graph: Graph, *, verify: bool = False) -> Graph:
     """Apply passes in order; with `verify`, check every invariant of the graph after each."""
-    for apply_pass in passes:
-        graph = apply_pass(graph)
-        if verify:
-            verify_graph(graph)
+    with collector_paused():
+        for apply_pass in passes:
+            graph = apply_pass(graph)
+            if verify:
+                verify_graph(graph)
     return graph

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -63,9 +62,7 @@ def _canonical(node: Node, inputs: tuple[Node, ...]) -> Node | None:
 def _pointwise(node: Node, op: Pointwise, inputs: tuple[Node, ...]) -> Node | None:
     if op is STOP_GRADIENT:
         return inputs[0]
-    swapped = (
-        type(op) is Elementwise and op.commutative and _is_constant(inputs[0]) and not _is_constant(inputs[1])
-    )
+    swapped = type(op) is Elementwise and op.commutative and _is_constant(inputs[0]) and not _is_constant(inputs[1])
     if swapped:
         inputs = inputs[::-1]
     out = None
@@ -177,7 +174,7 @@ def _slice(op: Slice, x: Node) -> Node | None:
         return slice_node(x.inputs[0], starts, op.shape, steps)
     if type(x.op) is Broadcast:
         return _slice_of_broadcast(op, x, x.op)
-    whole = op.shape == x.shape and not any(op.starts) and all(s == 1 for s in op.steps)
+    whole = op.shape == x.shape and all(s == 0 for s in op.starts) and all(s == 1 for s in op.steps)
     return x if whole else None
 
 
@@ -199,7 +196,7 @@ def _concat(op: Concat, *inputs: Node) -> Node | None:
 
 def _reduction(op: Reduction, x: Node) -> Node | None:
     """Reduce what repeats by counting it: axes of size 1, and axes that a broadcast made."""
-    if op.name.startswith("arg") or op.name == "prod" and type(x.op) is Broadcast:
+    if op.name.startswith("arg") or (op.name == "prod" and type(x.op) is Broadcast):
         return None
     if all(x.shape[a] == 1 for a in op.axes):
         return _total(op.name, drop_axes(x, op.axes), 1)
@@ -234,7 +231,7 @@ def _total(name: str, x: Node, count: Size) -> Node:
     return x + 0.0
 
 
-_FORMS: dict[type[Op], Callable[..., Any]] = {
+_FORMS: dict[type[Op], Callable[..., Node | None]] = {
     Broadcast: _broadcast,
     Squeeze: _squeeze,
     PermuteDims: _permute,

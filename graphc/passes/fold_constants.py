@@ -51,7 +51,8 @@ def _fold(node: Node, inputs: tuple[Node, ...]) -> Node | None:
 
 def _is_known(node: Node) -> bool:
     if type(node.op) is Broadcast:
-        node = node.inputs[0]
+        known = all(isinstance(s, int) for s in node.shape)
+        return known and isinstance(node.inputs[0].op, Constant)
     return isinstance(node.op, Constant)
 
 

@@ -32,7 +32,7 @@ from graphc.ops.elementwise import (
 from graphc.ops.elementwise_float import pow
 from graphc.ops.elementwise_logic import logical_and, logical_not, logical_or
 from graphc.ops.pointwise import masked_multiply
-from graphc.passes.rewrite import Domain, Rule, filled, literal
+from graphc.passes.pattern import Domain, Rule, filled, literal
 
 ANY = Domain("fiub")
 NUMBER = Domain("fiu")
@@ -65,7 +65,7 @@ def is_negative(c: Node) -> bool:
 def _signs() -> tuple[Rule, ...]:
     xy = (NUMBER, NUMBER)
     return (
-        Rule("-(-x)", lambda x: -(-x), lambda x: x, (NUMBER,)),
+        Rule("-(-x)", lambda x: negative(-x), lambda x: x, (NUMBER,)),
         Rule("x + (-y)", lambda x, y: x + (-y), lambda x, y: x - y, xy),
         Rule("x - (-y)", lambda x, y: x - (-y), lambda x, y: x + y, xy),
         Rule("(-x) * (-y)", lambda x, y: (-x) * (-y), lambda x, y: x * y, xy),
