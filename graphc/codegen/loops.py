@@ -31,15 +31,15 @@ from graphc.ops.indexing import Scatter
 from graphc.ops.linalg import MatMul
 from graphc.ops.reduction import Cumulative
 from graphc.ops.shape import Concat, Unslice
-from graphc.passes.fuse import Kernel, squeeze_strides
+from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, contiguous, gemm_layout
 from graphc.types import Shape, Size, product, size_max
 
 
-def lower_kernel(kernel: Kernel, accesses: Accesses, aliased: dict[Node, Node]) -> list[LoopNest]:
-    """Return the nests of any kernel."""
+def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> list[LoopNest]:
+    """Return the nests of any kernel; `aliased` maps state that is updated in place to its new value."""
     if kernel.kind == "loop":
-        return [lower(kernel, accesses, aliased)]
+        return [lower(kernel, schedule, aliased)]
     (node,) = kernel.nodes
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
         MatMul: _matmul,
@@ -48,7 +48,7 @@ def lower_kernel(kernel: Kernel, accesses: Accesses, aliased: dict[Node, Node]) 
         Concat: _concat,
         Unslice: _unslice,
     }
-    return lowerings[type(node.op)](node, accesses)
+    return lowerings[type(node.op)](node, schedule.accesses)
 
 
 def _collapse(shape: Shape, rows: Sequence[Shape]) -> tuple[Shape, list[Shape]]:

@@ -22,7 +22,7 @@ from graphc.ops.creation import Iota
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import DimValue, Pointwise
 from graphc.ops.reduction import Reduction
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, Kernel, squeeze_strides
+from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import SHORT_NAMES, Shape, Size, product, short_name
 
@@ -71,17 +71,18 @@ class _Phase:
     values: dict[object, str] = field(default_factory=dict)
 
 
-def lower(kernel: Kernel, accesses: Accesses, aliased: dict[Node, Node]) -> LoopNest:
+def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> LoopNest:
     """Return the nest of a loop kernel; `aliased` maps state that is updated in place to its new value."""
-    return _Lowering(kernel, accesses, aliased).nest()
+    return _Lowering(kernel, schedule, aliased).nest()
 
 
 class _Lowering:
     """Lowers one loop kernel; see the module's docstring."""
 
-    def __init__(self, kernel: Kernel, accesses: Accesses, aliased: dict[Node, Node]) -> None:
+    def __init__(self, kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> None:
         self.kernel = kernel
-        self.accesses = accesses
+        self.accesses = schedule.accesses
+        self.inline = schedule.inline
         self.aliased = aliased
         self.split = len(kernel.space) if kernel.split is None else kernel.split
         self.phase_of = self._phases()
@@ -225,6 +226,8 @@ class _Lowering:
                 return found
             return self._load(base, 0, self._store_strides(base), phase)
         strides = self._operand_strides(node, x)
+        if base in self.inline:
+            return self._inline_scalar(base)
         if is_inline(base.op):
             return self._inline(base, self.accesses[x].offset, strides)
         return self._load(base, self.accesses[x].offset, strides, phase)
@@ -246,6 +249,16 @@ class _Lowering:
         index = self.build.index(groups, self.variables[: len(groups)])
         shift = f" + {self.build.size(offset)}" if offset != 0 else ""
         return f"{name}({index}{shift})"
+
+    def _inline_scalar(self, node: Node) -> str:
+        """Compute a scalar of sizes and literals at the top of the kernel; fusion bounds its depth."""
+
+        def code() -> str:
+            bases = [self.accesses[x].base for x in node.inputs]
+            operands = [self._inline_scalar(b) if b in self.inline else self._inline(b, 0, ()) for b in bases]
+            return scalar_code(node, operands)
+
+        return self.build.once(("scalar", node), "c", code)
 
     def _load(self, base: Node, offset: Size, strides: Shape, phase: int | None) -> str:
         """Load once per loop level: at the top, in the outer loops or in the phase."""

@@ -78,7 +78,7 @@ class Program:
         nests: list[LoopNest] = []
         kernel_of: list[int] = []
         for number, kernel in enumerate(self.schedule):
-            found = lower_kernel(kernel, self.schedule.accesses, self.aliased)
+            found = lower_kernel(kernel, self.schedule, self.aliased)
             nests += found
             kernel_of += [number] * len(found)
         for state, value in self._updates():

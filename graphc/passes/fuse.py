@@ -22,12 +22,13 @@ from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Cumulative, Reduction
-from graphc.passes.layout import Access, accesses_of, base_strides, is_inline
+from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.types import Shape
 
 MAX_OPS = 32
 """Scalar expressions per kernel: LLVM is superlinear in straight-line code (10 ops 72 ms, 1,000 ops 17 s)."""
 MAX_POINTERS = 24
+MAX_INLINE_DEPTH = 8
 
 INNER, OUTER, ACCUMULATED = "inner", "outer", "accumulated"
 
@@ -55,6 +56,8 @@ class Schedule:
     graph: Graph
     kernels: tuple[Kernel, ...]
     accesses: dict[Node, Access]
+    inline: frozenset[Node]
+    """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
 
     def __str__(self) -> str:
         number = self.graph.index
@@ -137,13 +140,14 @@ class _Fuser:
         self.pending: dict[Node, list[Node]] = {}
         self.readers: dict[tuple[Shape, Node], _Group] = {}
         self.kept = set(graph.outputs)
+        self.inline: dict[Node, int] = {}
 
     # -- placing
 
     def visit(self, node: Node) -> None:
         """Place a node, or let it wait for its only user."""
         op = node.op
-        if isinstance(op, Leaf) or is_inline(op) or self.accesses[node].base is not node:
+        if isinstance(op, Leaf) or is_inline(op) or self.accesses[node].base is not node or self._inlines(node):
             return
         if not isinstance(op, (Pointwise, Gather, Reduction)):
             self._join(self._open(_kind(node), [node], squeezed(node.shape)), {node: INNER}, None)
@@ -153,6 +157,18 @@ class _Fuser:
             self.pending[node] = cluster
         else:
             self._place(cluster)
+
+    def _inlines(self, node: Node) -> bool:
+        """Note a scalar that depends on sizes and literal numbers only, unless its expression grows deep."""
+        if node.shape or not isinstance(node.op, Pointwise) or node.op is COPY or node in self.kept:
+            return False
+        bases = [self.accesses[x].base for x in node.inputs]
+        if not all(is_inline(b.op) or b in self.inline for b in bases):
+            return False
+        depth = 1 + max((self.inline.get(b, 0) for b in bases), default=0)
+        if depth <= MAX_INLINE_DEPTH:
+            self.inline[node] = depth
+        return depth <= MAX_INLINE_DEPTH
 
     def _may_wait(self, node: Node) -> bool:
         users = self.graph.users[node]
@@ -178,8 +194,35 @@ class _Fuser:
         """Return the kernels of the operands, latest first, then those that read the same operands."""
         bases = dict.fromkeys(self.accesses[x].base for n in cluster for x in n.inputs)
         homes = sorted({self.home[b] for b in bases if b in self.home}, key=lambda g: (-g.stage, -g.index))
+        homes = self._merged([g for g in homes if g.kind == "loop"])
         siblings = [self.readers[space, b] for b in bases if (space, b) in self.readers]
         return [g for g in (*homes, *siblings) if g.kind == "loop"]
+
+    def _merged(self, homes: list[_Group]) -> list[_Group]:
+        """Merge the latest kernels where they run over the same axes: within one stage no path connects them."""
+        if len(homes) < 2:
+            return homes
+        first, rest = homes[0], []
+        for group in homes[1:]:
+            same = group.stage == first.stage and group.space == first.space
+            splits = {first.split, group.split} - {None}
+            reads = len({**first.reads, **group.reads})
+            if same and len(splits) < 2 and len(first.levels) + len(group.levels) < MAX_OPS and reads < MAX_POINTERS:
+                self._absorb(first, group)
+            else:
+                rest.append(group)
+        return [first, *rest]
+
+    def _absorb(self, group: _Group, other: _Group) -> None:
+        group.split = other.split if group.split is None else group.split
+        group.levels.update(other.levels)
+        group.reads.update(other.reads)
+        for node in other.levels:
+            self.home[node] = group
+        for base in other.reads:
+            if self.readers.get((other.space, base)) is other:
+                self.readers[other.space, base] = group
+        other.levels = {}
 
     def _levels(
         self, group: _Group, cluster: list[Node], space: Shape, split: int | None
@@ -239,7 +282,7 @@ class _Fuser:
             self.home[node] = group
             for x in node.inputs:
                 base = self.accesses[x].base
-                if base not in group.levels and not is_inline(base.op):
+                if base not in group.levels and not is_inline(base.op) and base not in self.inline:
                     group.reads[base] = None
                     if base.shape:
                         self.readers[group.space, base] = group
@@ -248,13 +291,16 @@ class _Fuser:
 
     def schedule(self) -> Schedule:
         """Order the kernels: by creation, as far as operands allow, with state updates last."""
+        self.groups = [g for g in self.groups if g.levels]
+        for position, group in enumerate(self.groups):
+            group.index = position
         stored = {b for g in self.groups for b in g.reads}
         stored |= {self.accesses[o].base for o in self.graph.outputs}
         kernels = [
             Kernel(g.kind, tuple(g.levels), g.space, g.split, g.levels, tuple(n for n in g.levels if n in stored))
             for g in self._ordered()
         ]
-        return Schedule(self.graph, tuple(kernels), self.accesses)
+        return Schedule(self.graph, tuple(kernels), self.accesses, frozenset(self.inline))
 
     def _ordered(self) -> list[_Group]:
         waits: dict[_Group, int] = {}

@@ -17,7 +17,7 @@ from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, View, apply
 from graphc.ops.creation import Iota
 from graphc.ops.linalg import MatMul
-from graphc.ops.pointwise import DimValue, broadcast, elementwise
+from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Cumulative, Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice
 from graphc.ops.indexing import Gather, Scatter
@@ -142,7 +142,9 @@ class _Layout:
         return out
 
     def _stored(self, x: Node) -> Node:
-        return copy(x) if is_inline(self._access(x).base.op) else x
+        """Copy what has no memory: indices, sizes, literals, and scalars that kernels may compute in place."""
+        base = self._access(x).base
+        return copy(x) if is_inline(base.op) or (not base.shape and isinstance(base.op, Pointwise)) else x
 
     def _gemm_operand(self, x: Node) -> Node:
         access = self._access(x)

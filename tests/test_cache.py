@@ -1,0 +1,128 @@
+"""The disk cache: hits, corruption, links, permissions, eviction, off switch, unwritable homes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.codegen import kernels
+from graphc.codegen.cache import Cache, current_cache
+
+SOURCE = """def kernel(frame, lo, hi):
+    p = f64p(frame[0], 1)
+    for i in range(lo, hi):
+        p[i] = {}
+    return 0
+"""
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Path]:
+    """A cache of its own, and no kernels in this process."""
+    known = dict(kernels._addresses)
+    kernels._addresses.clear()
+    gc.set_cache(tmp_path / "kernels")
+    yield tmp_path / "kernels"
+    gc.set_cache("default")
+    kernels._addresses.update(known)
+
+
+def compile_again(number: int) -> tuple[int, int]:
+    """Return how many kernels were compiled and how many loaded for one kernel, as a new process would."""
+    kernels._addresses.clear()
+    before = kernels.counters.compiled, kernels.counters.from_cache
+    kernels.kernel_address(SOURCE.format(f"f64({number})"))
+    return kernels.counters.compiled - before[0], kernels.counters.from_cache - before[1]
+
+
+def test_a_second_process_loads(fresh: Path) -> None:
+    assert compile_again(1) == (1, 0) and compile_again(1) == (0, 1)
+    assert gc.cache_directory() == fresh and oct(fresh.stat().st_mode & 0o777) == "0o700"
+
+
+@pytest.mark.parametrize("damage", [b"", b"rubbish", None])
+def test_corrupted_files_are_compiled_again(fresh: Path, damage: bytes | None) -> None:
+    compile_again(2)
+    (file,) = fresh.glob("*.gck")
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2] + b"\0" + data[len(data) // 2 + 1 :] if damage is None else damage)
+    assert compile_again(2) == (1, 0) and compile_again(2) == (0, 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and links of POSIX")
+def test_links_and_files_that_others_can_write_are_not_loaded(fresh: Path, tmp_path: Path) -> None:
+    compile_again(3)
+    (file,) = fresh.glob("*.gck")
+    file.chmod(0o666)
+    assert compile_again(3) == (1, 0)
+    (file,) = fresh.glob("*.gck")
+    target = tmp_path / "elsewhere"
+    target.write_bytes(file.read_bytes())
+    file.unlink()
+    file.symlink_to(target)
+    assert Cache(fresh).load(file.stem) is None
+    fresh.chmod(0o777)
+    assert Cache(fresh).load(file.stem) is None
+
+
+def test_an_unwritable_place_only_means_that_nothing_is_kept(fresh: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    gc.set_cache(blocked / "kernels")
+    assert compile_again(4) == (1, 0) and compile_again(4) == (1, 0)
+    gc.set_cache(None)
+    assert gc.cache_directory() is None and compile_again(4) == (1, 0)
+
+
+def test_the_cap_evicts_the_oldest(fresh: Path) -> None:
+    cache = Cache(fresh, max_bytes=3000)
+    for i in range(5):
+        cache.save(f"k{i}", bytes(1000), ())
+        os.utime(fresh / f"k{i}.gck", (i, i))
+    cache.evict()
+    assert sorted(p.stem for p in fresh.glob("*.gck")) == ["k3", "k4"]
+    cache.clear()
+    assert not list(fresh.glob("*"))
+
+
+def test_unexpected_symbols_are_refused(fresh: Path) -> None:
+    compile_again(5)
+    (file,) = fresh.glob("*.gck")
+    loaded = current_cache().load(file.stem)
+    assert loaded is not None
+    current_cache().save(file.stem, loaded[0], ("system",))
+    assert compile_again(5) == (1, 0)
+
+
+def test_a_warm_process_imports_no_numba(tmp_path: Path) -> None:
+    code = f"""
+import sys, numpy as np, graphc as gc
+gc.set_cache({str(tmp_path)!r})
+x = gc.placeholder("x", shape=("n", 4))
+f = gc.function([x], gc.softmax(x @ x.T, axis=-1))
+print(f(np.ones((2, 4))).tolist(), f.stats["compiled"] > 0, "numba" in sys.modules)
+"""
+    results = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        for _ in range(2)
+    ]
+    assert results == ["[[0.5, 0.5], [0.5, 0.5]] True True", "[[0.5, 0.5], [0.5, 0.5]] False False"]
+
+
+def test_concurrent_writers(tmp_path: Path) -> None:
+    code = f"""
+import numpy as np, graphc as gc
+gc.set_cache({str(tmp_path)!r})
+x = gc.placeholder("x", shape=("n",))
+print(gc.function([x], x * 3)(np.ones(2)).tolist())
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [p.communicate(timeout=120)[0].strip() for p in running] == ["[3.0, 3.0]"] * 3
+    assert not list(tmp_path.glob(".tmp-*")) and np.all([p.returncode == 0 for p in running])
