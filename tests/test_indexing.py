@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import graphc as gc
 from graphc.node import Node
@@ -187,3 +190,51 @@ def test_every_part_of_a_key_with_symbolic_sizes() -> None:
 def test_one_hot_of_an_index_outside_is_zero() -> None:
     assert gc.one_hot([-1, 1, 2], 2).eval().tolist() == [[0, 0], [0, 1], [0, 0]]
     assert gc.one_hot(gc.placeholder("i", ("k",), "int64"), 4).ndim == 2
+
+
+# -- keys in general
+
+SIZES = (3, 4, 2)
+
+
+@st.composite
+def keys(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Draw a key for an array of shape `SIZES`: ints, slices, index arrays that broadcast, None, Ellipsis."""
+    batch = draw(st.sampled_from([(2,), (1, 3), (2, 1)]))
+    before, after = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    after = min(after, 3 - before)
+    entries = [draw(_entry(size, batch)) for size in (*SIZES[:before], *SIZES[3 - after :])]
+    if after or draw(st.booleans()):
+        entries.insert(before, ...)
+    for _ in range(draw(st.integers(0, 2))):
+        entries.insert(draw(st.integers(0, len(entries))), None)
+    return tuple(entries)
+
+
+def _entry(size: int, batch: tuple[int, ...]) -> st.SearchStrategy[Any]:
+    """Return what may stand for one axis."""
+    inside = st.integers(-size, size - 1)
+    bound = st.none() | st.integers(-size - 1, size + 1)
+    slices = st.builds(slice, bound, bound, st.sampled_from([None, 1, 2, -1, -2]))
+    arrays = [_array(inside, shape) for shape in (batch, (), (1,))]
+    return st.one_of(inside, slices, *arrays)
+
+
+def _array(inside: st.SearchStrategy[int], shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
+    count = math.prod(shape)
+    return st.lists(inside, min_size=count, max_size=count).map(lambda values: np.reshape(values, shape))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(keys(), st.booleans())
+def test_reading_and_writing_agree_with_numpy(key: tuple[Any, ...], symbolic: bool) -> None:
+    x = gc.placeholder("x", ("a", "b", "c") if symbolic else SIZES)
+    array = np.arange(24.0).reshape(SIZES)
+    wanted = array[key]
+    np.testing.assert_array_equal(x[key].eval({x: array}), wanted)
+    values = -1 - np.arange(float(wanted.size)).reshape(wanted.shape)
+    put, added = array.copy(), array.copy()
+    put[key] = values
+    add_at(added, key, values)
+    np.testing.assert_array_equal(x.at[key].set(values).eval({x: array}), put)
+    np.testing.assert_array_equal(x.at[key].add(values).eval({x: array}), added)

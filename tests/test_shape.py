@@ -146,6 +146,15 @@ def test_reshape_finds_symbolic_sizes() -> None:
         halves.eval({x: np.zeros((1, 3, 1))})
 
 
+def test_reshape_to_a_symbolic_size_that_may_be_zero() -> None:
+    x, y = gc.placeholder("x", ("n",)), gc.placeholder("y", ("m",))
+    rows = gc.reshape(x, (y.shape[0], -1))
+    assert rows.eval({x: np.zeros(6), y: np.zeros(2)}).shape == (2, 3)
+    assert rows.eval({x: np.zeros(0), y: np.zeros(0)}).shape == (0, 0)
+    with pytest.raises(gc.ShapeError, match="needs them equal"):
+        rows.eval({x: np.zeros(6), y: np.zeros(0)})
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
 @pytest.mark.parametrize("shift", [-7, -1, 0, 2, 5])
 def test_roll_of_a_symbolic_axis(n: int, shift: int) -> None:

@@ -48,7 +48,7 @@ class _Parts:
     region: list[tuple[Size, Size, int]] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     arrays: list[tuple[int, Node]] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)  # the entry at each position: int, slice, new, array
+    kinds: list[str] = field(default_factory=list)  # the entry at each position: int, slice, array, new, gap
     guards: list[Guard] = field(default_factory=list)
 
 
@@ -66,7 +66,7 @@ def parse_key(x: Node, key: Any) -> Selection:
 
 
 def _expanded(x: Node, key: tuple[Any, ...]) -> list[Any]:
-    """Return the entries with Ellipsis replaced by full slices, one entry an axis (and the Nones)."""
+    """Return one entry an axis, and the Nones: Ellipsis becomes full slices, and stays where it covers no axis."""
     ellipses = [i for i, entry in enumerate(key) if entry is Ellipsis]
     if len(ellipses) > 1:
         raise ArgumentError(f"getitem: more than one Ellipsis (...) in an index{at()}")
@@ -74,13 +74,14 @@ def _expanded(x: Node, key: tuple[Any, ...]) -> list[Any]:
     if used > x.ndim:
         raise IndexOutOfBoundsError(f"getitem: {used} indices for {x.type}, which has {x.ndim} axes{at()}")
     place = ellipses[0] if ellipses else len(key)
-    return [*key[:place], *[slice(None)] * (x.ndim - used), *key[place + 1 :]]
+    covered = [slice(None)] * (x.ndim - used) or [*key[place : place + 1]]
+    return [*key[:place], *covered, *key[place + 1 :]]
 
 
 def _add_entry(parts: _Parts, x: Node, entry: Any) -> None:
     axis = len(parts.region)
-    if entry is None:
-        parts.kinds.append("new")
+    if entry is None or entry is Ellipsis:
+        parts.kinds.append("new" if entry is None else "gap")
         return
     size = x.shape[axis]
     if isinstance(entry, slice):
@@ -232,7 +233,7 @@ def _broadcast_indices(nodes: Sequence[Node]) -> tuple[Node, ...]:
 def _layout(parts: _Parts, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return `order` and `new_axes`: NumPy puts the axes of index arrays at their place, or first if separated.
 
-    Beside arrays ints count as arrays; the gathered value has its `batch` axes first.
+    Beside arrays ints count as arrays, and even an Ellipsis for no axis separates; the gathered value has its `batch` axes first.
     """
     kinds = parts.kinds
     advanced = [i for i, kind in enumerate(kinds) if kind in ("array", "int")] if parts.arrays else []

@@ -76,7 +76,8 @@ def _missing_size(x: Node, items: Sequence[Any], known: Size) -> Size:
     bad = known == 0 or (isinstance(total, int) and isinstance(known, int) and total % known)
     if bad:
         raise ShapeError(f"reshape: {x.type} has {total} elements, which leaves no size for -1 beside {known}{at()}")
-    return floor_div(total, known)
+    size = floor_div(total, known)
+    return size if known * size == total else floor_div(total, size_max(known, 1))  # a known size may be 0 in a call
 
 
 def _differ(left: Size, right: Size) -> bool:
