@@ -302,7 +302,6 @@ class _Lowering:
     def _compute(self, node: Node, phase: int | None) -> str:
         """Emit the statement of one pointwise or gather member and return its variable."""
         if isinstance(node.op, Gather):
-            assert phase is not None
             code = self._gather(node, phase)
         else:
             code = scalar_code(node, [self._operand(node, i, phase) for i in range(len(node.inputs))])
@@ -318,13 +317,13 @@ class _Lowering:
         self.done.setdefault(node, phase)
         return name
 
-    def _gather(self, node: Node, phase: int) -> str:
+    def _gather(self, node: Node, phase: int | None) -> str:
         assert isinstance(node.op, Gather)
         x = node.inputs[0]
         access = self.accesses[x]
-        body = self.phases[phase].body
+        body = self.phases[self.phase_of[node] - 1].after if phase is None else self.phases[phase].body
         strides = self._group_strides(self._gather_strides(node))
-        terms = [self.build.index(strides, self.variables)]
+        terms = [self.build.index(strides, self.variables[: len(strides)])]
         self.build.checks.append(node)
         for position, axis in enumerate(node.op.axes, start=1):
             size = self.build.size(x.shape[axis])

@@ -6,11 +6,10 @@ from typing import Any
 
 from graphc.errors import DTypeError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.elementwise import relu, where
-from graphc.ops.indexing import take_along_axis
-from graphc.ops.manipulation import expand_dims, squeeze
+from graphc.ops.elementwise import relu
+from graphc.ops.losses import cross_entropy_rows
 from graphc.ops.pointwise import as_node, cast, promote
-from graphc.ops.reduction import logsumexp, mean
+from graphc.ops.reduction import mean
 from graphc.types import INT64
 
 __all__ = ["cross_entropy", "relu"]
@@ -30,13 +29,4 @@ def cross_entropy(logits: Any, labels: Any, /) -> Node:
         raise DTypeError(f"cross_entropy: labels must be integers, got {classes.type}{at()}")
     if scores.ndim == 0 or classes.ndim != scores.ndim - 1:
         raise ShapeError(f"cross_entropy: labels need one axis less than logits: {scores.type}, {classes.type}{at()}")
-    chosen = take_along_axis(scores, expand_dims(_refuse_negative(classes, scores), axis=-1), axis=-1)
-    return mean(logsumexp(scores, axis=-1) - squeeze(chosen, -1))
-
-
-def _refuse_negative(labels: Node, scores: Node) -> Node:
-    """Move negative labels out of range: as indices they would count from the last class."""
-    if labels.dtype.kind == "u":
-        return labels
-    wide = cast(labels, INT64)
-    return where(wide < 0, wide - scores.shape[-1], wide)
+    return mean(cross_entropy_rows(scores, cast(classes, INT64)))
