@@ -17,7 +17,7 @@ from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Op, apply, constant
 from graphc.ops.creation import Iota
 from graphc.ops.pointwise import WHERE, as_node, broadcast, broadcast_to_shape, cast, masked_multiply, pointwise
-from graphc.ops.shape import axis_index, insert_axes, join, slice_axis
+from graphc.ops.shape import axis_index, insert_axes, join, permute, slice_axis
 from graphc.types import INT64, Array, DType, Size, TensorType, as_dtype
 
 __all__ = ["cumulative_prod", "cumulative_sum"]
@@ -133,15 +133,8 @@ def _triangular_recurrence(a: Node, b: Node, axis: int, reverse: bool) -> Node:
     ones = constant(1, b.dtype)
     products = apply(Cumulative("cumulative_prod", axis, reverse), pointwise(WHERE, before < after, factors, ones))
     others = [place for place in range(last) if place != axis]
-    moved = b if axis == last - 1 else _to_last(b, axis)
-    sources = broadcast(moved, shape, (*others, last))
+    sources = broadcast(permute(b, (*others, axis)), shape, (*others, last))
     return sum(pointwise(WHERE, before <= after, products * sources, constant(0, b.dtype)), last)
-
-
-def _to_last(x: Node, axis: int) -> Node:
-    from graphc.ops.shape import permute
-
-    return permute(x, (*(a for a in range(x.ndim) if a != axis), axis))
 
 
 def shift(x: Node, axis: int, fill: float, reverse: bool, distance: int = 1) -> Node:

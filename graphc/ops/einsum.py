@@ -21,7 +21,7 @@ from graphc.ops.linalg import MatMul, diagonal
 from graphc.ops.manipulation import moveaxis
 from graphc.ops.pointwise import broadcast, promote
 from graphc.ops.reduction import sum
-from graphc.ops.shape import drop_axes, permute, reshape_to
+from graphc.ops.shape import drop_axes, never_equal, permute, reshape_to
 from graphc.types import Shape, Size, product
 
 __all__ = ["einsum"]
@@ -134,7 +134,7 @@ def _take_diagonals(subscripts: str, term: _Term) -> _Term:
 
 
 def _check_sizes(subscripts: str, label: str, left: Size, right: Size) -> None:
-    if isinstance(left, int) and isinstance(right, int) and left != right:
+    if never_equal(left, right):
         shown = "the ellipsis" if label.startswith(".") else repr(label)
         raise ShapeError(f"einsum: {shown} of {subscripts!r} has sizes {left} and {right}{at()}")
 

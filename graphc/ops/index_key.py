@@ -233,7 +233,8 @@ def _broadcast_indices(nodes: Sequence[Node]) -> tuple[Node, ...]:
 def _layout(parts: _Parts, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return `order` and `new_axes`: NumPy puts the axes of index arrays at their place, or first if separated.
 
-    Beside arrays ints count as arrays, and even an Ellipsis for no axis separates; the gathered value has its `batch` axes first.
+    Beside arrays ints count as arrays, and even an Ellipsis for no axis separates. The gathered value has its
+    `batch` axes first.
     """
     kinds = parts.kinds
     advanced = [i for i, kind in enumerate(kinds) if kind in ("array", "int")] if parts.arrays else []

@@ -21,7 +21,16 @@ from graphc.ops.indexing import Gather
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, broadcast_to_shape, promote
 from graphc.ops.reduction import sum
-from graphc.ops.shape import axis_index, axis_tuple, drop_axes, insert_axes, permute, reshape_to, slice_axis
+from graphc.ops.shape import (
+    axis_index,
+    axis_tuple,
+    drop_axes,
+    insert_axes,
+    never_equal,
+    permute,
+    reshape_to,
+    slice_axis,
+)
 from graphc.types import Array, Size, TensorType, product, size_max, size_min
 
 __all__ = ["diagonal", "matmul", "outer", "tensordot", "trace", "vecdot"]
@@ -62,13 +71,8 @@ class MatMul(Op):
         return right if left is None else left if right is None else left + right
 
 
-def _clash(left: Size, right: Size) -> bool:
-    """Tell whether two sizes can never be equal."""
-    return isinstance(left, int) and isinstance(right, int) and left != right
-
-
 def _require_equal(name: str, what: str, x: Node, y: Node, left: Size, right: Size) -> None:
-    if _clash(left, right):
+    if never_equal(left, right):
         raise ShapeError(f"{name}: {what} differ: {x.type} @ {y.type} ({left} != {right}){at()}")
 
 
@@ -115,7 +119,7 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Node:
     if not x.ndim or not y.ndim:
         raise ShapeError(f"vecdot: 0-d operand: {x.type}, {y.type}{at()}")
     lengths = [n.shape[axis_index("vecdot", axis, n.ndim)] for n in (x, y)]
-    if _clash(*lengths):
+    if never_equal(*lengths):
         raise ShapeError(
             f"vecdot: lengths of axis {axis} differ: {x.type}, {y.type} ({lengths[0]} != {lengths[1]}){at()}"
         )

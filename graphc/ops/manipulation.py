@@ -19,6 +19,7 @@ from graphc.ops.shape import (
     drop_axes,
     insert_axes,
     join,
+    never_equal,
     permute,
     reshape_to,
     slice_axis,
@@ -64,7 +65,7 @@ def reshape(x: Any, /, shape: Any) -> Node:
     if unknown:
         place = unknown[0]
         sizes = (*sizes[:place], _missing_size(node, items, product(sizes)), *sizes[place + 1 :])
-    if _differ(node.size, product(sizes)):
+    if never_equal(node.size, product(sizes)):
         wanted = ",".join(map(str, items))
         raise ShapeError(f"reshape: {node.type} has {node.size} elements, ({wanted}) has {product(sizes)}{at()}")
     return reshape_to(node, sizes)
@@ -78,11 +79,6 @@ def _missing_size(x: Node, items: Sequence[Any], known: Size) -> Size:
         raise ShapeError(f"reshape: {x.type} has {total} elements, which leaves no size for -1 beside {known}{at()}")
     size = floor_div(total, known)
     return size if known * size == total else floor_div(total, size_max(known, 1))  # a known size may be 0 in a call
-
-
-def _differ(left: Size, right: Size) -> bool:
-    """Tell whether two sizes can never be equal."""
-    return isinstance(left, int) and isinstance(right, int) and left != right
 
 
 def permute_dims(x: Any, /, axes: Sequence[int]) -> Node:
@@ -139,7 +135,7 @@ def squeeze(x: Any, /, axis: Any) -> Node:
     node = as_node(x)
     axes = axis_tuple("squeeze", () if axis is None else axis, node.ndim)
     for a in axes:
-        if _differ(node.shape[a], 1):
+        if never_equal(node.shape[a], 1):
             raise ShapeError(f"squeeze: axis {a} of {node.type} has size {node.shape[a]}, 1 needed{at()}")
     return drop_axes(node, axes)
 
@@ -154,7 +150,7 @@ def broadcast_to(x: Any, /, shape: Any) -> Node:
     node = as_node(x)
     sizes = make_shape(shape)
     first = len(sizes) - node.ndim
-    clash = first < 0 or any(s != 1 and _differ(s, t) for s, t in zip(node.shape, sizes[first:], strict=True))
+    clash = first < 0 or any(s != 1 and never_equal(s, t) for s, t in zip(node.shape, sizes[first:], strict=True))
     if clash:
         wanted = TensorType(node.dtype, sizes)
         raise ShapeError(f"broadcast_to: {node.type} does not broadcast to {wanted}{at()}")
@@ -226,7 +222,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Node:
         raise ShapeError(f"concat: numbers of axes differ: {shown}{at()}")
     place = axis_index("concat", axis, ndim)
     for a in range(ndim):
-        if a != place and any(_differ(nodes[0].shape[a], x.shape[a]) for x in nodes):
+        if a != place and any(never_equal(nodes[0].shape[a], x.shape[a]) for x in nodes):
             raise ShapeError(f"concat: only axis {place} may differ in size: {shown}{at()}")
     return join(nodes, place)
 
@@ -248,7 +244,7 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Node:
     """
     nodes = _operands("stack", arrays)
     first = nodes[0].shape
-    bad = [x for x in nodes if x.ndim != len(first) or any(map(_differ, x.shape, first))]
+    bad = [x for x in nodes if x.ndim != len(first) or any(map(never_equal, x.shape, first))]
     if bad:
         raise ShapeError(f"stack: shapes differ: {', '.join(str(x.type) for x in nodes)}{at()}")
     place = axis_index("stack", axis, len(first) + 1)

@@ -39,6 +39,11 @@ def contiguous_strides(shape: Shape) -> tuple[Size, ...]:
     return tuple(reversed(strides))
 
 
+def never_equal(left: Size, right: Size) -> bool:
+    """Tell whether two sizes differ whatever the call."""
+    return isinstance(left, int) and isinstance(right, int) and left != right
+
+
 def axis_index(name: str, axis: Any, ndim: int) -> int:
     """Return `axis` counted from 0; `ShapeError` where it is outside, `ArgumentError` where it is no int."""
     try:
