@@ -72,6 +72,8 @@ class Program:
         self.constants = {n: n.op.value for n in graph.nodes if isinstance(n.op, Constant)}
         self.arena = self._arena_nodes()
         self.compiled, self.from_cache = counters.compiled - before[0], counters.from_cache - before[1]
+        if compiled:
+            prepare()
         self.seconds = {"lower": lowered - started, "compile": time.perf_counter() - lowered}
 
     def _lower(self) -> tuple[list[LoopNest], list[int]]:
