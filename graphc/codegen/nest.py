@@ -134,12 +134,12 @@ class Builder:
         return self.once(("literal", value.dtype, slot.bits), "c", lambda: self._literal_code(value.dtype, slot))
 
     def _literal_code(self, dtype: DType, slot: LiteralSlot) -> str:
-        """Floats are read through a pointer at the frame itself, which is a bit cast."""
+        """Floats are read through a pointer at the frame itself, a bit cast (`w`: an `f32` would hide the dtype)."""
         name = short_name(dtype)
         if dtype.kind != "f":
             bits = f"frame[{self.slot(slot)}]"
             return f"{bits} != 0" if dtype.kind == "b" else f"{name}({bits})"
-        own = self.once(("frame", dtype), "f", lambda: f"{name}p(frame[{self.slot(FrameSlot())}])")
+        own = self.once(("frame", dtype), "w", lambda: f"{name}p(frame[{self.slot(FrameSlot())}])")
         return f"{own}[{self.slot(slot) * 8 // dtype.itemsize}]"
 
     def pointer(self, base: Node, offset: Size) -> str:
