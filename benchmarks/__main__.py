@@ -145,12 +145,20 @@ def run_workload(
                 workers[tool] = worker
         same = _agree(workload, workers)
         if same:
-            for _ in range(options.rounds):
-                for worker in workers.values():
-                    worker.time(options.seconds, options.timeout)
-            for tool, worker in workers.items():
-                figures[tool]["steady_seconds"] = statistics.median(worker.samples)
+            _take_times(workers, figures, options)
     return figures, same
+
+
+def _take_times(workers: dict[str, Worker], figures: dict[str, Any], options: argparse.Namespace) -> None:
+    for _ in range(options.rounds):
+        for tool, worker in list(workers.items()):
+            try:
+                worker.time(options.seconds, options.timeout)
+            except WorkerFailed as failure:
+                print(f"  {tool}, steady: {failure}", file=sys.stderr)
+                del workers[tool]
+    for tool, worker in workers.items():
+        figures[tool]["steady_seconds"] = statistics.median(worker.samples)
 
 
 @contextlib.contextmanager
@@ -247,18 +255,14 @@ def _row(label: str, found: Mapping[str, Any], tools: Sequence[str], pick: Any) 
 
 
 def _stages(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where graphc's first result spends its time, with an empty cache."""
+    """Where graphc's first result spends its time, with an empty cache, and what its program counts."""
     lines = [""]
     for name, found in figures.items():
-        stages = found.get("graphc", {}).get("cold", {}).get("stages", {})
-        shown = [f"{k.removesuffix('_seconds')} {show_seconds(v)}" for k, v in stages.items() if _is_time(k)]
-        shown += [f"{v:.0f} {k}" for k, v in stages.items() if not _is_time(k)]
-        lines.append(f"{name}: {', '.join(shown)}")
+        report = found.get("graphc", {}).get("cold", {})
+        shown = [f"{stage} {show_seconds(seconds)}" for stage, seconds in report.get("stages", {}).items()]
+        counts = [f"{count:,} {key.replace('_', ' ')}" for key, count in report.get("counts", {}).items()]
+        lines.append(f"{name}: {', '.join(shown)}; {', '.join(counts)}")
     return "\n".join(lines)
-
-
-def _is_time(key: str) -> bool:
-    return key.endswith("_seconds") or key in ("to_function", "first_call")
 
 
 if __name__ == "__main__":

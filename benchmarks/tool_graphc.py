@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,68 +18,73 @@ def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
     return {"call": _call, "mlp": _mlp}.get(workload, _chain)(inputs)
 
 
-def _call(inputs: Inputs) -> Prepared:
-    began = time.perf_counter()
-    x = gc.placeholder("x", shape=(10,))
-    function = gc.function(x, x * 2 + 1)
-    built = time.perf_counter()
-    array = inputs["x"]
-    result = [function(array)]
+class _Clock:
+    """Seconds by stage, from the first placeholder to the first result."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self.last
+        self.last = now
+
+
+def _prepared(clock: _Clock, function: gc.Function, arguments: Sequence[Any], state: Sequence[gc.Shared]) -> Prepared:
+    """Compile and call once; `state` belongs to the result."""
+    function.compile()
+    clock.stop("compile()")
+    clock.seconds |= function.stats["seconds"]
+    clock.last = time.perf_counter()
+    result = [function(*arguments), *(s.get_value() for s in state)]
+    clock.stop("first call")
 
     def run(n: int) -> None:
         for _ in range(n):
-            function(array)
+            function(*arguments)
 
-    return Prepared(result, run, _stages(function, began, built))
+    counts = {key: function.stats[key] for key in ("nodes_before", "nodes_after", "kernels", "distinct_kernels")}
+    return Prepared(result, run, clock.seconds, counts | {"peak_bytes": function.stats["peak_bytes"]})
+
+
+def _call(inputs: Inputs) -> Prepared:
+    clock = _Clock()
+    x = gc.placeholder("x", shape=(10,))
+    function = gc.function(x, x * 2 + 1)
+    clock.stop("build")
+    return _prepared(clock, function, [inputs["x"]], [])
 
 
 def _mlp(inputs: Inputs) -> Prepared:
-    began = time.perf_counter()
+    clock = _Clock()
     x = gc.placeholder("x", shape=("batch", 64), dtype="float32")
     y = gc.placeholder("y", shape=("batch",), dtype="int64")
     parameters = [gc.shared(p, name=f"p{i}") for i, p in enumerate(inputs["parameters"])]
     w1, b1, w2, b2, w3, b3 = parameters
     logits = gc.nn.relu(gc.nn.relu(x @ w1 + b1) @ w2 + b2) @ w3 + b3
     loss = gc.nn.cross_entropy(logits, y)
+    clock.stop("build")
     gradients = gc.grad(loss, parameters)
+    clock.stop("grad")
     updates = {p: p - LEARNING_RATE * g for p, g in zip(parameters, gradients, strict=True)}
     step = gc.function([x, y], loss, updates=updates)
-    built = time.perf_counter()
-    batch_x, batch_y = inputs["x"], inputs["y"]
-    result = [step(batch_x, batch_y), *(p.get_value() for p in parameters)]
-
-    def run(n: int) -> None:
-        for _ in range(n):
-            step(batch_x, batch_y)
-
-    return Prepared(result, run, _stages(step, began, built))
+    clock.stop("function")
+    return _prepared(clock, step, [inputs["x"], inputs["y"]], parameters)
 
 
 def _chain(inputs: Inputs) -> Prepared:
-    began = time.perf_counter()
+    clock = _Clock()
     x = gc.placeholder("x", shape=(100,))
     v = x
     for c in inputs["c"]:
         v = gc.tanh(v * c + x)
+    clock.stop("build")
     gradient = gc.grad(gc.sum(v), x)
+    clock.stop("grad")
     function = gc.function(x, gradient)
-    built = time.perf_counter()
-    array = inputs["x"]
-    result = [function(array)]
-
-    def run(n: int) -> None:
-        for _ in range(n):
-            function(array)
-
-    return Prepared(result, run, _stages(function, began, built))
-
-
-def _stages(function: Any, began: float, built: float) -> dict[str, float]:
-    """Seconds from the first placeholder to the first result, split where graphc itself takes times."""
-    finished = time.perf_counter()
-    own = {key: float(value) for key, value in function.stats.items() if key.endswith("_seconds")}
-    counts = {key: float(function.stats[key]) for key in ("kernels", "distinct_kernels", "compiled", "from_cache")}
-    return {"to_function": built - began, "first_call": finished - built, **own, **counts}
+    clock.stop("function")
+    return _prepared(clock, function, [inputs["x"]], [])
 
 
 def describe() -> str:

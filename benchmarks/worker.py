@@ -35,7 +35,8 @@ def main(tool: str, workload: str, scratch: str, cache: str, cpu: str) -> None:
     import numpy as np
 
     np.savez(scratch, *prepared.result)
-    _say(versions=module.describe(), import_seconds=imported, first_seconds=first, stages=prepared.stages)
+    times = {"import_seconds": imported, "first_seconds": first, "stages": prepared.stages}
+    _say(versions=module.describe(), counts=prepared.counts, **times)
     for line in sys.stdin:
         _say(samples=take_samples(prepared.run, float(line.split()[1])), peak_bytes=_peak_bytes())
 
@@ -43,11 +44,13 @@ def main(tool: str, workload: str, scratch: str, cache: str, cpu: str) -> None:
 def take_samples(run: Callable[[int], None], budget: float) -> list[float]:
     """Return seconds per repetition, one sample per stretch of at least `SAMPLE_SECONDS`, for `budget` seconds."""
     repeat = 1
-    while repeat < 1_000_000 and _seconds(run, repeat) < SAMPLE_SECONDS:
+    seconds = _seconds(run, repeat)
+    while seconds < SAMPLE_SECONDS:
         repeat *= 2
-    samples: list[float] = []
-    deadline = time.perf_counter() + budget
-    while not samples or time.perf_counter() < deadline:
+        seconds = _seconds(run, repeat)
+    samples = [seconds / repeat]
+    deadline = time.perf_counter() + budget - seconds
+    while time.perf_counter() < deadline:
         samples.append(_seconds(run, repeat) / repeat)
     return samples
 

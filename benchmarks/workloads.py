@@ -47,11 +47,15 @@ WORKLOADS = {
 
 @dataclass
 class Prepared:
-    """A workload that has run once: its first result, the seconds of each stage, and how to run it n times more."""
+    """A workload that has run once: its first result, and how to run it n times more.
+
+    `stages` are seconds on the way to the first result, `counts` what a tool counts about its program.
+    """
 
     result: list[Array]
     run: Callable[[int], None]
     stages: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 Inputs = Mapping[str, Any]

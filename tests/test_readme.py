@@ -20,11 +20,12 @@ from graphc import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+DRAWING = ROOT / "docs" / "step.svg"
 CODE = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n<!-- output -->\n```text\n(?P<output>.*?)^```\n)?", re.M | re.S)
 
 
-def regenerate(text: str) -> str:
-    """Run every Python block of `text` and return it with fresh outputs."""
+def regenerate(text: str) -> tuple[str, dict[str, Any]]:
+    """Run every Python block of `text`; return it with fresh outputs, and the names it defined."""
     namespace: dict[str, Any] = {"__name__": "readme"}
     fresh = ""
     end = 0
@@ -35,7 +36,7 @@ def regenerate(text: str) -> str:
         fresh += text[match.start("code") : end]
         if match["output"] is not None:
             fresh = fresh.removesuffix(match["output"]) + printed
-    return fresh + text[end:]
+    return fresh + text[end:], namespace
 
 
 def execute(code: str, line: int, namespace: dict[str, Any]) -> str:
@@ -49,9 +50,10 @@ def execute(code: str, line: int, namespace: dict[str, Any]) -> str:
 
 def test_readme_is_what_its_code_prints() -> None:
     text = README.read_text(encoding="utf-8")
-    fresh = regenerate(text)
+    fresh, namespace = regenerate(text)
     difference = difflib.unified_diff(text.splitlines(), fresh.splitlines(), "README.md", "now", lineterm="", n=1)
     assert text == fresh, "run `python -m tests.test_readme --write`:\n" + "\n".join(difference)
+    assert DRAWING.read_text(encoding="utf-8") == namespace["step"].to_svg()
 
 
 def test_every_stage_is_shown() -> None:
@@ -85,14 +87,16 @@ def test_options_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None
     assert set(re.findall(r"--[\w-]+", row)) <= known
 
 
-def test_regenerate_fills_outputs_in(tmp_path: Path) -> None:
+def test_regenerate_fills_outputs_in() -> None:
     text = "```python\nprint(1 + 1)\n```\n\n<!-- output -->\n```text\nold\n```\nend\n"
-    assert regenerate(text) == text.replace("old", "2")
+    assert regenerate(text)[0] == text.replace("old", "2")
 
 
 if __name__ == "__main__":
-    result = regenerate(README.read_text(encoding="utf-8"))
+    result, names = regenerate(README.read_text(encoding="utf-8"))
     if "--write" in sys.argv:
         README.write_text(result, encoding="utf-8")
+        DRAWING.parent.mkdir(exist_ok=True)
+        DRAWING.write_text(names["step"].to_svg(), encoding="utf-8")
     else:
         print(result)
