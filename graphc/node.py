@@ -18,9 +18,10 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError, Source, at
 from graphc.types import Array, DType, Shape, Size, TensorType, product
 
 if TYPE_CHECKING:
+    from graphc import ops as _ops
     from graphc.ops.base import Op
-
-_ops: Any = None
+else:
+    _ops = None
 
 
 def bind_operators(ops: Any) -> None:
