@@ -32,9 +32,7 @@ def largest_error(
     return worst, where
 
 
-def _central_difference(
-    loss: Node, x: Node, index: tuple[int, ...], bindings: Mapping[Node, Any], eps: float
-) -> float:
+def _central_difference(loss: Node, x: Node, index: tuple[int, ...], bindings: Mapping[Node, Any], eps: float) -> float:
     base: Array = x.state.array if isinstance(x, Shared) else np.asarray(bindings[x], dtype=x.dtype)
     step = eps * max(1.0, abs(float(base[index])))
     values = []

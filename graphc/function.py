@@ -20,10 +20,11 @@ from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.signature import Signature, make_signature
 from graphc.tree import flatten, unflatten
-from graphc.types import symbols
+from graphc.types import size_value, symbols
 
 if TYPE_CHECKING:
     from graphc.codegen.plan import Plan
+    from graphc.codegen.program import Bound
     from graphc.passes.fuse import Schedule
     from graphc.runner import Compiled, Reference
 
@@ -91,7 +92,14 @@ class Function:
     later stages. A function may be called from several threads and after a fork, and pickles with its state.
     """
 
-    __slots__ = ("__call__", "__weakref__", "_compiled", "_outputs", "_runner", "_seconds", "_signature") + (
+    __slots__ = (
+        "__call__",
+        "__weakref__",
+        "_compiled",
+        "_outputs",
+        "_runner",
+        "_seconds",
+        "_signature",
         "graph",
         "mode",
         "name",
@@ -100,9 +108,7 @@ class Function:
 
     __call__: Callable[..., Any]
 
-    def __init__(
-        self, signature: Signature, outputs: Any, graph: Graph, name: str, mode: str, precision: str
-    ) -> None:
+    def __init__(self, signature: Signature, outputs: Any, graph: Graph, name: str, mode: str, precision: str) -> None:
         self._signature = signature
         self._outputs = outputs
         self._runner: Compiled | Reference | None = None
@@ -129,6 +135,7 @@ class Function:
         if self.mode == "reference":
             return Reference(self.graph)
         from graphc.codegen.program import Program
+        from graphc.codegen.tape import LIST_MODE
         from graphc.passes import PASSES, run
         from graphc.passes.layout import lay_out
 
@@ -138,27 +145,31 @@ class Function:
         debug = self.mode == "debug"
         program = Program(optimized, self.precision, compiled=not debug)
         self._seconds |= program.seconds
-        self._compiled = Compiled(self.graph, program, interpreted=debug)
+        mode = _result_mode(self._outputs)
+        self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)
         return self._compiled
 
     def _slow_call(self, *args: Any, **kwargs: Any) -> Any:
+        """Run through Python, and return the results in their nesting."""
+        return unflatten(self._outputs, self._slow_results(*args, **kwargs))
+
+    def _slow_results(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Bind, check and convert the arguments, run, and install the native entry for these shapes."""
         runner = self.compile()._runner
         assert runner is not None
-        values = self._signature.bind(args, kwargs)
-        results = runner.call(values)
-        self._install()
-        return unflatten(self._outputs, results)
-
-    def _install(self) -> None:
+        results = runner.call(self._signature.bind(args, kwargs))
         compiled = self._compiled
-        if compiled is None or compiled.last is None or not self._signature.flat or not compiled.native:
+        if compiled is not None and compiled.last is not None and compiled.native and self._signature.flat:
+            self._install(compiled.last)
+        return results
+
+    def _install(self, bound: Bound) -> None:
+        """Make the native entry this function's call; a nesting that it cannot build is built around it."""
+        if _result_mode(self._outputs) is not None:
+            self.__call__ = bound.native(self._slow_call)
             return
-        native = compiled.last.native(self._slow_call)
-        if type(self._outputs) is list and all(isinstance(o, Node) for o in self._outputs) and compiled.mode == 3:
-            self.__call__ = native
-        elif isinstance(self._outputs, Node) or self._outputs is None:
-            self.__call__ = native
+        native, outputs = bound.native(self._slow_results), self._outputs
+        self.__call__ = lambda *args, **kwargs: unflatten(outputs, native(*args, **kwargs))
 
     # -- looking inside
 
@@ -179,7 +190,7 @@ class Function:
         if compiled.last is None:
             if any(True for x in self.graph.inputs for _ in symbols(x.shape)):
                 raise ArgumentError(f"the plan of {self.name} depends on sizes: call it first{at()}")
-            arrays = [np.zeros(x.shape, x.dtype) for x in self.graph.inputs]  # type: ignore[arg-type]
+            arrays = [np.zeros([size_value(s, {}) for s in x.shape], x.dtype) for x in self.graph.inputs]
             compiled.last = compiled.program.bind(arrays, {}, compiled.mode)
         return compiled.last.plan
 
@@ -240,6 +251,17 @@ class Function:
         return pack_function(self)
 
 
+def _result_mode(outputs: Any) -> int | None:
+    """Return how the native entry builds results of this nesting, or None where it cannot."""
+    from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, TUPLE_MODE
+
+    if outputs is None or isinstance(outputs, Node):
+        return NONE_MODE if outputs is None else SINGLE_MODE
+    modes: dict[type, int] = {list: LIST_MODE, tuple: TUPLE_MODE}
+    kind = modes.get(type(outputs))
+    return kind if all(isinstance(o, Node) for o in outputs) else None
+
+
 # -- checks of the program
 
 
@@ -296,10 +318,7 @@ def _make_graph(
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
     source = user_source()
     extra: list[Guard] = [
-        (m, n, f"update of {s.name}", source)
-        for s, v in pairs
-        for m, n in zip(v.shape, s.shape, strict=True)
-        if m != n
+        (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n
     ]
     if extra:
         graph = Graph(nodes, signature.nodes, updates=graph.updates, guards=(*graph.guards, *extra))

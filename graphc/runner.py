@@ -18,7 +18,7 @@ import numpy as np
 from graphc.binding import as_argument, check_guards, solve_sizes
 from graphc.codegen.debug import run_in_python
 from graphc.codegen.program import Bound, Program
-from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, STATUS, entry_works, run_portably
+from graphc.codegen.tape import STATUS, entry_works, run_portably
 from graphc.errors import GraphcError, IndexOutOfBoundsError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
@@ -55,17 +55,13 @@ class Reference:
 class Compiled:
     """Runs a compiled program, or its kernels as plain Python (`interpreted`)."""
 
-    def __init__(self, graph: Graph, program: Program, *, interpreted: bool = False) -> None:
+    def __init__(self, graph: Graph, program: Program, mode: int, *, interpreted: bool = False) -> None:
         self.graph = graph
         self.program = program
+        self.mode = mode
         self.interpreted = interpreted
         self.pools: OrderedDict[tuple[tuple[int, ...], ...], list[Bound]] = OrderedDict()
         self.last: Bound | None = None
-
-    @property
-    def mode(self) -> int:
-        """How the entry returns results: nothing, one array or a list."""
-        return (NONE_MODE, SINGLE_MODE)[len(self.program.results)] if len(self.program.results) < 2 else LIST_MODE
 
     def call(self, values: Sequence[Any]) -> list[Array]:
         """Check the arguments, find or make a bound program for their shapes, and run it."""
@@ -112,8 +108,8 @@ class Compiled:
         return ... if status else outputs
 
     def _as_list(self, result: Any) -> list[Array]:
-        if isinstance(result, list):
-            return result
+        if isinstance(result, (list, tuple)):
+            return list(result)
         return [] if result is None else [result]
 
     def _explain(self, bound: Bound, arrays: Sequence[Array], sizes: Sizes) -> None:

@@ -173,7 +173,7 @@ def test_precision_is_chosen_by_the_caller() -> None:
     x = gc.placeholder("x", shape=("n",))
     values = np.linspace(-3, 3, 1001)
     for precision in ("vector", "libm", "polynomial"):
-        f = gc.function([x], gc.exp(x), precision=precision)  # type: ignore[arg-type]
+        f = gc.function([x], gc.exp(x), precision=precision)
         np.testing.assert_allclose(f(values), np.exp(values), rtol=1e-15)
 
 

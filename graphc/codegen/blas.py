@@ -11,7 +11,8 @@ def routine_address(name: str) -> int:
     """Return the address of a Fortran-style BLAS routine such as `dgemm`; imports SciPy at the first call."""
     from scipy.linalg import cython_blas
 
-    capsule = cython_blas.__pyx_capi__[name]
+    capsules: dict[str, object] = dict(cython_blas.__pyx_capi__)
+    capsule = capsules[name]
     api = ctypes.pythonapi
     api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p

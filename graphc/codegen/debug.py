@@ -40,4 +40,3 @@ def run_in_python(
             if status:
                 return (number + 1) * 65536 + int(status)
     return 0
-

@@ -37,8 +37,8 @@ def _contexts(precision: str) -> tuple[Any, Any, dict[str, Any]]:
     return typing_context, target_context, names
 
 
-def _flags() -> Flags:
-    flags = Flags()
+def _flags() -> Any:
+    flags: Any = Flags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True

@@ -27,9 +27,9 @@ from graphc.codegen.nest import (
 )
 from graphc.codegen.reduce import combine, identity
 from graphc.node import Node
+from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Scatter
 from graphc.ops.linalg import MatMul
-from graphc.ops.reduction import Cumulative
 from graphc.ops.shape import Concat, Unslice
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, contiguous, gemm_layout
@@ -82,9 +82,7 @@ def copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: s
     return _finish(build, body, extents, product(shape))
 
 
-def _finish(
-    build: Builder, body: list[Statement], extents: Shape, work: Size, *, divisible: bool = True
-) -> LoopNest:
+def _finish(build: Builder, body: list[Statement], extents: Shape, work: Size, *, divisible: bool = True) -> LoopNest:
     extent = extents[0] if extents else 1
     checks = tuple(build.checks)
     return LoopNest((*build.top, *body), tuple(build.slots), extent, work, checks, divisible=divisible)
@@ -191,9 +189,9 @@ def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
     """
     x, y = node.inputs
     operands = (accesses[x], accesses[y], Access(node, 0, contiguous(node.shape)))
-    layouts = [gemm_layout(n.shape, a.strides) for n, a in ((x, operands[0]), (y, operands[1]))]
-    assert layouts[0] is not None and layouts[1] is not None
-    (left_transposed, left_leading), (right_transposed, right_leading) = layouts
+    left, right = gemm_layout(x.shape, operands[0].strides), gemm_layout(y.shape, operands[1].strides)
+    assert left is not None and right is not None
+    (left_transposed, left_leading), (right_transposed, right_leading) = left, right
     m, k, n = x.shape[-2], x.shape[-1], y.shape[-1]
     batch = node.shape[:-2]
     rows = [squeeze_strides(a.strides[:-2], batch) for a in operands]

@@ -345,9 +345,9 @@ class _Lowering:
             for root in roots.get(number, []):
                 self._root(root, number)
             for node in self.kernel.nodes:
-                if self.kernel.levels[node] == OUTER and not isinstance(node.op, Reduction):
-                    if self.phase_of[node] == number + 1:
-                        self._compute(node, None)
+                outer = self.kernel.levels[node] == OUTER and not isinstance(node.op, Reduction)
+                if outer and self.phase_of[node] == number + 1:
+                    self._compute(node, None)
             for node in self.kernel.stored:
                 if self.kernel.levels[node] == OUTER and self.phase_of[node] == number + 1:
                     phase.after.append(self._store(node, self.outer_values[node]))

@@ -59,9 +59,7 @@ def live_ranges(nests: Sequence[LoopNest]) -> dict[Node, tuple[int, int]]:
     return ranges
 
 
-def plan_buffers(
-    nests: Sequence[LoopNest], arena: Sequence[Node], sizes: Sizes, names: Mapping[Node, str]
-) -> Plan:
+def plan_buffers(nests: Sequence[LoopNest], arena: Sequence[Node], sizes: Sizes, names: Mapping[Node, str]) -> Plan:
     """Give every node of `arena` an offset by its live range, and return the plan."""
     ranges = live_ranges(nests)
     rows = {node: size for nest in nests for node, size in nest.rows}

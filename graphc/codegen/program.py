@@ -282,4 +282,3 @@ def _reads_in_place(schedule: Schedule, position: int, state: Node) -> bool:
                 if not same or kernel.levels[node] != INNER:
                     return False
     return True
-

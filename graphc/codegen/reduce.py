@@ -46,9 +46,7 @@ def combine(name: str, dtype: DType, acc: str, value: str) -> str:
     return f"select({value} {'>' if name == 'max' else '<'} {acc}, {value}, {acc})"
 
 
-def accumulate(
-    node: Node, build: Builder, stores: list[Statement], place: str, value: str, pointer: str
-) -> None:
+def accumulate(node: Node, build: Builder, stores: list[Statement], place: str, value: str, pointer: str) -> None:
     """Reduce into memory: the result is filled at the start of the kernel, then updated at each point."""
     name, dtype = node.op.name, node.dtype
     size = build.size(node.size)

@@ -12,6 +12,7 @@ function, which explains. Runs that take long release the GIL and look for signa
 from __future__ import annotations
 
 import ctypes
+import importlib
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -187,9 +188,9 @@ def _functions() -> Words:
     """Return the addresses that the entry calls and compares with."""
     ctypes.pythonapi.PyCapsule_GetPointer.restype = ctypes.c_void_p
     ctypes.pythonapi.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    from numpy._core import _multiarray_umath
-
-    numpy_api = ctypes.pythonapi.PyCapsule_GetPointer(_multiarray_umath._ARRAY_API, None)
+    # The module whose C API table `import_array` in NumPy's headers reads.
+    capsule = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
+    numpy_api = ctypes.pythonapi.PyCapsule_GetPointer(capsule, None)
     table = (ctypes.c_void_p * 300).from_address(numpy_api)
     empty = 184  # NumPy's C API table: PyArray_Empty; fixed since NumPy 1.0
     names = {

@@ -26,23 +26,19 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
+from graphc.errors import ArgumentError, ShapeError, at, user_source
 from graphc.node import Guard, Node, Shared, State
 from graphc.types import (
-    BOOL,
-    short_name,
     Array,
     Dim,
-    DType,
     Shape,
     Size,
     Sizes,
     TensorType,
     as_dtype,
-    is_float,
     make_shape,
+    short_name,
     size_value,
-    symbols,
 )
 
 Cotangents = tuple[Node | None, ...]
@@ -197,15 +193,20 @@ def constant(value: Any, dtype: Any = None) -> Node:
     >>> constant([1.0, 2.0])
     f64[2] = constant[[1.,2.]]
     """
+    array = literal(value, dtype)
+    array.setflags(write=False)
+    return Node(Constant(array), (), TensorType(array.dtype, array.shape), user_source())
+
+
+def literal(value: Any, dtype: Any = None) -> Array:
+    """Return a new C-contiguous array of a supported dtype from an array or numbers, or raise."""
     array = np.asarray(value)
     if array.dtype == object or array.dtype.kind in "USMmV":
         raise ArgumentError(f"constant: {type(value).__name__} is not a number or an array of numbers{at()}")
     if np.ma.isMaskedArray(value):
         raise ArgumentError(f"constant: masked arrays are not accepted; use value.filled(...){at()}")
     found = as_dtype(array.dtype if dtype is None else dtype)
-    array = np.array(array, dtype=found, order="C")
-    array.setflags(write=False)
-    return Node(Constant(array), (), TensorType(found, array.shape), user_source())
+    return np.array(array, dtype=found, order="C")
 
 
 def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
@@ -230,7 +231,7 @@ def shared(value: Any, name: str = "") -> Shared:
     >>> w.get_value()
     array([0., 0.])
     """
-    array = np.array(constant(value).op.value, order="C")  # type: ignore[attr-defined]
+    array: Array = literal(value).copy()
     type_ = TensorType(array.dtype, array.shape)
     return Shared(SharedValue(name or "shared", State(array, name or "shared")), (), type_, user_source())
 

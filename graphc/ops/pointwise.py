@@ -18,7 +18,6 @@ from graphc.node import Node
 from graphc.ops.base import Constant, Cotangents, Op, View, apply, constant
 from graphc.types import (
     BOOL,
-    short_name,
     Array,
     Dim,
     DType,
@@ -27,6 +26,7 @@ from graphc.types import (
     TensorType,
     as_dtype,
     is_float,
+    short_name,
 )
 
 Partial = Callable[..., Node] | float | None

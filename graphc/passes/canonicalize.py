@@ -139,6 +139,10 @@ def _without_axes(x: Node, axes: Axes) -> Node:
     return broadcast(drop_axes(source, dropped), _without(op.shape, axes), moved)
 
 
+def _without_ones(x: Node, axes: Axes) -> Node:
+    return _without_axes(x, axes) if type(x.op) is Broadcast else drop_axes(x, axes)
+
+
 def _permute(op: PermuteDims, x: Node) -> Node | None:
     if type(x.op) is PermuteDims:
         return permute(x.inputs[0], [x.op.axes[a] for a in op.axes])
@@ -151,20 +155,21 @@ def _permute(op: PermuteDims, x: Node) -> Node | None:
 
 def _reshape(op: Reshape, x: Node) -> Node | None:
     """A reshape that only moves axes of size 1 becomes a squeeze and a broadcast: always a view."""
+    chained = type(x.op) is Reshape or type(x.op) is Squeeze
+    while type(x.op) is Reshape or type(x.op) is Squeeze:
+        x = x.inputs[0]
     if op.shape == x.shape:
         return x
-    if type(x.op) is Reshape or type(x.op) is Squeeze:
-        return _reshape(op, x.inputs[0]) or reshape_to(x.inputs[0], op.shape)
     kept = tuple(a for a, size in enumerate(op.shape) if size != 1)
     if tuple(s for s in x.shape if s != 1) != tuple(op.shape[a] for a in kept):
-        return None
+        return reshape_to(x, op.shape) if chained else None
     ones = tuple(a for a, size in enumerate(x.shape) if size == 1)
-    narrow = _without_axes(x, ones) if type(x.op) is Broadcast else drop_axes(x, ones)
-    return _merged(broadcast(narrow, op.shape, kept))
+    return _merged(broadcast(_without_ones(x, ones), op.shape, kept))
 
 
 def _merged(node: Node) -> Node:
-    return (_broadcast(node.op, node.inputs[0]) or node) if type(node.op) is Broadcast else node
+    found = _broadcast(node.op, node.inputs[0]) if type(node.op) is Broadcast else None
+    return node if found is None else found
 
 
 def _slice(op: Slice, x: Node) -> Node | None:
@@ -199,7 +204,7 @@ def _reduction(op: Reduction, x: Node) -> Node | None:
     if op.name.startswith("arg") or (op.name == "prod" and type(x.op) is Broadcast):
         return None
     if all(x.shape[a] == 1 for a in op.axes):
-        return _total(op.name, drop_axes(x, op.axes), 1)
+        return _total(op.name, _without_ones(x, op.axes), 1)
     if type(x.op) is not Broadcast:
         return None
     own = {a for size, a in zip(x.inputs[0].shape, x.op.axes, strict=True) if size != 1}

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Leaf
+from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import Pointwise
-from graphc.ops.reduction import Cumulative, Reduction
+from graphc.ops.reduction import Reduction
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.types import Shape
 
@@ -224,9 +225,7 @@ class _Fuser:
                 self.readers[other.space, base] = group
         other.levels = {}
 
-    def _levels(
-        self, group: _Group, cluster: list[Node], space: Shape, split: int | None
-    ) -> dict[Node, str] | None:
+    def _levels(self, group: _Group, cluster: list[Node], space: Shape, split: int | None) -> dict[Node, str] | None:
         """Return the levels that the nodes of a cluster would have in a kernel, or None where they don't fit."""
         root = cluster[-1]
         level = INNER if space == group.space else OUTER

@@ -16,11 +16,12 @@ from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, View, apply
 from graphc.ops.creation import Iota
+from graphc.ops.cumulative import Cumulative
+from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
-from graphc.ops.reduction import Cumulative, Reduction
+from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice
-from graphc.ops.indexing import Gather, Scatter
 from graphc.types import Shape, Size, bounds, is_float
 
 COPY = elementwise("copy", numpy=lambda x: x, code="{0}", accepts="any", partials=(1,))
