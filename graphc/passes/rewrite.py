@@ -17,7 +17,7 @@ from graphc.ops.base import Constant
 from graphc.ops.pointwise import Broadcast, Cast
 from graphc.passes.pattern import Call, Literal, Match, Pattern, Rule, Wild, literal, number_head
 
-FUEL = 500
+FUEL = 100
 """Replacements per node of the graph; more can only be rules that undo each other."""
 
 

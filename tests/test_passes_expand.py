@@ -1,0 +1,50 @@
+"""`expand`: composites become ops that fusion knows, at the line of the composite."""
+
+from __future__ import annotations
+
+import graphc as gc
+from graphc.graph import Graph
+from graphc.ops.base import Composite
+from graphc.passes.cse import cse
+from graphc.passes.expand import expand
+from tests.passes import becomes, stays
+
+
+def test_softmax() -> None:
+    becomes(
+        lambda g: cse(expand(g)),
+        gc.softmax(gc.placeholder("x", ("n", 4))),
+        """
+        %0: f64[n,4] = placeholder[x]
+        %1: f64[n] = max[axes=(1)](%0)
+        %2: f64[n,4] = broadcast[shape=(n,4), axes=(0)](%1)
+        %3: bool[n,4] = equal(%0, %2)
+        %4: f64[] = constant[0.0]
+        %5: f64[n,4] = broadcast[shape=(n,4), axes=()](%4)
+        %6: f64[n,4] = subtract(%0, %2)
+        %7: f64[n,4] = where(%3, %5, %6)
+        %8: f64[n,4] = exp(%7)
+        %9: f64[n] = sum[axes=(1)](%8)
+        %10: f64[n,4] = broadcast[shape=(n,4), axes=(0)](%9)
+        %11: f64[n,4] = divide(%8, %10)
+        return %11
+        """,
+    )
+
+
+def test_nothing_composite_is_left_and_lines_stay() -> None:
+    x = gc.placeholder("x", (3, 4))
+    y = gc.logsumexp(gc.log_softmax(gc.softmax(x)))
+    graph = expand(Graph([y]))
+    assert not any(isinstance(n.op, Composite) for n in graph.nodes)
+    assert {n.source for n in graph.nodes[1:]} == {y.source}
+
+
+def test_softmax_and_logsumexp_share_their_parts() -> None:
+    x = gc.placeholder("x", (3, 4))
+    shared = len(cse(expand(Graph([gc.softmax(x), gc.logsumexp(x, 1)]))))
+    assert shared == len(cse(expand(Graph([gc.softmax(x)])))) + 2  # log and add
+
+
+def test_programs_without_composites_stay() -> None:
+    stays(expand, gc.sum(gc.tanh(gc.placeholder("x", (3,)))))
