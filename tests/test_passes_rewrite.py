@@ -111,7 +111,7 @@ def test_pinned_nodes_are_the_same_objects_and_opaque() -> None:
 
 def test_a_pinned_node_that_a_rule_would_remove_stays() -> None:
     x = gc.placeholder("x")
-    pinned = -(-x)
+    pinned = gc.negative(-x)
     graph, _ = rewrite(Graph([pinned * 1.0]), EXACT, pinned=frozenset([pinned]))
     assert graph.outputs == (pinned,)
 

@@ -12,7 +12,7 @@ def test_rules_reach_a_fixed_point_together() -> None:
     x, y = gc.placeholder("x", ("n",)), gc.placeholder("y", ("n",))
     becomes(
         simplify,
-        -(-x) * 1.0 + -(y / -2.0) * (1 / x) ** 1,
+        gc.negative(-x) * 1.0 + -(y / -2.0) * (1 / x) ** 1,
         """
         %0: f64[n] = placeholder[x]
         %1: f64[n] = placeholder[y]
