@@ -24,7 +24,7 @@ SPELLINGS: list[tuple[str, Callable[[Node], Node], str]] = [
     ("expm1", lambda x: gc.exp(x) + -1, "expm1(x)"),
     ("sigmoid", lambda x: 1 / (1 + gc.exp(-x)), "sigmoid(x)"),
     ("sigmoid by exp(x)", lambda x: gc.exp(x) / (gc.exp(x) + 1), "sigmoid(x)"),
-    ("sigmoid by tanh", lambda x: 0.5 * (1 + gc.tanh(x / 2)), "sigmoid(multiply(multiply(x, 0.5), 2.0))"),
+    ("sigmoid by tanh", lambda x: 0.5 * (1 + gc.tanh(x / 2)), "sigmoid(x)"),
     ("log sigmoid", lambda x: gc.log(1 / (1 + gc.exp(-x))), "negative(softplus(negative(x)))"),
     ("log of 1 - sigmoid", lambda x: gc.log(1 - gc.sigmoid(x)), "negative(softplus(x))"),
     ("-log of 1 - sigmoid", lambda x: -gc.log(1 - 1 / (1 + gc.exp(-x))), "softplus(x)"),
@@ -32,7 +32,7 @@ SPELLINGS: list[tuple[str, Callable[[Node], Node], str]] = [
     ("tanh by exp(2x)", lambda x: (gc.exp(x) - 1) / (gc.exp(x) + 1), "tanh(multiply(x, 0.5))"),
     ("sinh", lambda x: (gc.exp(x) - gc.exp(-x)) / 2, "sinh(x)"),
     ("asinh", lambda x: gc.log(x + gc.sqrt(x * x + 1)), "asinh(x)"),
-    ("atanh", lambda x: 0.5 * gc.log((1 + x) / (1 - x)), "multiply(0.5, multiply(2.0, atanh(x)))"),
+    ("atanh", lambda x: 0.5 * gc.log((1 + x) / (1 - x)), "atanh(x)"),
     ("abs", lambda x: gc.sqrt(x**2), "abs(x)"),
     ("erfc", lambda x: 1 - gc.special.erf(x), "erfc(x)"),
 ]

@@ -40,6 +40,7 @@ FLOAT = Domain("f")
 INTEGER = Domain("iu")
 BOOLEAN = Domain("b")
 POWER = Domain("f", literals=(2.0, -0.25, 1.0, 2.0**-1022))
+OTHER_POWER = Domain("f", literals=(0.5, 8.0, 2.0, 2.0**1000))
 NEGATIVE_FLOAT = Domain("f", literals=(-1.5, -1.0, -math.inf))
 NEGATIVE_INTEGER = Domain("i", literals=(-3, -1))
 FACTOR = Domain("fi", literals=(-1.5, 3.0, 0.0, -0.0, math.inf))
@@ -103,6 +104,13 @@ def _neutral() -> tuple[Rule, ...]:
         Rule("i % 1", lambda x: remainder(x, 1), lambda x: filled(x, 0), (INTEGER,)),
         Rule("x * 1", lambda x: x * 1, lambda x: x, (NUMBER,)),
         Rule("x / c, c = 2**k", lambda x, c: x / c, lambda x, c: x * (1 / literal(c)), (FLOAT, POWER), _power),
+        Rule(
+            "(x * c) * d, c = 2**j, d = 2**k",
+            lambda x, c, d: (x * c) * d,
+            lambda x, c, d: x * (literal(c) * literal(d)),
+            (FLOAT, POWER, OTHER_POWER),
+            _powers_multiply,
+        ),
         Rule("maximum(x, -inf)", lambda x: maximum(x, -math.inf), lambda x: x, (FLOAT,)),
         Rule("minimum(x, inf)", lambda x: minimum(x, math.inf), lambda x: x, (FLOAT,)),
         Rule("maximum(x, x)", lambda x: maximum(x, x), lambda x: x, (NUMBER,)),
@@ -113,6 +121,11 @@ def _neutral() -> tuple[Rule, ...]:
 
 def _power(x: Node, c: Node) -> bool:
     return is_power_of_two(c)
+
+
+def _powers_multiply(x: Node, c: Node, d: Node) -> bool:
+    size, limits = math.fabs(literal(c) * literal(d)), np.finfo(x.dtype)
+    return bool(limits.tiny <= size <= limits.max and is_power_of_two(c) and is_power_of_two(d))
 
 
 def _powers() -> tuple[Rule, ...]:
