@@ -30,9 +30,9 @@ from graphc.node import Node
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Scatter
 from graphc.ops.linalg import MatMul
-from graphc.ops.shape import Concat, Unslice
+from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
-from graphc.passes.layout import Access, contiguous, gemm_layout
+from graphc.passes.layout import Access, gemm_layout
 from graphc.types import Shape, Size, product, size_max
 
 
@@ -90,7 +90,7 @@ def _finish(build: Builder, body: list[Statement], extents: Shape, work: Size, *
 
 def _concat(node: Node, accesses: Accesses) -> list[LoopNest]:
     assert isinstance(node.op, Concat)
-    strides = contiguous(node.shape)
+    strides = contiguous_strides(node.shape)
     nests = []
     offset: Size = 0
     for x in node.inputs:
@@ -103,7 +103,7 @@ def _unslice(node: Node, accesses: Accesses) -> list[LoopNest]:
     op = node.op
     assert isinstance(op, Unslice)
     (x,) = node.inputs
-    own = contiguous(node.shape)
+    own = contiguous_strides(node.shape)
     whole = Access(node, 0, own)
     offset: Size = 0
     for start, stride in zip(op.starts, own, strict=True):
@@ -120,7 +120,7 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     (x,) = node.inputs
     build = Builder([node])
     lead = node.shape[:-1]
-    source, own = accesses[x], contiguous(node.shape)
+    source, own = accesses[x], contiguous_strides(node.shape)
     rows = [squeeze_strides(s[:-1], lead) for s in (own, source.strides)]
     extents, (to, of) = _collapse(squeeze_strides(lead, lead), rows)
     variables = [f"i{k}" for k in range(len(extents))]
@@ -141,7 +141,7 @@ def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
     op = node.op
     assert isinstance(op, Scatter)
     x, updates = node.inputs[:2]
-    own = contiguous(node.shape)
+    own = contiguous_strides(node.shape)
     copy = copy_nest(node, node.shape, accesses[x], Access(node, 0, own))
     build = Builder([node])
     shape = updates.shape
@@ -176,7 +176,7 @@ def _checked_indices(
         body.append(f"{raw} = {build.pointer(access.base, access.offset)}[{build.index(strides, variables)}]")
         body.append(f"{j} = select({raw} < 0, {raw} + {size}, {raw})")
         body.append(f"if {j} < 0 or {j} >= {size}: return {len(build.checks)}")
-        stride = contiguous(node.shape)[axis]
+        stride = contiguous_strides(node.shape)[axis]
         terms.append(j if stride == 1 else f"{j} * {build.size(stride)}")
     return body
 
@@ -188,7 +188,7 @@ def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
     eight bytes a slot.
     """
     x, y = node.inputs
-    operands = (accesses[x], accesses[y], Access(node, 0, contiguous(node.shape)))
+    operands = (accesses[x], accesses[y], Access(node, 0, contiguous_strides(node.shape)))
     left, right = gemm_layout(x.shape, operands[0].strides), gemm_layout(y.shape, operands[1].strides)
     assert left is not None and right is not None
     (left_transposed, left_leading), (right_transposed, right_leading) = left, right

@@ -27,8 +27,9 @@ from graphc.node import Node, Shared
 from graphc.ops.base import Constant
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.reduction import Reduction
+from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import INNER, Kernel, Schedule, fuse
-from graphc.passes.layout import Access, contiguous
+from graphc.passes.layout import Access
 from graphc.types import Array, Sizes, size_value
 
 RELEASE_NS = 50_000
@@ -85,8 +86,8 @@ class Program:
             kernel_of += [number] * len(found)
         for state, value in self._updates():
             if state not in self.aliased:
-                source = Access(value, 0, contiguous(value.shape))
-                nests.append(copy_nest(state, state.shape, source, Access(state, 0, contiguous(state.shape))))
+                source = Access(value, 0, contiguous_strides(value.shape))
+                nests.append(copy_nest(state, state.shape, source, Access(state, 0, contiguous_strides(state.shape))))
                 kernel_of.append(-1)
         return nests, kernel_of
 
@@ -278,7 +279,9 @@ def _reads_in_place(schedule: Schedule, position: int, state: Node) -> bool:
         for x in node.inputs:
             access = schedule.accesses[x]
             if access.base is state:
-                same = access.offset == 0 and access.strides == contiguous(state.shape) and x.shape == node.shape
+                same = (
+                    access.offset == 0 and access.strides == contiguous_strides(state.shape) and x.shape == node.shape
+                )
                 if not same or kernel.levels[node] != INNER:
                     return False
     return True

@@ -310,11 +310,15 @@ class Broadcast(View):
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         from graphc.ops.reduction import sum  # sum's derivative is broadcast, and broadcast's is sum
+        from graphc.ops.shape import Squeeze
 
         (x,) = inputs
         stretched = [a for s, a in zip(x.shape, self.axes, strict=True) if s == 1 and self.shape[a] != 1]
-        new = [a for a in range(len(self.shape)) if a not in self.axes]
+        new = [a for a, s in enumerate(self.shape) if a not in self.axes and s != 1]
         g = sum(g, tuple(stretched + new)) if stretched or new else g
+        left = [a for a in range(len(self.shape)) if a not in (*stretched, *new)]
+        ones = tuple(i for i, a in enumerate(left) if a not in self.axes)
+        g = apply(Squeeze(ones), g) if ones else g
         kept = [i for i, a in enumerate(self.axes) if a not in stretched]
         return (broadcast(g, x.shape, tuple(kept)),)
 

@@ -21,7 +21,7 @@ from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
-from graphc.ops.shape import Assembly, PermuteDims, Slice
+from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
 from graphc.types import Shape, Size, bounds, is_float
 
 COPY = elementwise("copy", numpy=lambda x: x, code="{0}", accepts="any", partials=(1,))
@@ -36,16 +36,6 @@ class Access:
     strides: tuple[Size, ...]
 
 
-def contiguous(shape: Shape) -> tuple[Size, ...]:
-    """Return row-major strides in elements."""
-    strides: list[Size] = []
-    step: Size = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step = size * step
-    return tuple(reversed(strides))
-
-
 def is_inline(op: Op) -> bool:
     """Tell whether a value is written into the code that reads it: an index, a size, a literal number."""
     return isinstance(op, (Iota, DimValue)) or (isinstance(op, Constant) and op.value.size == 1)
@@ -55,7 +45,7 @@ def base_strides(node: Node) -> tuple[Size, ...]:
     """Return the strides of a value that is stored, or the virtual strides of an index."""
     if isinstance(node.op, Iota):
         return tuple(1 if i == node.op.axis else 0 for i in range(node.ndim))
-    return (0,) * node.ndim if is_inline(node.op) else contiguous(node.shape)
+    return (0,) * node.ndim if is_inline(node.op) else contiguous_strides(node.shape)
 
 
 def access_of(node: Node, operand: Access | None) -> Access | None:
