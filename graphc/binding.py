@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, at
 from graphc.node import Guard, Node
 from graphc.types import Array, Dim, DType, Size, Symbol, size_value, symbols
 
@@ -34,17 +34,29 @@ def as_argument(node: Node, value: Any) -> Array:
         )
     if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
         array = np.array(array, dtype=node.dtype, order="C")
-    return array
+    return _plain(array, node.dtype)
+
+
+def _plain(array: Array, dtype: DType) -> Array:
+    """Return an ndarray proper with NumPy's own dtype object, by which the native entry knows an argument.
+
+    Subclasses (memmap, matrix) and equal dtypes that are objects of their own (in unpickled arrays, with metadata)
+    become views.
+    """
+    if type(array) is np.ndarray and array.dtype is dtype:
+        return array
+    return np.asarray(array).view(dtype)
 
 
 def _to_numpy(node: Node, value: Any) -> Array:
     if isinstance(value, np.ndarray):
         array: Array = value
-    elif hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        array = np.from_dlpack(value)
     else:
+        exported = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
         try:
-            array = np.asarray(value)
+            array = np.from_dlpack(value) if exported else np.asarray(value)
+        except GraphcError:
+            raise
         except Exception as error:
             kind = type(value).__name__
             raise ArgumentError(f"argument {node.name}: {kind} cannot become an array: {error}{at()}") from error
@@ -80,7 +92,10 @@ def _literal_fits(array: Array, wanted: DType) -> bool:
     if wanted.kind in "iu" and array.dtype.kind in "iu":
         limits = np.iinfo(wanted)
         return bool(limits.min <= array.min() and array.max() <= limits.max)
-    return wanted.kind == "f" and array.dtype.kind in "iuf"
+    if wanted.kind != "f" or array.dtype.kind not in "iuf":
+        return False
+    finite = array[np.isfinite(array)]
+    return bool((np.abs(finite) <= np.finfo(wanted).max).all())
 
 
 def solve_sizes(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
@@ -135,7 +150,8 @@ def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping
         a, b = size_value(left, sizes), size_value(right, sizes)
         if a != b:
             shown = [_describe(size, value, inputs) for size, value in ((left, a), (right, b))]
-            raise ShapeError(f"{shown[0]} but {shown[1]}; {op} at {os.path.basename(file)}:{line} needs them equal")
+            where = f"{op} at {os.path.basename(file)}:{line} needs them equal"
+            raise ShapeError(f"{shown[0]} but {shown[1]}; {where}{at()}")
 
 
 def _describe(size: Size, value: int, inputs: Sequence[Node]) -> str:

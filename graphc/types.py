@@ -350,6 +350,14 @@ class TensorType:
     def __str__(self) -> str:
         return f"{_SHORT[self.dtype]}[{','.join(str(s) for s in self.shape)}]"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An unpickled dtype is equal to NumPy's own but not the same object, and the native entry compares objects.
+        return _unpickled_type, (self.dtype.name, self.shape)
+
+
+def _unpickled_type(dtype: str, shape: Shape) -> TensorType:
+    return TensorType(_DTYPES[dtype], shape)
+
 
 def make_shape(shape: Any) -> Shape:
     """Turn what users write (an int, a name, None, a Dim, or a sequence of those) into a shape."""
