@@ -66,7 +66,7 @@ def _nested(build: Builder, extents: Shape, body: list[Statement], first: int = 
     """Wrap statements in one loop an axis; the outermost runs over `lo:hi`."""
     for k in reversed(range(first, len(extents))):
         start, stop = ("lo", "hi") if k == 0 else ("0", build.size(extents[k]))
-        body = [Loop(f"i{k}", start, stop, body)]
+        body = [Loop(f"d{k}", start, stop, body)]
     return body
 
 
@@ -75,7 +75,7 @@ def copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: s
     build = Builder([target])
     rows = [squeeze_strides(place.strides, shape), squeeze_strides(source.strides, shape)]
     extents, (to, of) = _collapse(squeeze_strides(shape, shape), rows)
-    variables = [f"i{k}" for k in range(len(extents))]
+    variables = [f"d{k}" for k in range(len(extents))]
     out = build.pointer(target, place.offset)
     value = fill or f"{build.pointer(source.base, source.offset)}[{build.index(of, variables)}]"
     body = _nested(build, extents, [f"{out}[{build.index(to, variables)}] = {value}"])
@@ -123,7 +123,7 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     source, own = accesses[x], contiguous_strides(node.shape)
     rows = [squeeze_strides(s[:-1], lead) for s in (own, source.strides)]
     extents, (to, of) = _collapse(squeeze_strides(lead, lead), rows)
-    variables = [f"i{k}" for k in range(len(extents))]
+    variables = [f"d{k}" for k in range(len(extents))]
     name = "sum" if op.name == "cumulative_sum" else "prod"
     count = build.size(node.shape[-1])
     out, value = build.pointer(node, 0), build.pointer(source.base, source.offset)
@@ -146,7 +146,7 @@ def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
     build = Builder([node])
     shape = updates.shape
     extents = squeeze_strides(shape, shape)
-    variables = [f"i{k}" for k in range(len(extents))]
+    variables = [f"d{k}" for k in range(len(extents))]
     rest = [s for a, s in enumerate(own) if a not in op.axes]
     padding = updates.ndim - len(rest)
     terms = [build.index(squeeze_strides((*(0 for _ in range(padding)), *rest), shape), variables)]
@@ -213,7 +213,7 @@ def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
         *(PointerSlot(a.base, a.offset) for a in operands),
     ]
     build = Builder([node], slots)
-    variables = [f"i{d}" for d in range(len(extents))]
+    variables = [f"d{d}" for d in range(len(extents))]
     width = node.dtype.itemsize
     a, b, c = (f"frame[{12 + i}] + {width} * ({build.index(s, variables)})" for i, s in enumerate(strides))
     at = [f"frame[0] + {8 * slot}" for slot in range(12)]

@@ -90,7 +90,7 @@ class _Lowering:
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.stored)]
         self.build = Builder(written)
         self.groups = self._collapsed()
-        self.variables = [f"i{k}" for k in range(len(self.groups))]
+        self.variables = [f"d{k}" for k in range(len(self.groups))]
         self.outer_values: dict[object, str] = {}
         self.outer_loads: list[Statement] = []
         self.phases = [_Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
@@ -425,7 +425,7 @@ class _Lowering:
         loop = Loop(self.variables[last], "0", stops[last], statements)
         nest: list[Statement] = [loop]
         if phase.block_end:
-            start, stop = f"b{last}", f"e{last}"
+            start, stop = f"start{last}", f"stop{last}"
             loop.start, loop.stop = start, stop
             end = f"{stop} = select({start} + {BLOCK} < {stops[last]}, {start} + {BLOCK}, {stops[last]})"
             nest = [Loop(start, "0", stops[last], [end, *phase.block_start, loop, *phase.block_end], str(BLOCK))]
