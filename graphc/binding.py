@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, at
+from graphc.errors import ArgumentError, DTypeError, GraphcError, IndexOutOfBoundsError, ShapeError, at
 from graphc.node import Guard, Node
 from graphc.types import Array, Dim, DType, Size, Symbol, size_value, symbols
 
@@ -145,13 +145,19 @@ def _check_declared(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]], s
 
 
 def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping[str, int]) -> None:
-    """Raise `ShapeError` for the first equality of dimensions that does not hold in this call."""
-    for left, right, op, (file, line) in guards:
+    """Raise for the first equality of dimensions that does not hold in this call: `ShapeError`, or, for an int
+    index of an axis of symbolic size, `IndexOutOfBoundsError`.
+    """
+    for left, right, what, (file, line) in guards:
         a, b = size_value(left, sizes), size_value(right, sizes)
         if a != b:
-            shown = [_describe(size, value, inputs) for size, value in ((left, a), (right, b))]
-            where = f"{op} at {os.path.basename(file)}:{line} needs them equal"
-            raise ShapeError(f"{shown[0]} but {shown[1]}; {where}{at()}")
+            where = f"{os.path.basename(file)}:{line}"
+            if what.startswith("index "):
+                given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                raise IndexOutOfBoundsError(f"getitem: {what} at {where} is out of bounds with {given}{at()}")
+            pairs = sorted(((left, a), (right, b)), key=lambda pair: not isinstance(pair[0], Dim))
+            shown = [_describe(size, value, inputs) for size, value in pairs]
+            raise ShapeError(f"{shown[0]} but {shown[1]}; {what} at {where} needs them equal{at()}")
 
 
 def _describe(size: Size, value: int, inputs: Sequence[Node]) -> str:

@@ -75,7 +75,10 @@ class Symbol:
     name: str
 
     def value(self, sizes: Sizes) -> int:
-        return sizes[self.name]
+        try:
+            return sizes[self.name]
+        except KeyError:
+            raise ShapeError(f"dimension {self.name}: no argument gives it a size{at()}") from None
 
     def __str__(self) -> str:
         return self.name
@@ -357,6 +360,21 @@ class TensorType:
 
 def _unpickled_type(dtype: str, shape: Shape) -> TensorType:
     return TensorType(_DTYPES[dtype], shape)
+
+
+@dataclass(frozen=True, slots=True)
+class TupleType(TensorType):
+    """The type of an op with several results; `project` takes one. Made by `tuple_type`."""
+
+    types: tuple[TensorType, ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.types))})"
+
+
+def tuple_type(types: Iterable[TensorType]) -> TupleType:
+    """Return the type of several results; as a tensor it has no axes and dtype object."""
+    return TupleType(np.dtype(object), (), tuple(types))
 
 
 def make_shape(shape: Any) -> Shape:
