@@ -17,6 +17,7 @@ The modules, in the order in which a program meets them:
 | `graph` | chosen outputs and all they depend on |
 | `binding`, `evaluate` | arguments of a call; the reference interpreter |
 | `grad` | derivatives, as more nodes |
+| `control` | loops inside the compiled program |
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
 | `function` | the compiled callable |
@@ -28,6 +29,7 @@ from numpy import e, inf, nan, newaxis, pi
 
 from graphc import nn, special
 from graphc.codegen.cache import cache_directory, set_cache
+from graphc.control import fori_loop, map, scan
 from graphc.errors import (
     ArgumentError,
     CompileError,
@@ -240,6 +242,7 @@ __all__ = [
     "flip",
     "floor",
     "floor_divide",
+    "fori_loop",
     "full",
     "full_like",
     "function",
@@ -266,6 +269,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "map",
     "matmul",
     "matrix_transpose",
     "max",
@@ -297,6 +301,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "scan",
     "set_cache",
     "shared",
     "sigmoid",

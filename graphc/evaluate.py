@@ -57,7 +57,8 @@ def _value(node: Node, inputs: Sequence[Array], sizes: Sizes) -> Array:
     if isinstance(node, Shared):
         return node.state.array
     try:
-        return np.asarray(node.op.resolve(sizes).evaluate(*inputs))
+        value = node.op.resolve(sizes).evaluate(*inputs)
+        return value if isinstance(value, tuple) else np.asarray(value)
     except GraphcError as error:
         if error.args and not str(error).endswith("]"):
             raise type(error)(f"{node.op.name}: {error}{at(node.source)}") from None

@@ -181,7 +181,7 @@ class Function:
     @property
     def schedule(self) -> Schedule:
         """The kernels in order; `str` prints one line each."""
-        return self._built.program.schedule
+        return self._built.program.main.schedule
 
     @property
     def plan(self) -> Plan:
@@ -206,7 +206,7 @@ class Function:
         return {
             "nodes_before": len(self.graph),
             "nodes_after": len(program.graph),
-            "kernels": len(program.nests),
+            "kernels": len(program.sources),
             "distinct_kernels": len(set(program.sources)),
             "peak_bytes": None if last is None else last.plan.peak_bytes,
             "compiled": program.compiled,

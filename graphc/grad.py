@@ -18,15 +18,18 @@ from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, NodeMap, collector_paused
 from graphc.node import Node
 from graphc.ops.base import constant
+from graphc.ops.control import Project, Scan
 from graphc.ops.elementwise import MULTIPLY
 from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, as_node, broadcast_to_shape, cast, pointwise
 from graphc.passes.rewrite import rewrite
 from graphc.passes.rules_exact import EXACT
 from graphc.passes.rules_stabilise import STABILISE
 from graphc.tree import flatten, unflatten
-from graphc.types import is_float
+from graphc.types import TupleType, is_float
 
 Cotangents = dict[Node, Node]
+Parts = dict[Node, list[Node | None]]
+"""Cotangents or tangents of the results of ops with several."""
 
 
 def grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> Any:
@@ -80,8 +83,15 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
     moving: Cotangents = {}
     for x, t in zip(sources, moves, strict=True):
         moving[x] = _like(x, t, "jvp")
+    parts: Parts = {}
     for node in graph.nodes:
-        if node not in moving and is_float(node.dtype) and any(x in moving for x in node.inputs):
+        if isinstance(node.op, Project) and node.inputs[0] in parts:
+            tangent = parts[node.inputs[0]][node.op.index]
+            moving.update({} if tangent is None else {node: tangent})
+        elif isinstance(node.op, Scan) and any(x in moving for x in node.inputs):
+            with blame(node.source):
+                parts[node] = list(node.op.rules.jvp(node.op, [moving.get(x) for x in node.inputs], node.inputs))
+        elif node not in moving and is_float(node.dtype) and any(x in moving for x in node.inputs):
             _push(node, moving)
     heads = [forward[y] for y in flatten(outputs)]
     pushed = [moving.get(y) if y in moving else zeros_of(y) for y in heads]
@@ -143,8 +153,13 @@ def _pull(
     cotangents: Cotangents = {}
     for y, g in zip(heads, seeds, strict=True):
         _accumulate(cotangents, y, g)
+    parts: Parts = {}
     for node in reversed(graph.nodes):
-        if node in cotangents and node in reached:
+        if isinstance(node.op, Project):
+            _pull_project(node, node.op.index, cotangents, parts)
+        elif isinstance(node.op, Scan):
+            _pull_several(node, node.op, cotangents, parts, reached)
+        elif node in cotangents and node in reached:
             _pull_node(node, cotangents, reached)
     pulled = [cotangents[x] if x in cotangents else zeros_of(x) for x in wrt]
     return heads, _plain_products(pulled, graph)
@@ -153,9 +168,32 @@ def _pull(
 def _depends_on(graph: Graph, wrt: set[Node]) -> set[Node]:
     reached = set(wrt)
     for node in graph.nodes:
-        if is_float(node.dtype) and any(x in reached for x in node.inputs):
+        if _has_derivative(node) and any(x in reached for x in node.inputs):
             reached.add(node)
     return reached
+
+
+def _has_derivative(node: Node) -> bool:
+    return is_float(node.dtype) or isinstance(node.op, Scan)
+
+
+def _pull_project(node: Node, index: int, cotangents: Cotangents, parts: Parts) -> None:
+    """Hand the cotangent of one result to the op that has several."""
+    if node in cotangents:
+        (several,) = node.inputs
+        assert isinstance(several.type, TupleType)
+        found = parts.setdefault(several, [None] * len(several.type.types))
+        before, g = found[index], cotangents[node]
+        found[index] = g if before is None else before + g
+
+
+def _pull_several(node: Node, op: Scan, cotangents: Cotangents, parts: Parts, reached: set[Node]) -> None:
+    if node not in parts or node not in reached:
+        return
+    with blame(node.source):
+        for x, g in zip(node.inputs, op.rules.vjp(op, parts[node], node, node.inputs), strict=True):
+            if g is not None and x in reached:
+                _accumulate(cotangents, x, g)
 
 
 def _check_connected(graph: Graph, wrt: Iterable[Node], disconnected: str) -> None:

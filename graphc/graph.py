@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphc.errors import ArgumentError, at
 from graphc.node import Guard, Node, Shared
@@ -113,6 +113,11 @@ class Graph:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from graphc.pickling import pack_graph
+
+        return pack_graph(self)
 
     # -- the next graph
 

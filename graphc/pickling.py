@@ -1,4 +1,4 @@
-"""Pickles of nodes and functions: a flat table of nodes, so that no depth overflows a stack.
+"""Pickles of nodes, graphs and functions: a flat table of nodes, so that no depth overflows a stack.
 
 A function travels as its graph, state and options; it is compiled again, or taken from the cache, at the first
 call after loading. Pickle runs code on loading: load only what you trust.
@@ -48,6 +48,19 @@ def pack_node(node: Node) -> tuple[Callable[..., Node], tuple[Any, ...]]:
     """Return what `Node.__reduce__` returns."""
     rows, (index,) = pack_nodes([node])
     return unpack_node, (rows, index)
+
+
+def pack_graph(graph: Graph) -> tuple[Callable[..., Graph], tuple[Any, ...]]:
+    """Return what `Graph.__reduce__` returns."""
+    rows, wanted = pack_nodes([*graph.inputs, *graph.outputs, *graph.updates])
+    return unpack_graph, (rows, wanted, len(graph.inputs), len(graph.outputs), graph.guards)
+
+
+def unpack_graph(rows: Sequence[Row], wanted: Sequence[int], inputs: int, outputs: int, guards: Any) -> Graph:
+    """Rebuild a graph."""
+    nodes = unpack_nodes(rows, wanted)
+    updates = [n for n in nodes[inputs + outputs :] if isinstance(n, Shared)]
+    return Graph(nodes[inputs : inputs + outputs], nodes[:inputs], updates=updates, guards=guards)
 
 
 def pack_function(f: Function) -> tuple[Callable[..., Function], tuple[Any, ...]]:

@@ -100,8 +100,7 @@ class Compiled:
         outputs = [np.empty(s, o.dtype) for s, o in zip(shapes, self.program.results, strict=True)]
         with _portable_lock:
             if self.interpreted:
-                sources = [self.program.sources[n] for n in bound.instructions]
-                status = run_in_python(sources, bound.descriptor, arrays, outputs)
+                status = run_in_python(bound.descriptor, arrays, outputs)
             else:
                 status = run_portably(bound.descriptor, arrays, outputs)
         bound.descriptor.words[STATUS] = status

@@ -368,6 +368,9 @@ class TupleType(TensorType):
 
     types: tuple[TensorType, ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple_type, (self.types,)
+
     def __str__(self) -> str:
         return f"({', '.join(map(str, self.types))})"
 

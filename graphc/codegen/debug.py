@@ -12,31 +12,44 @@ from functools import cache
 
 import numpy as np
 
-from graphc.codegen.tape import Descriptor, patch_pointers
+from graphc.codegen.tape import TAPE, Descriptor, patch_pointers
 from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
 from graphc.types import Array
+
+_sources: list[str] = []
+
+
+def register(source: str) -> int:
+    """Return the number that stands for a kernel's address on the tapes of a program that is not compiled."""
+    if source not in _sources:
+        _sources.append(source)
+    return _sources.index(source)
 
 
 @cache
 def python_kernel(source: str) -> Callable[[Pointer, int, int], int]:
     """Return a kernel's source as a Python function, registered so that debuggers show its lines."""
-    name = f"<graphc kernel {abs(hash(source)):x}>"
+    name = f"<graphc kernel {register(source)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    space = dict(DEBUG_GLOBALS)
+    space = {**DEBUG_GLOBALS, "call_i64": _walk}
     exec(compile(source, name, "exec"), space)
     kernel: Callable[[Pointer, int, int], int] = space["kernel"]
     return kernel
 
 
-def run_in_python(
-    sources: Sequence[str], descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array]
-) -> int:
-    """Walk the tape in Python; `sources` has the kernel of each instruction. Returns the status as the driver does."""
-    patch_pointers(descriptor, arrays, outputs)
-    rows = descriptor.tape.reshape(-1, 4).tolist()
-    with np.errstate(all="ignore"):
-        for number, (source, (_, frame, lo, hi)) in enumerate(zip(sources, rows, strict=True)):
-            status = python_kernel(source)(Pointer("i64", frame), lo, hi)
-            if status:
-                return (number + 1) * 65536 + int(status)
+def _walk(driver: int, tape: int, lo: int, hi: int) -> int:
+    """Run instructions in Python: what the driver does, for the program's own tape and those of its loops."""
+    rows = Pointer("i64", tape)
+    for number in range(lo, hi):
+        kernel, frame, start, stop = (int(rows[4 * number + i]) for i in range(4))
+        status = python_kernel(_sources[kernel])(Pointer("i64", frame), start, stop)
+        if status:
+            return (number + 1) * 65536 + int(status)
     return 0
+
+
+def run_in_python(descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array]) -> int:
+    """Run a program's tape in Python and return the status as the driver does."""
+    patch_pointers(descriptor, arrays, outputs)
+    with np.errstate(all="ignore"):
+        return _walk(0, int(descriptor.words[TAPE]), 0, len(descriptor.tape) // 4)

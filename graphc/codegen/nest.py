@@ -53,7 +53,30 @@ class RoutineSlot:
     routine: str
 
 
-Slot = SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot
+@dataclass(frozen=True, slots=True)
+class TapeSlot:
+    """A frame slot that holds the address of the tape of a loop's body."""
+
+    body: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountSlot:
+    """A frame slot that holds the number of instructions of a loop's body."""
+
+    body: int
+
+
+@dataclass(frozen=True, slots=True)
+class BodySlot:
+    """A frame slot that holds the address of a slot in a frame of a loop's body."""
+
+    body: int
+    nest: int
+    slot: int
+
+
+Slot = SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot | TapeSlot | CountSlot | BodySlot
 
 
 @dataclass
@@ -85,6 +108,9 @@ class LoopNest:
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
     unit_ns: float = 0.5
+    inner: int | None = None
+    """The number of the loop body that this nest runs, and the node that stands for the body's arena."""
+    region: Node | None = None
 
 
 def literal_bits(value: Array) -> int:

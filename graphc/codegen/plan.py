@@ -59,8 +59,17 @@ def live_ranges(nests: Sequence[LoopNest]) -> dict[Node, tuple[int, int]]:
     return ranges
 
 
-def plan_buffers(nests: Sequence[LoopNest], arena: Sequence[Node], sizes: Sizes, names: Mapping[Node, str]) -> Plan:
-    """Give every node of `arena` an offset by its live range, and return the plan."""
+def plan_buffers(
+    nests: Sequence[LoopNest],
+    arena: Sequence[Node],
+    sizes: Sizes,
+    names: Mapping[Node, str],
+    regions: Mapping[Node, int] | None = None,
+) -> Plan:
+    """Give every node of `arena` an offset by its live range, and return the plan.
+
+    `regions` has the bytes of the arenas of loop bodies, which live while their loop runs.
+    """
     ranges = live_ranges(nests)
     rows = {node: size for nest in nests for node, size in nest.rows}
     placed: list[Block] = []
@@ -72,7 +81,8 @@ def plan_buffers(nests: Sequence[LoopNest], arena: Sequence[Node], sizes: Sizes,
         while live and live[0][0] < first:
             free.give(*heapq.heappop(live)[1:])
         count = size_value(rows.get(node, node.size), sizes)
-        nbytes = -(-count * node.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+        needed = (regions or {}).get(node, count * node.dtype.itemsize)
+        nbytes = -(-needed // ALIGNMENT) * ALIGNMENT
         offset = free.take(nbytes)
         if offset is None:
             offset, peak = peak, peak + nbytes

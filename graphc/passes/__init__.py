@@ -15,6 +15,7 @@ from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
 from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
+from graphc.passes.regions import map_bodies, prune
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 
@@ -30,15 +31,17 @@ PASSES: tuple[Pass, ...] = (
     canonicalize,  # the views and constants that rules and expansions made
     fold_constants,
     simplify,
+    prune,  # results of loops that nothing reads any more
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)
 )
 
 
 def run(passes: Iterable[Pass], graph: Graph, *, verify: bool = False) -> Graph:
-    """Apply passes in order; with `verify`, check every invariant of the graph after each."""
+    """Apply passes in order, then to the bodies of loops; with `verify`, check every invariant after each."""
+    passes = tuple(passes)
     with collector_paused():
         for apply_pass in passes:
             graph = apply_pass(graph)
             if verify:
                 verify_graph(graph)
-    return graph
+        return map_bodies(graph, lambda body: run(passes, body, verify=verify))

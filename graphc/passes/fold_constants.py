@@ -12,7 +12,7 @@ from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant, constant
 from graphc.ops.pointwise import Broadcast, broadcast
-from graphc.types import Array
+from graphc.types import Array, TupleType
 
 LIMIT = 64 * 1024
 """Bytes that a result may always have; a larger one must not exceed its operands."""
@@ -33,7 +33,7 @@ def fold_constants(graph: Graph) -> Graph:
 def _fold(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if isinstance(node.op, Constant):
         return _as_number(node)
-    if not inputs or type(node.op) is Broadcast:
+    if not inputs or type(node.op) is Broadcast or isinstance(node.type, TupleType):
         return None
     for x in inputs:
         if not _is_known(x):

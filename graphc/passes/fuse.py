@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Leaf
+from graphc.ops.control import Project, Scan
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul
@@ -38,8 +39,9 @@ INNER, OUTER, ACCUMULATED = "inner", "outer", "accumulated"
 class Kernel:
     """Nodes that run as one loop nest, or one node that a library call or a nest of its own computes.
 
-    `kind`: "loop", or "matmul", "cumulative", "scatter", "assembly" for single nodes. `levels` says
-    where each member of a loop lives; `stored` are the members that other kernels, or the caller, read.
+    `kind`: "loop"; or "matmul", "cumulative", "scatter", "assembly" for single nodes; or "scan" for a scan with its
+    projections. `levels` says where each member of a loop lives; `stored` are the members that other kernels, or
+    the caller, read.
     """
 
     kind: str
@@ -149,6 +151,9 @@ class _Fuser:
         """Place a node, or let it wait for its only user."""
         op = node.op
         if isinstance(op, Leaf) or is_inline(op) or self.accesses[node].base is not node or self._inlines(node):
+            return
+        if isinstance(op, Project):
+            self._join(self.home[node.inputs[0]], {node: INNER}, None)
             return
         if not isinstance(op, (Pointwise, Gather, Reduction)):
             self._join(self._open(_kind(node), [node], squeezed(node.shape)), {node: INNER}, None)
@@ -326,7 +331,7 @@ class _Fuser:
 
 
 def _kind(node: Node) -> str:
-    kinds: dict[type, str] = {MatMul: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
+    kinds: dict[type, str] = {MatMul: "matmul", Cumulative: "cumulative", Scatter: "scatter", Scan: "scan"}
     return kinds.get(type(node.op), "assembly")
 
 

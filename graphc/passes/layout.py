@@ -9,12 +9,13 @@ describes, in elements, where a view's values are inside the value that is store
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.errors import blame
 from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, View, apply
+from graphc.ops.control import Scan
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
@@ -126,6 +127,8 @@ class _Layout:
             inputs = (self._stored(inputs[0]), *inputs[1:])
         elif isinstance(node.op, (Assembly, Scatter, Cumulative)):
             inputs = tuple(self._stored(x) for x in inputs)
+        elif isinstance(node.op, Scan):
+            return self._loop(node, node.op, tuple(self._whole(x) for x in inputs))
         with blame(node.source):
             moved = _moved_axis(node, inputs)
         out = rebuild(node, inputs) if moved is None else moved
@@ -136,6 +139,17 @@ class _Layout:
         """Copy what has no memory: indices, sizes, literals, and scalars that kernels may compute in place."""
         base = self._access(x).base
         return copy(x) if is_inline(base.op) or (not base.shape and isinstance(base.op, Pointwise)) else x
+
+    def _whole(self, x: Node) -> Node:
+        """Copy what a loop cannot walk row by row with one stride."""
+        x = self._stored(x)
+        return x if self._access(x).strides == contiguous_strides(x.shape) else copy(x)
+
+    def _loop(self, node: Node, op: Scan, inputs: tuple[Node, ...]) -> Node:
+        """Lay out the body; it has storage for its outputs, so leaves and repeated ones are copied too."""
+        out = Node(replace(op, body=lay_out(op.body)), inputs, node.type, node.source, node.guards)
+        self._access(out)
+        return out
 
     def _gemm_operand(self, x: Node) -> Node:
         access = self._access(x)

@@ -1,0 +1,157 @@
+"""`Memory`: the arena, the frames and the tapes of a program at one set of sizes.
+
+One int64 array holds the frames of all sections; slots that point at arguments or results are patched in every
+call, slots of loop bodies that move are written by the loop.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphc.codegen.blas import routine_address
+from graphc.codegen.nest import (
+    BodySlot,
+    CountSlot,
+    FrameSlot,
+    LiteralSlot,
+    LoopNest,
+    PointerSlot,
+    RoutineSlot,
+    SizeSlot,
+    Slot,
+    TapeSlot,
+)
+from graphc.codegen.plan import ALIGNMENT, Plan, plan_buffers
+from graphc.codegen.section import Section
+from graphc.codegen.tape import DRIVER, Words
+from graphc.graph import Graph
+from graphc.node import Node
+from graphc.types import Size, Sizes, size_value
+
+Patch = tuple[int, int, int]
+Row = tuple[int, int, int, int]
+STEP_NS = 15.0
+"""What one instruction costs beside its work."""
+
+
+class Memory:
+    """Everything of a program that depends on sizes; the tape of the main section is made by its caller."""
+
+    def __init__(self, main: Section, graph: Graph, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.plans: dict[Section, Plan] = {}
+        self.plan = self._plan(main)
+        self.arena = _aligned(self.plan.peak_bytes)
+        self.addresses: dict[Node, int] = {s: s.state.array.ctypes.data for s in graph.shared}
+        for state, value in main.aliased.items():
+            self.addresses[value] = self.addresses[state]
+        self._place(main, self.arena.ctypes.data)
+        self.bases = {node: k for k, node in enumerate((*graph.inputs, *main.results))}
+        self.patches: list[Patch] = []
+        self.starts: dict[Section, list[int]] = {}
+        self.tapes: dict[Section, Words] = {}
+        total = 0
+        for section in main.every():
+            self.starts[section] = []
+            for nest in section.nests:
+                self.starts[section].append(total)
+                total += len(nest.slots)
+        self.frames = np.zeros(total + 1, np.int64)
+        for section in reversed(list(main.every())):
+            self._fill(section)
+            if section is not main:
+                self.tapes[section] = self.tape(
+                    [self.row(section, i, 0, self._size(n.extent)) for i, n in enumerate(section.nests)]
+                )
+
+    def _size(self, size: Size) -> int:
+        return size_value(size, self.sizes)
+
+    # -- memory
+
+    def _plan(self, section: Section) -> Plan:
+        """Plan a section's arena, those of its loop bodies first."""
+        regions = {}
+        for nest in section.nests:
+            if nest.inner is not None and nest.region is not None:
+                regions[nest.region] = self._plan(section.bodies[nest.inner]).peak_bytes
+        names = {n: f"%{i}" for n, i in section.graph.index.items()}
+        self.plans[section] = plan_buffers(section.nests, section.arena, self.sizes, names, regions)
+        return self.plans[section]
+
+    def _place(self, section: Section, base: int) -> None:
+        """Give every value of a section's arena its address."""
+        for block in self.plans[section].blocks:
+            self.addresses[block.node] = base + block.offset
+        for node, value in section.constants.items():
+            self.addresses[node] = value.ctypes.data
+        for nest in section.nests:
+            if nest.inner is not None and nest.region is not None:
+                self._place(section.bodies[nest.inner], self.addresses[nest.region])
+
+    # -- frames and tapes
+
+    def row(self, section: Section, number: int, lo: int, hi: int) -> Row:
+        """Return one instruction."""
+        return section.addresses[number], self._frame(section, number), lo, hi
+
+    def tape(self, rows: list[Row]) -> Words:
+        """Return instructions as the driver reads them."""
+        return np.array(rows, np.int64).reshape(-1)
+
+    def cost(self, section: Section, nest: LoopNest) -> float:
+        """Return a rough estimate of a nest's time in nanoseconds."""
+        work = self._size(nest.work)
+        if nest.inner is None:
+            return nest.unit_ns * work + STEP_NS
+        body = section.bodies[nest.inner]
+        return work * (STEP_NS + sum(self.cost(body, n) for n in body.nests))
+
+    def _frame(self, section: Section, number: int) -> int:
+        return self.frames.ctypes.data + 8 * self.starts[section][number]
+
+    def _fill(self, section: Section) -> None:
+        """Write the frames of a section, and note what calls must patch."""
+        origin = self.frames.ctypes.data
+        for number, (nest, start) in enumerate(zip(section.nests, self.starts[section], strict=True)):
+            words = []
+            for position, slot in enumerate(nest.slots, start):
+                if isinstance(slot, PointerSlot):
+                    words.append(self._pointer(slot, origin + 8 * position))
+                else:
+                    words.append(self._value(section, number, slot))
+            self.frames[start : start + len(words)] = words
+
+    def _pointer(self, slot: PointerSlot, address: int) -> int:
+        """Return a pointer, or 0 for one that every call patches or that a loop moves."""
+        offset = self._size(slot.offset) * slot.base.dtype.itemsize
+        if slot.base in self.bases:
+            self.patches.append((address, self.bases[slot.base], offset))
+            return 0
+        return self.addresses[slot.base] + offset if slot.base in self.addresses else 0
+
+    def _value(self, section: Section, number: int, slot: Slot) -> int:
+        if isinstance(slot, SizeSlot):
+            return self._size(slot.size)
+        if isinstance(slot, LiteralSlot):
+            return slot.bits
+        if isinstance(slot, FrameSlot):
+            return self._frame(section, number)
+        if isinstance(slot, RoutineSlot):
+            return self._routine(section, slot.routine)
+        if isinstance(slot, TapeSlot):
+            return self.tapes[section.bodies[slot.body]].ctypes.data
+        if isinstance(slot, CountSlot):
+            return len(section.bodies[slot.body].nests)
+        assert isinstance(slot, BodySlot)
+        return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
+
+    def _routine(self, section: Section, name: str) -> int:
+        return section.obtain(DRIVER) if name == "driver" else routine_address(name)
+
+
+def _aligned(nbytes: int) -> Words:
+    """Return uninitialised memory that starts at a multiple of the alignment."""
+    raw = np.empty(nbytes // 8 + 2 * ALIGNMENT // 8, np.int64)
+    skip = -raw.ctypes.data % ALIGNMENT // 8
+    return raw[skip:]

@@ -1,0 +1,298 @@
+"""Loops for users: `scan`, `fori_loop` and `map`, with JAX's signatures and meaning.
+
+The loop body is traced once into a graph. What it takes from outside is captured by closure: everything that does
+not depend on the loop's own values is computed before the loop, so loop-invariant code moves out by construction.
+The adjoint of a scan is a scan over the same body's vjp, in the opposite direction, which reads the carries that
+the forward loop stacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.evaluate import run_graph
+from graphc.grad import jvp, vjp, zeros_of
+from graphc.graph import Graph, topological_order
+from graphc.node import Node
+from graphc.ops.base import Constant, Placeholder, View, apply
+from graphc.ops.control import Result, Scan, project
+from graphc.ops.creation import Iota, arange
+from graphc.ops.pointwise import Cast, DimValue, as_node, cast
+from graphc.tree import flatten, unflatten
+from graphc.types import Array, Dim, Size, Sizes, TensorType, is_float, size_value
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def scan(f: Step, init: Any, xs: Any = None, length: Any = None, *, reverse: bool = False) -> tuple[Any, Any]:
+    """Run `carry, y = f(carry, x)` over the leading axis of `xs` and return the last carry and the stacked ys.
+
+    Parameters
+    ----------
+    f
+        Takes the carry and one element of `xs`; returns the next carry, of the same structure, shapes and dtypes,
+        and any nesting of results (None for none). It is called once, to build the graph; it may use outer nodes.
+    init
+        The first carry: a node, array or number, or any nesting.
+    xs
+        Arrays that agree in their leading axis, in any nesting; None to run `length` steps without input.
+    length
+        The number of steps, an int or `Dim`; needed where `xs` is None.
+    reverse
+        Run from the last element to the first; ys stay at their elements' positions.
+
+    Raises `ArgumentError`, `ShapeError`, `DTypeError` that name the part of the carry that changes its type.
+
+    >>> import graphc as gc
+    >>> total, partial = gc.scan(lambda c, x: (c + x, c * x), 0.0, gc.arange(4, dtype="float64"))
+    >>> total.eval(), partial.eval()
+    (array(6.), array([0., 0., 2., 9.]))
+    """
+    first = [as_node(leaf) for leaf in flatten(init)]
+    sequences = [as_node(leaf) for leaf in flatten(xs)]
+    steps = _length(sequences, length)
+    carries = [_inside(f"carry{i}", x.type) for i, x in enumerate(first)]
+    elements = [_inside(f"x{i}", TensorType(x.dtype, x.shape[1:])) for i, x in enumerate(sequences)]
+    found = f(unflatten(init, carries), unflatten(xs, elements))
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise ArgumentError(f"scan: f must return (carry, y), got {type(found).__name__}{at()}")
+    after = _next_carry(init, carries, found[0])
+    stacked = [as_node(leaf) for leaf in flatten(found[1])]
+    outputs = build_scan(first, sequences, carries, elements, after, stacked, steps, reverse)
+    return unflatten(init, outputs[: len(first)]), unflatten(found[1], outputs[len(first) :])
+
+
+def fori_loop(lower: int, upper: Any, body: Callable[[Node, Any], Any], init: Any) -> Any:
+    """Return the carry after `carry = body(i, carry)` for i from `lower` to `upper - 1`; sizes may be `Dim`s.
+
+    >>> import graphc as gc
+    >>> gc.fori_loop(1, 5, lambda i, p: p * i, 1).eval()
+    array(24)
+    """
+    counter = arange(upper - lower, dtype="int64") + lower
+    return scan(lambda carry, i: (body(i, carry), None), init, counter)[0]
+
+
+def map(f: Callable[[Any], Any], xs: Any) -> Any:
+    """Apply `f` to every element along the leading axis of `xs` and stack the results, one after the other.
+
+    >>> import graphc as gc
+    >>> gc.map(lambda x: x * x, gc.arange(3)).eval()
+    array([0, 1, 4])
+    """
+    return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
+
+
+def _length(sequences: Sequence[Node], length: Any) -> Size:
+    for x in sequences:
+        if not x.shape:
+            raise ShapeError(f"scan: xs needs a leading axis to run over, got {x!r}{at()}")
+    if length is None and not sequences:
+        raise ArgumentError(f"scan: length is needed where xs is None{at()}")
+    found: Size = sequences[0].shape[0] if length is None else length
+    if not isinstance(found, (int, Dim)) or isinstance(found, bool):
+        raise ArgumentError(f"scan: length must be an int or a dimension, got {length!r}{at()}")
+    return found
+
+
+def _inside(name: str, type_: TensorType) -> Node:
+    """Return a placeholder of a body."""
+    return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
+
+
+def _next_carry(init: Any, carries: Sequence[Node], found: Any) -> list[Node]:
+    leaves = flatten(found)
+    if len(leaves) != len(carries):
+        raise ArgumentError(f"scan: the carry has {len(carries)} parts, f returned {len(leaves)}{at()}")
+    after = []
+    for i, (before, leaf) in enumerate(zip(carries, leaves, strict=True)):
+        node = as_node(leaf) if isinstance(leaf, Node) else cast(as_node(leaf), before.dtype)
+        if node.dtype != before.dtype:
+            raise DTypeError(f"scan: carry part {i} is {before.type} but f returned {node.type}{at()}")
+        if node.shape != before.shape:
+            raise ShapeError(f"scan: carry part {i} is {before.type} but f returned {node.type}{at()}")
+        after.append(node)
+    return after
+
+
+def build_scan(
+    first: Sequence[Node],
+    sequences: Sequence[Node],
+    carries: Sequence[Node],
+    elements: Sequence[Node],
+    after: Sequence[Node],
+    stacked: Sequence[Node],
+    length: Size,
+    reverse: bool,
+) -> list[Node]:
+    """Close a traced body over its outer values and return the last carries and the stacked results."""
+    own = [*carries, *elements]
+    captured, outputs = _capture(own, [*after, *stacked])
+    inside = [_inside(f"outer{i}", x.type) for i, x in enumerate(captured)]
+    closed, _ = Graph(outputs, own).replace(dict(zip(captured, inside, strict=True)))
+    body = Graph(closed.outputs, [*own, *inside])
+    results: list[Result] = [("final", i) for i in range(len(first))]
+    results += [("stacked", j) for j in range(len(stacked))]
+    results += [("carry", i) for i in range(len(first))]
+    op = Scan(body, len(first), len(sequences), length, reverse, tuple(results), RULES)
+    node = apply(op, *first, *sequences, *captured)
+    node = Node(node.op, node.inputs, node.type, node.source, (*node.guards, *body.guards))
+    return [project(node, i) for i in range(len(first) + len(stacked))]
+
+
+def _capture(own: Sequence[Node], outputs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """Return the outer values that a body reads, the largest that do not depend on it, and its outputs."""
+    inside = set(own)
+    literal: set[Node] = set()
+    order = topological_order(outputs)
+    for node in order:
+        if any(x in inside for x in node.inputs):
+            inside.add(node)
+        elif isinstance(node.op, (Constant, Iota, DimValue)) or (
+            isinstance(node.op, (View, Cast)) and node.inputs[0] in literal
+        ):
+            literal.add(node)
+    reads = [x for node in order if node in inside for x in node.inputs] + list(outputs)
+    captured = dict.fromkeys(x for x in reads if x not in inside and x not in literal)
+    return list(captured), list(outputs)
+
+
+def _repeats_literal(node: Node, literal: set[Node]) -> bool:
+    return isinstance(node.op, (View, Cast)) and node.inputs[0] in literal
+
+
+def _substitute(nodes: Sequence[Node], op: Scan, inputs: Sequence[Node]) -> list[Node]:
+    """Return nodes that were built on a body's captured placeholders on the outer values themselves."""
+    start = op.carries + op.sequences
+    outer = dict(zip(op.body.inputs[start:], inputs[start:], strict=True))
+    return list(Graph(nodes).replace(outer)[0].outputs)
+
+
+class _Rules:
+    """The rules of `Scan`: its meaning through the interpreter, its derivatives through `grad`."""
+
+    def evaluate(self, op: Scan, arrays: Sequence[Array], sizes: Sizes) -> tuple[Array, ...]:
+        """Run the body step by step."""
+        steps = op.steps(sizes)
+        carry = list(arrays[: op.carries])
+        sequences = arrays[op.carries : op.carries + op.sequences]
+        outer = arrays[op.carries + op.sequences :]
+        stacks = [np.zeros((len(steps), *_ints(n.shape, sizes)), n.dtype) for n in op.body.outputs[op.carries :]]
+        received = [np.zeros((len(steps), *c.shape), c.dtype) for c in carry]
+        for t in steps:
+            for stack, value in zip(received, carry, strict=True):
+                stack[t] = value
+            given = [*carry, *(s[t] for s in sequences), *outer]
+            computed = run_graph(op.body, dict(zip(op.body.inputs, given, strict=True)), sizes)
+            carry = computed[: op.carries]
+            for stack, value in zip(stacks, computed[op.carries :], strict=True):
+                stack[t] = value
+        values = {"final": carry, "stacked": stacks, "carry": received}
+        return tuple(np.asarray(values[kind][i]) for kind, i in op.results)
+
+    def vjp(
+        self, op: Scan, cotangents: Sequence[Node | None], out: Node, inputs: Sequence[Node]
+    ) -> tuple[Node | None, ...]:
+        """Scan in the opposite direction over the vjp of the body, whose carries the forward loop stacked."""
+        given = dict(zip(op.results, cotangents, strict=True))
+        received = {i: project(out, k) for k, (kind, i) in enumerate(op.results) if kind == "carry"}
+        carries, elements = op.body.inputs[: op.carries], op.body.inputs[op.carries : op.carries + op.sequences]
+        outer = op.body.inputs[op.carries + op.sequences :]
+        floats = [i for i, c in enumerate(carries) if is_float(c.dtype)]
+        moved = [x for x in (*elements, *outer) if is_float(x.dtype)]
+        heads = [j for j, y in enumerate(op.body.outputs[op.carries :]) if is_float(y.dtype)]
+        # The carries of the adjoint loop: cotangents of the carries, then sums for the captured values.
+        sums = [x for x in outer if is_float(x.dtype)]
+        g_carry = [_inside(f"g{i}", carries[i].type) for i in floats]
+        g_sum = [_inside(f"sum{i}", x.type) for i, x in enumerate(sums)]
+        g_head = {
+            j: _inside(f"gy{j}", op.body.outputs[op.carries + j].type) for j in heads if given["stacked", j] is not None
+        }
+        g_received = {i: _inside(f"gc{i}", carries[i].type) for i in floats if given["carry", i] is not None}
+        outputs = [op.body.outputs[i] for i in floats] + [op.body.outputs[op.carries + j] for j in g_head]
+        wrt = [*(carries[i] for i in floats), *moved]
+        pulled = vjp(outputs, wrt, [*g_carry, *g_head.values()], disconnected="zero") if outputs else []
+        after = [
+            g + g_received[i] if i in g_received else g for i, g in zip(floats, pulled[: len(floats)], strict=True)
+        ]
+        rest = dict(zip(moved, pulled[len(floats) :], strict=True))
+        after += [s + rest[x] for s, x in zip(g_sum, sums, strict=True)]
+        g_elements = [rest[x] for x in elements if x in rest]
+        built = _substitute([*after, *g_elements], op, inputs)
+        seeds = [given["final", i] for i in floats]
+        start = [zeros_of(inputs[i]) if g is None else g for i, g in zip(floats, seeds, strict=True)]
+        start += [zeros_of(inputs[op.body.inputs.index(x)]) for x in sums]
+        sequences = [*inputs[op.carries : op.carries + op.sequences], *(received[i] for i in range(op.carries))]
+        sequences += [_some(given["stacked", j]) for j in g_head] + [_some(given["carry", i]) for i in g_received]
+        inside = [*elements, *carries, *g_head.values(), *g_received.values()]
+        results = build_scan(
+            start,
+            sequences,
+            [*g_carry, *g_sum],
+            inside,
+            built[: len(after)],
+            built[len(after) :],
+            op.length,
+            not op.reverse,
+        )
+        found: dict[Node, Node] = {carries[i]: r for i, r in zip(floats, results, strict=False)}
+        found |= dict(zip(sums, results[len(floats) :], strict=False))
+        found |= dict(zip([x for x in elements if x in rest], results[len(after) :], strict=True))
+        return tuple(found.get(x) for x in op.body.inputs)
+
+    def jvp(self, op: Scan, tangents: Sequence[Node | None], inputs: Sequence[Node]) -> tuple[Node | None, ...]:
+        """Scan over values and tangents together."""
+        moving = [x for x in op.body.inputs if is_float(x.dtype)]
+        inner = {x: _inside(f"t{i}", x.type) for i, x in enumerate(moving)}
+        floats = [y for y in op.body.outputs if is_float(y.dtype)]
+        pushed = dict(zip(floats, jvp(floats, moving, list(inner.values())), strict=True))
+        outer_tangents = {x: t for x, t in zip(op.body.inputs, tangents, strict=True) if x in inner}
+        own = op.body.inputs[: op.carries + op.sequences]
+        full = {x: t if t is not None else zeros_of(inputs[op.body.inputs.index(x)]) for x, t in outer_tangents.items()}
+        bind = {inner[x]: full[x] for x in moving if x not in own}
+        nodes = [*op.body.outputs, *(pushed[y] for y in floats)]
+        built = _substitute(list(Graph(nodes).replace(bind)[0].outputs), op, inputs)
+        values, slopes = built[: len(op.body.outputs)], dict(zip(floats, built[len(op.body.outputs) :], strict=True))
+        carries = [x for x in op.body.inputs[: op.carries] if x in inner]
+        elements = [x for x in own[op.carries :] if x in inner]
+        stacked = [y for y in op.body.outputs[op.carries :] if y in slopes]
+        results = build_scan(
+            [*inputs[: op.carries], *(full[x] for x in carries)],
+            [*inputs[op.carries : op.carries + op.sequences], *(full[x] for x in elements)],
+            [*op.body.inputs[: op.carries], *(inner[x] for x in carries)],
+            [*own[op.carries :], *(inner[x] for x in elements)],
+            [*values[: op.carries], *(slopes[op.body.outputs[op.body.inputs.index(x)]] for x in carries)],
+            [slopes[y] for y in stacked],
+            op.length,
+            op.reverse,
+        )
+        final = dict(zip(carries, results[op.carries :], strict=False))
+        stacks = dict(zip(stacked, results[op.carries + len(carries) :], strict=True))
+        scanned = results[0].inputs[0]
+        count = op.carries + len(carries) + len(stacked)
+        found: list[Node | None] = []
+        for kind, i in op.results:
+            if kind == "stacked":
+                found.append(stacks.get(op.body.outputs[op.carries + i]))
+            elif kind == "final":
+                found.append(final.get(op.body.inputs[i]))
+            else:
+                place = {x: op.carries + k for k, x in enumerate(carries)}.get(op.body.inputs[i])
+                found.append(None if place is None else project(scanned, count + place))
+        return tuple(found)
+
+
+def _ints(shape: Sequence[Size], sizes: Sizes) -> tuple[int, ...]:
+    return tuple(size_value(s, sizes) for s in shape)
+
+
+def _some(node: Node | None) -> Node:
+    assert node is not None
+    return node
+
+
+RULES = _Rules()

@@ -1,0 +1,198 @@
+"""Loops: values, derivatives, lengths, captures, structure; compiled, interpreted and as plain Python."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+MODES = ["compiled", "reference", "debug"]
+
+
+def draw(*shapes: tuple[int, ...]) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=s) * 0.5 for s in shapes]
+
+
+XS, H0 = gc.placeholder("xs", shape=("t", 3)), gc.placeholder("h0", shape=(4,))
+W, U = gc.placeholder("W", shape=(4, 4)), gc.placeholder("U", shape=(3, 4))
+
+
+def rnn(reverse: bool = False) -> tuple[gc.Node, gc.Node]:
+    def cell(h: gc.Node, x: gc.Node) -> tuple[gc.Node, gc.Node]:
+        h = gc.tanh(h @ W + x @ U)
+        return h, gc.sum(h * h)
+
+    return gc.scan(cell, H0, XS, reverse=reverse)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", [0, 1, 2, 7])
+def test_scan_is_the_python_loop(mode: Any, reverse: bool, steps: int) -> None:
+    f = gc.function([XS, H0, W, U], rnn(reverse), mode=mode)
+    xs, h, w, u = draw((steps, 3), (4,), (4, 4), (3, 4))
+    got = f(xs, h, w, u)
+    ys = np.zeros(steps)
+    for t in reversed(range(steps)) if reverse else range(steps):
+        h = np.tanh(h @ w + xs[t] @ u)
+        ys[t] = (h * h).sum()
+    np.testing.assert_allclose(got[0], h, rtol=1e-13)
+    np.testing.assert_allclose(got[1], ys, rtol=1e-13)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradients_of_order_one_and_two(reverse: bool) -> None:
+    last, ys = rnn(reverse)
+    loss = gc.sum(ys * ys) + gc.sum(gc.sin(last))
+    values = dict(zip([XS, H0, W, U], draw((5, 3), (4,), (4, 4), (3, 4)), strict=True))
+    gc.check_grad(loss, [H0, W, U, XS], values)
+    gc.check_grad(gc.sum(gc.sin(gc.grad(loss, W))), [H0, W, XS], values)
+    (slope,) = gc.jvp([loss], [W], [np.ones((4, 4))])
+    np.testing.assert_allclose(*gc.evaluate([slope, gc.sum(gc.grad(loss, W))], values), rtol=1e-12)
+
+
+def test_compiled_gradients_at_several_lengths() -> None:
+    last, ys = rnn()
+    loss = gc.sum(ys) + gc.sum(gc.sin(last))
+    outputs = [loss, *gc.grad(loss, [H0, W, U, XS])]
+    f, r = gc.function([XS, H0, W, U], outputs), gc.function([XS, H0, W, U], outputs, mode="reference")
+    for steps in (0, 1, 2, 9):
+        arrays = draw((steps, 3), (4,), (4, 4), (3, 4))
+        for got, wanted in zip(f(*arrays), r(*arrays), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_structures_integers_and_no_inputs(mode: Any) -> None:
+    def step(carry: Any, x: Any) -> tuple[Any, Any]:
+        count = carry["count"] + 1
+        return {"count": count, "sums": (carry["sums"][0] + count, carry["sums"][1] * 2.0)}, [count, x]
+
+    init = {"count": 0, "sums": (0, 1.0)}
+    carry, ys = gc.scan(step, init, None, length=5)
+    assert ys[1] is None
+    out = gc.function([], {"carry": carry, "ys": ys}, mode=mode)()
+    assert (int(out["carry"]["count"]), int(out["carry"]["sums"][0]), float(out["carry"]["sums"][1])) == (5, 15, 32.0)
+    np.testing.assert_array_equal(out["ys"][0], [1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nested_loops(mode: Any) -> None:
+    a = gc.placeholder("a", shape=("n", "m"))
+    w = gc.placeholder("w")
+
+    def row(total: gc.Node, values: gc.Node) -> tuple[gc.Node, gc.Node]:
+        inner, seen = gc.scan(lambda c, v: (c * w + v + total, c), 0.0, values)
+        return total + gc.sin(inner), gc.sum(seen)
+
+    last, ys = gc.scan(row, 0.0, a)
+    loss = last + gc.sum(ys)
+    grads = gc.grad(loss, [a, w])
+    f = gc.function([a, w], [loss, *grads], mode=mode)
+    values, weight = draw((3, 4), ())
+    total, sums = 0.0, 0.0
+    for i in range(3):
+        c = 0.0
+        for j in range(4):
+            sums += c
+            c = c * float(weight) + values[i, j] + total
+        total += np.sin(c)
+    got = f(values, weight)
+    np.testing.assert_allclose(got[0], total + sums, rtol=1e-12)
+    if mode == "reference":
+        gc.check_grad(loss, [a, w], {a: values, w: weight})
+    else:
+        wanted = gc.evaluate([loss, *grads], {a: values, w: weight})
+        for x, y in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-11)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_views_of_arguments_state_and_updates(mode: Any) -> None:
+    w = gc.shared(np.arange(6.0).reshape(2, 3), name="w")
+    x = gc.placeholder("x", shape=("n", 4))
+    carry, ys = gc.scan(lambda c, v: (c + v[::2], c[0] * w[0]), x[0, ::2], gc.flip(x.T, axis=0))
+    del carry, ys
+    carry, ys = gc.scan(lambda c, v: (c + v, c * w), gc.sum(w), w.T[1:, 0])
+    f = gc.function([], [carry, ys], updates={w: w + carry}, mode=mode)
+    start = np.arange(6.0).reshape(2, 3)
+    total, seen = f()
+    np.testing.assert_allclose(total, start.sum() + start.T[1:, 0].sum())
+    np.testing.assert_allclose(seen, [start.sum() * start, (start.sum() + start.T[1, 0]) * start])
+    np.testing.assert_allclose(w.get_value(), start + total)
+
+
+def test_invariants_are_computed_once_outside() -> None:
+    v = gc.placeholder("v", shape=(4, 4))
+    last, _ = gc.scan(lambda h, x: (h @ gc.exp(v).T + x, None), gc.zeros(4), XS @ U)
+    f = gc.function([XS, U, v], last).compile()
+    bodies = [n.op.body for n in f.optimized.nodes if isinstance(n.op, gc.ops.control.Scan)]
+    assert len(bodies) == 1 and "exp" not in bodies[0].text() and "exp" in f.optimized.text()
+
+
+def test_results_that_nothing_reads_are_not_computed() -> None:
+    last, ys = gc.scan(lambda c, x: (c + x, gc.exp(c)), 0.0, gc.arange(5, dtype="float64"))
+    f, g = gc.function([], last).compile(), gc.function([], [last, ys]).compile()
+    assert "exp" not in f.source and "exp" in g.source
+    assert f.plan.peak_bytes < g.plan.peak_bytes or f.stats["kernels"] < g.stats["kernels"]
+
+
+def test_a_long_loop_runs_no_python_and_compiles_nothing_new() -> None:
+    n = gc.placeholder("n", shape=("n",))
+    last, _ = gc.scan(lambda c, x: (gc.cos(c) + x * 0, None), 1.0, n)
+    f = gc.function([n], last)
+    f(np.zeros(3))
+    before = gc.codegen.kernels.counters.compiled
+    np.testing.assert_allclose(f(np.zeros(300_000)), 0.7390851332151607, rtol=1e-15)
+    assert gc.codegen.kernels.counters.compiled == before
+
+
+def test_fori_loop_and_map() -> None:
+    assert gc.fori_loop(1, 6, lambda i, p: p * i, 1).eval() == 120
+    x = gc.placeholder("x", shape=("n", 2))
+    f = gc.function([x], gc.map(lambda row: (row[0] * row[1], gc.flip(row)), x))
+    products, flipped = f(np.arange(6.0).reshape(3, 2))
+    np.testing.assert_array_equal(products, [0, 6, 20])
+    np.testing.assert_array_equal(flipped, [[1, 0], [3, 2], [5, 4]])
+
+
+def test_an_index_out_of_bounds_inside_a_loop_leaves_state() -> None:
+    table = gc.shared(np.arange(4.0), name="table")
+    i = gc.placeholder("i", shape=("n",), dtype="int64")
+    last, _ = gc.scan(lambda c, k: (c + table[k], None), 0.0, i)
+    f = gc.function([i], last, updates={table: table + last})
+    assert f([1, 2, 3]) == 6.0
+    with pytest.raises(gc.IndexOutOfBoundsError, match=r"test_control.py:\d+"):
+        f([1, 4])
+    np.testing.assert_array_equal(table.get_value(), np.arange(4.0) + 6)
+
+
+def test_pickle_of_a_function_with_a_loop() -> None:
+    f = gc.function([XS, H0, W, U], rnn())
+    arrays = draw((3, 3), (4,), (4, 4), (3, 4))
+    wanted = f(*arrays)
+    for got, value in zip(pickle.loads(pickle.dumps(f))(*arrays), wanted, strict=True):
+        np.testing.assert_array_equal(got, value)
+
+
+def test_refusals() -> None:
+    x = gc.placeholder("x", shape=("n",))
+    refused: list[tuple[Any, type[Exception], str]] = [
+        (lambda: gc.scan(lambda c, v: (c, None), 0.0), gc.ArgumentError, "length is needed"),
+        (lambda: gc.scan(lambda c, v: (c, None), 0.0, gc.constant(1.0)), gc.ShapeError, "leading axis"),
+        (lambda: gc.scan(lambda c, v: c, 0.0, x), gc.ArgumentError, r"must return \(carry, y\)"),
+        (lambda: gc.scan(lambda c, v: ((c, c), None), 0.0, x), gc.ArgumentError, "1 parts, f returned 2"),
+        (lambda: gc.scan(lambda c, v: (c + v, None), 0, x), gc.DTypeError, r"is i64\[\] but f returned f64\[\]"),
+        (lambda: gc.scan(lambda c, v: (c * x, None), 0.0, x), gc.ShapeError, r"is f64\[\] but f returned f64\[n\]"),
+        (lambda: gc.scan(lambda c, v: (c, v), 0.0, x, length=1.5), gc.ArgumentError, "length must be"),
+        (lambda: gc.scan(lambda c, v: (c, v), 0.0, gc.ones(3), length=4), gc.ShapeError, "3 != 4"),
+    ]
+    for build, kind, message in refused:
+        with pytest.raises(kind, match=message) as caught:
+            build()
+        assert "test_control.py:" in str(caught.value)
