@@ -17,7 +17,7 @@ The modules, in the order in which a program meets them:
 | `graph` | chosen outputs and all they depend on |
 | `binding`, `evaluate` | arguments of a call; the reference interpreter |
 | `grad` | derivatives, as more nodes |
-| `control` | loops inside the compiled program |
+| `control`, `branch` | loops and branches inside the compiled program |
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
 | `function` | the compiled callable |
@@ -28,6 +28,7 @@ The modules, in the order in which a program meets them:
 from numpy import e, inf, nan, newaxis, pi
 
 from graphc import nn, special
+from graphc.branch import cond, switch, while_loop
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import fori_loop, map, scan
 from graphc.errors import (
@@ -219,6 +220,7 @@ __all__ = [
     "check_grad",
     "clip",
     "concat",
+    "cond",
     "constant",
     "copysign",
     "cos",
@@ -320,6 +322,7 @@ __all__ = [
     "stop_gradient",
     "subtract",
     "sum",
+    "switch",
     "take",
     "take_along_axis",
     "tan",
@@ -336,6 +339,7 @@ __all__ = [
     "vecdot",
     "vjp",
     "where",
+    "while_loop",
     "zeros",
     "zeros_like",
 ]

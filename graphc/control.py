@@ -54,9 +54,9 @@ def scan(f: Step, init: Any, xs: Any = None, length: Any = None, *, reverse: boo
     """
     first = [as_node(leaf) for leaf in flatten(init)]
     sequences = [as_node(leaf) for leaf in flatten(xs)]
-    steps = _length(sequences, length)
-    carries = [_inside(f"carry{i}", x.type) for i, x in enumerate(first)]
-    elements = [_inside(f"x{i}", TensorType(x.dtype, x.shape[1:])) for i, x in enumerate(sequences)]
+    steps = _steps(sequences, length)
+    carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
+    elements = [inside_node(f"x{i}", TensorType(x.dtype, x.shape[1:])) for i, x in enumerate(sequences)]
     found = f(unflatten(init, carries), unflatten(xs, elements))
     if not isinstance(found, tuple) or len(found) != 2:
         raise ArgumentError(f"scan: f must return (carry, y), got {type(found).__name__}{at()}")
@@ -87,7 +87,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
 
 
-def _length(sequences: Sequence[Node], length: Any) -> Size:
+def _steps(sequences: Sequence[Node], length: Any) -> Size:
     for x in sequences:
         if not x.shape:
             raise ShapeError(f"scan: xs needs a leading axis to run over, got {x!r}{at()}")
@@ -99,8 +99,8 @@ def _length(sequences: Sequence[Node], length: Any) -> Size:
     return found
 
 
-def _inside(name: str, type_: TensorType) -> Node:
-    """Return a placeholder of a body."""
+def inside_node(name: str, type_: TensorType) -> Node:
+    """Return a placeholder of a graph inside an op."""
     return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
 
 
@@ -131,8 +131,9 @@ def build_scan(
 ) -> list[Node]:
     """Close a traced body over its outer values and return the last carries and the stacked results."""
     own = [*carries, *elements]
-    captured, outputs = _capture(own, [*after, *stacked])
-    inside = [_inside(f"outer{i}", x.type) for i, x in enumerate(captured)]
+    outputs = [*after, *stacked]
+    captured = capture(own, outputs)
+    inside = [inside_node(f"outer{i}", x.type) for i, x in enumerate(captured)]
     closed, _ = Graph(outputs, own).replace(dict(zip(captured, inside, strict=True)))
     body = Graph(closed.outputs, [*own, *inside])
     results: list[Result] = [("final", i) for i in range(len(first))]
@@ -144,28 +145,30 @@ def build_scan(
     return [project(node, i) for i in range(len(first) + len(stacked))]
 
 
-def _capture(own: Sequence[Node], outputs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
-    """Return the outer values that a body reads, the largest that do not depend on it, and its outputs."""
+def capture(own: Sequence[Node], outputs: Sequence[Node], since: int | None = None) -> list[Node]:
+    """Return the outer values that a traced graph reads, the largest that do not depend on it.
+
+    Inside is what depends on the placeholders `own`; for a branch, whose work must not be done outside, also every
+    node built `since` a serial number. Literals are no captures: they are repeated inside.
+    """
     inside = set(own)
     literal: set[Node] = set()
     order = topological_order(outputs)
     for node in order:
-        if any(x in inside for x in node.inputs):
+        young = since is not None and node.serial >= since and node.inputs
+        if young or any(x in inside for x in node.inputs):
             inside.add(node)
-        elif isinstance(node.op, (Constant, Iota, DimValue)) or (
-            isinstance(node.op, (View, Cast)) and node.inputs[0] in literal
-        ):
+        elif isinstance(node.op, (Constant, Iota, DimValue)) or _repeats_literal(node, literal):
             literal.add(node)
     reads = [x for node in order if node in inside for x in node.inputs] + list(outputs)
-    captured = dict.fromkeys(x for x in reads if x not in inside and x not in literal)
-    return list(captured), list(outputs)
+    return list(dict.fromkeys(x for x in reads if x not in inside and x not in literal))
 
 
 def _repeats_literal(node: Node, literal: set[Node]) -> bool:
     return isinstance(node.op, (View, Cast)) and node.inputs[0] in literal
 
 
-def _substitute(nodes: Sequence[Node], op: Scan, inputs: Sequence[Node]) -> list[Node]:
+def substitute(nodes: Sequence[Node], op: Scan, inputs: Sequence[Node]) -> list[Node]:
     """Return nodes that were built on a body's captured placeholders on the outer values themselves."""
     start = op.carries + op.sequences
     outer = dict(zip(op.body.inputs[start:], inputs[start:], strict=True))
@@ -181,7 +184,7 @@ class _Rules:
         carry = list(arrays[: op.carries])
         sequences = arrays[op.carries : op.carries + op.sequences]
         outer = arrays[op.carries + op.sequences :]
-        stacks = [np.zeros((len(steps), *_ints(n.shape, sizes)), n.dtype) for n in op.body.outputs[op.carries :]]
+        stacks = [np.zeros((len(steps), *int_shape(n.shape, sizes)), n.dtype) for n in op.body.outputs[op.carries :]]
         received = [np.zeros((len(steps), *c.shape), c.dtype) for c in carry]
         for t in steps:
             for stack, value in zip(received, carry, strict=True):
@@ -207,12 +210,14 @@ class _Rules:
         heads = [j for j, y in enumerate(op.body.outputs[op.carries :]) if is_float(y.dtype)]
         # The carries of the adjoint loop: cotangents of the carries, then sums for the captured values.
         sums = [x for x in outer if is_float(x.dtype)]
-        g_carry = [_inside(f"g{i}", carries[i].type) for i in floats]
-        g_sum = [_inside(f"sum{i}", x.type) for i, x in enumerate(sums)]
+        g_carry = [inside_node(f"g{i}", carries[i].type) for i in floats]
+        g_sum = [inside_node(f"sum{i}", x.type) for i, x in enumerate(sums)]
         g_head = {
-            j: _inside(f"gy{j}", op.body.outputs[op.carries + j].type) for j in heads if given["stacked", j] is not None
+            j: inside_node(f"gy{j}", op.body.outputs[op.carries + j].type)
+            for j in heads
+            if given["stacked", j] is not None
         }
-        g_received = {i: _inside(f"gc{i}", carries[i].type) for i in floats if given["carry", i] is not None}
+        g_received = {i: inside_node(f"gc{i}", carries[i].type) for i in floats if given["carry", i] is not None}
         outputs = [op.body.outputs[i] for i in floats] + [op.body.outputs[op.carries + j] for j in g_head]
         wrt = [*(carries[i] for i in floats), *moved]
         pulled = vjp(outputs, wrt, [*g_carry, *g_head.values()], disconnected="zero") if outputs else []
@@ -222,7 +227,7 @@ class _Rules:
         rest = dict(zip(moved, pulled[len(floats) :], strict=True))
         after += [s + rest[x] for s, x in zip(g_sum, sums, strict=True)]
         g_elements = [rest[x] for x in elements if x in rest]
-        built = _substitute([*after, *g_elements], op, inputs)
+        built = substitute([*after, *g_elements], op, inputs)
         seeds = [given["final", i] for i in floats]
         start = [zeros_of(inputs[i]) if g is None else g for i, g in zip(floats, seeds, strict=True)]
         start += [zeros_of(inputs[op.body.inputs.index(x)]) for x in sums]
@@ -247,7 +252,7 @@ class _Rules:
     def jvp(self, op: Scan, tangents: Sequence[Node | None], inputs: Sequence[Node]) -> tuple[Node | None, ...]:
         """Scan over values and tangents together."""
         moving = [x for x in op.body.inputs if is_float(x.dtype)]
-        inner = {x: _inside(f"t{i}", x.type) for i, x in enumerate(moving)}
+        inner = {x: inside_node(f"t{i}", x.type) for i, x in enumerate(moving)}
         floats = [y for y in op.body.outputs if is_float(y.dtype)]
         pushed = dict(zip(floats, jvp(floats, moving, list(inner.values())), strict=True))
         outer_tangents = {x: t for x, t in zip(op.body.inputs, tangents, strict=True) if x in inner}
@@ -255,7 +260,7 @@ class _Rules:
         full = {x: t if t is not None else zeros_of(inputs[op.body.inputs.index(x)]) for x, t in outer_tangents.items()}
         bind = {inner[x]: full[x] for x in moving if x not in own}
         nodes = [*op.body.outputs, *(pushed[y] for y in floats)]
-        built = _substitute(list(Graph(nodes).replace(bind)[0].outputs), op, inputs)
+        built = substitute(list(Graph(nodes).replace(bind)[0].outputs), op, inputs)
         values, slopes = built[: len(op.body.outputs)], dict(zip(floats, built[len(op.body.outputs) :], strict=True))
         carries = [x for x in op.body.inputs[: op.carries] if x in inner]
         elements = [x for x in own[op.carries :] if x in inner]
@@ -286,7 +291,8 @@ class _Rules:
         return tuple(found)
 
 
-def _ints(shape: Sequence[Size], sizes: Sizes) -> tuple[int, ...]:
+def int_shape(shape: Sequence[Size], sizes: Sizes) -> tuple[int, ...]:
+    """Return a shape at given sizes."""
     return tuple(size_value(s, sizes) for s in shape)
 
 

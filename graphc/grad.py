@@ -18,7 +18,7 @@ from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, NodeMap, collector_paused
 from graphc.node import Node
 from graphc.ops.base import constant
-from graphc.ops.control import Project, Scan
+from graphc.ops.control import Control, Project
 from graphc.ops.elementwise import MULTIPLY
 from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, as_node, broadcast_to_shape, cast, pointwise
 from graphc.passes.rewrite import rewrite
@@ -88,7 +88,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
         if isinstance(node.op, Project) and node.inputs[0] in parts:
             tangent = parts[node.inputs[0]][node.op.index]
             moving.update({} if tangent is None else {node: tangent})
-        elif isinstance(node.op, Scan) and any(x in moving for x in node.inputs):
+        elif isinstance(node.op, Control) and any(x in moving for x in node.inputs):
             with blame(node.source):
                 parts[node] = list(node.op.rules.jvp(node.op, [moving.get(x) for x in node.inputs], node.inputs))
         elif node not in moving and is_float(node.dtype) and any(x in moving for x in node.inputs):
@@ -157,7 +157,7 @@ def _pull(
     for node in reversed(graph.nodes):
         if isinstance(node.op, Project):
             _pull_project(node, node.op.index, cotangents, parts)
-        elif isinstance(node.op, Scan):
+        elif isinstance(node.op, Control):
             _pull_several(node, node.op, cotangents, parts, reached)
         elif node in cotangents and node in reached:
             _pull_node(node, cotangents, reached)
@@ -174,7 +174,7 @@ def _depends_on(graph: Graph, wrt: set[Node]) -> set[Node]:
 
 
 def _has_derivative(node: Node) -> bool:
-    return is_float(node.dtype) or isinstance(node.op, Scan)
+    return is_float(node.dtype) or isinstance(node.op, Control)
 
 
 def _pull_project(node: Node, index: int, cotangents: Cotangents, parts: Parts) -> None:
@@ -187,7 +187,7 @@ def _pull_project(node: Node, index: int, cotangents: Cotangents, parts: Parts) 
         found[index] = g if before is None else before + g
 
 
-def _pull_several(node: Node, op: Scan, cotangents: Cotangents, parts: Parts, reached: set[Node]) -> None:
+def _pull_several(node: Node, op: Control, cotangents: Cotangents, parts: Parts, reached: set[Node]) -> None:
     if node not in parts or node not in reached:
         return
     with blame(node.source):

@@ -7,6 +7,7 @@ that is the one import cycle of the project (`Node.__add__` needs `add`, `add` m
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,6 +31,9 @@ def bind_operators(ops: Any) -> None:
     _ops = ops
 
 
+serials = itertools.count()
+"""Every node takes the next number: what a traced function built is what is younger than the call."""
+
 Guard = tuple[Size, Size, str, Source]
 """Two sizes that a call must find equal, what needs them equal, and where."""
 
@@ -41,7 +45,7 @@ class Node:
     `==` is identity (use `gc.equal`), and a node has no truth value.
     """
 
-    __slots__ = ("__weakref__", "guards", "inputs", "op", "source", "type")
+    __slots__ = ("__weakref__", "guards", "inputs", "op", "serial", "source", "type")
 
     def __init__(
         self, op: Op, inputs: tuple[Node, ...], type_: TensorType, source: Source, guards: tuple[Guard, ...] = ()
@@ -51,6 +55,7 @@ class Node:
         self.type = type_
         self.source = source
         self.guards = guards
+        self.serial = next(serials)
 
     # -- what is known before a call
 

@@ -28,7 +28,7 @@ LAYERS = (
     ("binding",),
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
-    ("control", "function", "runner", "signature", "pickling"),
+    ("branch", "control", "function", "runner", "signature", "pickling"),
     ("inspect", "optim"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),

@@ -201,6 +201,12 @@ def sigmoid(m: Emitter, x: Value) -> Value:
     return m.select(x >= 0, 1.0, small) / (small + 1.0)
 
 
+def sech(m: Emitter, x: Value) -> Value:
+    """1 / cosh(x) = 2 exp(-|x|) / (1 + exp(-2|x|)), with an exponential that cannot overflow."""
+    small = m.call("exp", -m.fabs(x))
+    return (small + small) / (small * small + 1.0)
+
+
 def softplus(m: Emitter, x: Value) -> Value:
     """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|))."""
     return m.select(x > 0, x, 0.0) + m.call("log1p", m.call("exp", -m.fabs(x)))

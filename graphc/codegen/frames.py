@@ -9,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.codegen.blas import routine_address
+from graphc.codegen.debug import register
 from graphc.codegen.nest import (
     BodySlot,
     CountSlot,
     FrameSlot,
     LiteralSlot,
     LoopNest,
+    PeriodSlot,
     PointerSlot,
     RoutineSlot,
     SizeSlot,
@@ -23,13 +25,15 @@ from graphc.codegen.nest import (
 )
 from graphc.codegen.plan import ALIGNMENT, Plan, plan_buffers
 from graphc.codegen.section import Section
-from graphc.codegen.tape import DRIVER, Words
+from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.types import Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
+SIGNAL_NS = 20_000_000.0
+"""Planned work between two looks for signals inside a loop of unknown length."""
 STEP_NS = 15.0
 """What one instruction costs beside its work."""
 
@@ -73,8 +77,8 @@ class Memory:
         """Plan a section's arena, those of its loop bodies first."""
         regions = {}
         for nest in section.nests:
-            if nest.inner is not None and nest.region is not None:
-                regions[nest.region] = self._plan(section.bodies[nest.inner]).peak_bytes
+            for number, region in nest.inner:
+                regions[region] = self._plan(section.bodies[number]).peak_bytes
         names = {n: f"%{i}" for n, i in section.graph.index.items()}
         self.plans[section] = plan_buffers(section.nests, section.arena, self.sizes, names, regions)
         return self.plans[section]
@@ -86,8 +90,8 @@ class Memory:
         for node, value in section.constants.items():
             self.addresses[node] = value.ctypes.data
         for nest in section.nests:
-            if nest.inner is not None and nest.region is not None:
-                self._place(section.bodies[nest.inner], self.addresses[nest.region])
+            for number, region in nest.inner:
+                self._place(section.bodies[number], self.addresses[region])
 
     # -- frames and tapes
 
@@ -102,10 +106,10 @@ class Memory:
     def cost(self, section: Section, nest: LoopNest) -> float:
         """Return a rough estimate of a nest's time in nanoseconds."""
         work = self._size(nest.work)
-        if nest.inner is None:
+        if not nest.inner:
             return nest.unit_ns * work + STEP_NS
-        body = section.bodies[nest.inner]
-        return work * (STEP_NS + sum(self.cost(body, n) for n in body.nests))
+        bodies = [section.bodies[number] for number, _ in nest.inner]
+        return nest.unit_ns * work + work * sum(self.cost(b, n) for b in bodies for n in b.nests)
 
     def _frame(self, section: Section, number: int) -> int:
         return self.frames.ctypes.data + 8 * self.starts[section][number]
@@ -143,11 +147,19 @@ class Memory:
             return self.tapes[section.bodies[slot.body]].ctypes.data
         if isinstance(slot, CountSlot):
             return len(section.bodies[slot.body].nests)
+        if isinstance(slot, PeriodSlot):
+            body = section.bodies[slot.body]
+            step = STEP_NS + sum(self.cost(body, n) for n in body.nests)
+            return (1 << max(0, int(SIGNAL_NS / step).bit_length())) - 1
         assert isinstance(slot, BodySlot)
         return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
 
     def _routine(self, section: Section, name: str) -> int:
-        return section.obtain(DRIVER) if name == "driver" else routine_address(name)
+        if name == "driver":
+            return section.obtain(DRIVER)
+        if name.startswith("Py"):
+            return 0 if section.obtain is register else python_address(name)
+        return routine_address(name)
 
 
 def _aligned(nbytes: int) -> Words:

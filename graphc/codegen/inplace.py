@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from graphc.graph import Graph
 from graphc.node import Node
-from graphc.ops.control import Scan
+from graphc.ops.control import Control, While
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import INNER, Kernel, Schedule
@@ -35,11 +34,10 @@ def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
 
 
 def _can_fail(node: Node) -> bool:
-    return isinstance(node.op, (Gather, Scatter)) or (isinstance(node.op, Scan) and _body_can_fail(node.op.body))
-
-
-def _body_can_fail(body: Graph) -> bool:
-    return any(_can_fail(n) for n in body.nodes)
+    """Tell whether a kernel can end a run: by a failed check, or by a signal in a loop of unknown length."""
+    if isinstance(node.op, Control):
+        return isinstance(node.op, While) or any(_can_fail(n) for g in node.op.regions() for n in g.nodes)
+    return isinstance(node.op, (Gather, Scatter))
 
 
 def _reads_in_place(schedule: Schedule, position: int, state: Node) -> bool:

@@ -76,7 +76,14 @@ class BodySlot:
     slot: int
 
 
-Slot = SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot | TapeSlot | CountSlot | BodySlot
+@dataclass(frozen=True, slots=True)
+class PeriodSlot:
+    """A frame slot that holds a mask of step numbers, so many that a section's run for about 20 ms."""
+
+    body: int
+
+
+Slot = PeriodSlot | SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot | TapeSlot | CountSlot | BodySlot
 
 
 @dataclass
@@ -108,9 +115,8 @@ class LoopNest:
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
     unit_ns: float = 0.5
-    inner: int | None = None
-    """The number of the loop body that this nest runs, and the node that stands for the body's arena."""
-    region: Node | None = None
+    inner: tuple[tuple[int, Node], ...] = ()
+    """The sections that this nest runs, by number, each with the node that stands for its arena."""
 
 
 def literal_bits(value: Array) -> int:

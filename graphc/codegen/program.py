@@ -104,6 +104,7 @@ class Program:
         rows: list[tuple[int, int, int, int]] = []
         instructions: list[int] = []
         segments, total, since = [0], 0.0, 0.0
+        first_write = self.main.first_state_write()
         for number, nest in enumerate(self.main.nests):
             extent = size_value(nest.extent, sizes)
             cost = memory.cost(self.main, nest)
@@ -111,7 +112,7 @@ class Program:
                 rows.append(memory.row(self.main, number, lo, hi))
                 instructions.append(number)
                 since += cost * (hi - lo) / max(extent, 1)
-                if since > SEGMENT_NS:
+                if since > SEGMENT_NS and number < first_write:
                     segments.append(len(rows))
                     since = 0.0
             total += cost

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.inplace import updates_in_place
 from graphc.codegen.loops import copy_nest, lower_kernel
-from graphc.codegen.nest import LoopNest
+from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
 from graphc.codegen.scan import Body, lower_scan
 from graphc.graph import Graph
 from graphc.node import Node, Shared
 from graphc.ops.base import Constant
-from graphc.ops.control import Scan
+from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
@@ -49,15 +50,20 @@ class Section:
         self.kernel_of += [kernel] * len(nests)
 
     def _lower(self, kernel: Kernel) -> list[LoopNest]:
-        first = kernel.nodes[0]
-        if not isinstance(first.op, Scan):
-            return lower_kernel(kernel, self.schedule, self.aliased)
-        section = Section(first.op.body, self.obtain, inner=True)
-        body = Body(len(self.bodies), section.graph, section.nests, section.append)
+        op, accesses = kernel.nodes[0].op, self.schedule.accesses
+        if isinstance(op, Scan):
+            return lower_scan(kernel, accesses, self._open(op.body))
+        if isinstance(op, Switch):
+            return lower_switch(kernel, accesses, self._open)
+        if isinstance(op, While):
+            return lower_while(kernel, accesses, self._open)
+        return lower_kernel(kernel, self.schedule, self.aliased)
+
+    def _open(self, graph: Graph) -> Body:
+        """Lower a graph inside an op as a section of its own."""
+        section = Section(graph, self.obtain, inner=True)
         self.bodies.append(section)
-        nests, outside = lower_scan(kernel, self.schedule.accesses, body)
-        section.elsewhere |= outside
-        return nests
+        return Body(len(self.bodies) - 1, graph, section.nests, section.append, section.elsewhere.update)
 
     def _updates(self) -> Iterator[tuple[Shared, Node]]:
         first = len(self.graph.outputs) - len(self.graph.updates)
@@ -67,6 +73,14 @@ class Section:
     def results(self) -> tuple[Node, ...]:
         """The outputs that the caller receives."""
         return self.graph.outputs[: len(self.graph.outputs) - len(self.graph.updates)]
+
+    def first_state_write(self) -> int:
+        """Return the first nest that writes state: from there on a run must not be interrupted."""
+        changed = set(self.aliased.values())
+        for number, (nest, kernel) in enumerate(zip(self.nests, self.kernel_of, strict=True)):
+            if kernel < 0 or any(isinstance(s, PointerSlot) and s.base in changed for s in nest.slots):
+                return number
+        return len(self.nests)
 
     def finish(self) -> None:
         """Render and compile every nest, inner sections too."""

@@ -140,6 +140,8 @@ def kernel(self, args, count, names):
                 thread = call_i64(api[5])
         if interrupted == 0:
             call_void(api[6], thread)
+            if (status & 65535) == 65535:
+                interrupted = 1
         d[1] = 0
         for i in range(d[12]):
             i64p(locks[i])[0] = 0
@@ -179,7 +181,8 @@ def entry_works() -> bool:
     return sys.implementation.name == "cpython" and not free_threaded and ctypes.sizeof(ctypes.c_void_p) == 8
 
 
-def _symbol(name: str) -> int:
+def python_address(name: str) -> int:
+    """Return the address of a function of CPython's C API."""
     return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
 
 
@@ -205,7 +208,7 @@ def _functions() -> Words:
         "list_new": "PyList_New",
         "list_set": "PyList_SetItem",
     }
-    known = {key: _symbol(symbol) for key, symbol in names.items()}
+    known = {key: python_address(symbol) for key, symbol in names.items()}
     known |= {"array_type": id(np.ndarray), "empty": table[empty] or 0}
     known |= {"not_implemented": id(NotImplemented), "none": id(None), "ellipsis": id(...)}
     return np.array([known[name] for name in _FUNCTIONS], np.int64)

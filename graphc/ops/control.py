@@ -1,13 +1,13 @@
-"""Loops as ops: `Scan` holds its body as a graph, gives several results, and `Project` takes one of them.
+"""Loops and branches as ops: they hold graphs, give several results, and `Project` takes one of them.
 
-The body is a `Graph` whose inputs are the carries, one element of each sequence, and the captured outer values;
-its outputs are the next carries and one element of each stacked result. How a body is evaluated and differentiated
-needs the interpreter and `grad`, which live above the ops: `graphc/control.py` hands them in as `rules`.
+The body of a `Scan` is a `Graph` whose inputs are the carries, one element of each sequence, and the captured outer
+values; its outputs are the next carries and one element of each stacked result. How a body is evaluated and
+differentiated needs the interpreter and `grad`, which live above the ops: `graphc/control.py` hands them in as `rules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,24 +23,59 @@ Result = tuple[str, int]
 step received, stacked, which the adjoint reads."""
 
 
-class ScanRules(Protocol):
-    """What `Scan` takes from the modules above it."""
+class Rules(Protocol):
+    """What a control op takes from the modules above it."""
 
-    def evaluate(self, op: Scan, arrays: Sequence[Array], sizes: Sizes) -> tuple[Array, ...]:
-        """Run the loop with NumPy."""
+    def evaluate(self, op: Any, arrays: Sequence[Array], sizes: Sizes) -> tuple[Array, ...]:
+        """Compute the results with NumPy."""
         ...
 
-    def vjp(self, op: Scan, cotangents: Sequence[Node | None], out: Node, inputs: Sequence[Node]) -> Cotangents:
+    def vjp(self, op: Any, cotangents: Sequence[Node | None], out: Node, inputs: Sequence[Node]) -> Cotangents:
         """Return the cotangents of the inputs for those of the results."""
         ...
 
-    def jvp(self, op: Scan, tangents: Sequence[Node | None], inputs: Sequence[Node]) -> Cotangents:
+    def jvp(self, op: Any, tangents: Sequence[Node | None], inputs: Sequence[Node]) -> Cotangents:
         """Return the tangents of the results for those of the inputs."""
         ...
 
 
+class Control(Op):
+    """The family of ops that hold graphs (`regions`) and have several results (`results`, those that are kept)."""
+
+    rules: Rules
+
+    def regions(self) -> tuple[Graph, ...]:
+        """Return the graphs inside."""
+        raise NotImplementedError
+
+    def with_regions(self, regions: Sequence[Graph]) -> Control:
+        """Return the same op with other graphs of the same signatures."""
+        raise NotImplementedError
+
+    def keep(self, kept: Sequence[int]) -> Control:
+        """Return the op that gives only the results at these positions."""
+        raise NotImplementedError
+
+    def sizes(self) -> Iterable[Size]:
+        return (s for g in self.regions() for n in g.nodes for s in (*n.shape, *n.op.sizes()))
+
+    def resolve(self, sizes: Sizes) -> Op:
+        return _Known(self, sizes)
+
+
 @dataclass(frozen=True, eq=False)
-class Scan(Op):
+class _Known(Op):
+    """A control op with the sizes of a call, which the graphs inside it need as well."""
+
+    op: Control
+    sizes_known: Sizes
+
+    def evaluate(self, *arrays: Array) -> Any:
+        return self.op.rules.evaluate(self.op, arrays, self.sizes_known)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan(Control):
     """Run `body` for `length` steps, carrying values from step to step.
 
     Inputs: `carries` first values, `sequences` arrays with the steps along axis 0, then captured values. With
@@ -54,18 +89,27 @@ class Scan(Op):
     length: Size
     reverse: bool
     results: tuple[Result, ...] = field(repr=False)
-    rules: ScanRules = field(repr=False)
-    known: Mapping[str, int] | None = field(default=None, repr=False)
+    rules: Rules = field(repr=False)
 
     def __str__(self) -> str:
         shown = f"length={self.length}{', reverse' if self.reverse else ''}, body of {len(self.body)} nodes"
         return f"scan[{shown}]"
 
-    def sizes(self) -> Iterable[Size]:
-        return (self.length, *(s for n in self.body.nodes for s in (*n.shape, *n.op.sizes())))
+    def regions(self) -> tuple[Graph, ...]:
+        return (self.body,)
 
-    def resolve(self, sizes: Sizes) -> Op:
-        return replace(self, known=sizes)
+    def with_regions(self, regions: Sequence[Graph]) -> Scan:
+        return replace(self, body=regions[0])
+
+    def keep(self, kept: Sequence[int]) -> Scan:
+        results = [self.results[k] for k in kept]
+        heads = sorted({j for kind, j in results if kind == "stacked"})
+        outputs = [*self.body.outputs[: self.carries], *(self.body.outputs[self.carries + j] for j in heads)]
+        renamed = tuple(("stacked", heads.index(i)) if kind == "stacked" else (kind, i) for kind, i in results)
+        return replace(self, body=self.body.with_outputs(outputs), results=renamed)
+
+    def sizes(self) -> Iterable[Size]:
+        return (self.length, *super().sizes())
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         sequences = types[self.carries : self.carries + self.sequences]
@@ -80,13 +124,65 @@ class Scan(Op):
     def infer(self, *types: TensorType) -> TupleType:
         return tuple_type(self.result_type(r) for r in self.results)
 
-    def evaluate(self, *arrays: Array) -> Any:
-        return self.rules.evaluate(self, arrays, self.known or {})
-
     def steps(self, sizes: Sizes) -> range:
         """Return the positions in the order in which the steps run."""
         count = size_value(self.length, sizes)
         return range(count - 1, -1, -1) if self.reverse else range(count)
+
+
+@dataclass(frozen=True, eq=False)
+class Switch(Control):
+    """Run the branch that an int64 index names (clamped); inputs: the index, then what any branch reads.
+
+    Every branch has all those inputs and outputs of the same types. `results` are the outputs that are kept.
+    """
+
+    name = "switch"
+    branches: tuple[Graph, ...] = field(repr=False)
+    results: tuple[int, ...] = field(repr=False)
+    rules: Rules = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"switch[branches of {', '.join(str(len(b)) for b in self.branches)} nodes]"
+
+    def regions(self) -> tuple[Graph, ...]:
+        return self.branches
+
+    def with_regions(self, regions: Sequence[Graph]) -> Switch:
+        return replace(self, branches=tuple(regions))
+
+    def keep(self, kept: Sequence[int]) -> Switch:
+        branches = tuple(b.with_outputs([b.outputs[self.results[k]] for k in kept]) for b in self.branches)
+        return replace(self, branches=branches, results=tuple(range(len(kept))))
+
+    def infer(self, *types: TensorType) -> TupleType:
+        return tuple_type(self.branches[0].outputs[k].type for k in self.results)
+
+
+@dataclass(frozen=True, eq=False)
+class While(Control):
+    """Run `body` while `condition` holds; inputs: the first carries, then what either graph reads."""
+
+    name = "while"
+    condition: Graph = field(repr=False)
+    body: Graph = field(repr=False)
+    results: tuple[int, ...] = field(repr=False)
+    rules: Rules = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"while[condition of {len(self.condition)} nodes, body of {len(self.body)} nodes]"
+
+    def regions(self) -> tuple[Graph, ...]:
+        return self.condition, self.body
+
+    def with_regions(self, regions: Sequence[Graph]) -> While:
+        return replace(self, condition=regions[0], body=regions[1])
+
+    def keep(self, kept: Sequence[int]) -> While:
+        return replace(self, results=tuple(self.results[k] for k in kept))
+
+    def infer(self, *types: TensorType) -> TupleType:
+        return tuple_type(self.body.outputs[k].type for k in self.results)
 
 
 @dataclass(frozen=True)

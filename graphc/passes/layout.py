@@ -9,13 +9,13 @@ describes, in elements, where a view's values are inside the value that is store
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from graphc.errors import blame
 from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, View, apply
-from graphc.ops.control import Scan
+from graphc.ops.control import Control
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
@@ -127,8 +127,8 @@ class _Layout:
             inputs = (self._stored(inputs[0]), *inputs[1:])
         elif isinstance(node.op, (Assembly, Scatter, Cumulative)):
             inputs = tuple(self._stored(x) for x in inputs)
-        elif isinstance(node.op, Scan):
-            return self._loop(node, node.op, tuple(self._whole(x) for x in inputs))
+        elif isinstance(node.op, Control):
+            return self._control(node, node.op, tuple(self._whole(x) for x in inputs))
         with blame(node.source):
             moved = _moved_axis(node, inputs)
         out = rebuild(node, inputs) if moved is None else moved
@@ -145,9 +145,10 @@ class _Layout:
         x = self._stored(x)
         return x if self._access(x).strides == contiguous_strides(x.shape) else copy(x)
 
-    def _loop(self, node: Node, op: Scan, inputs: tuple[Node, ...]) -> Node:
-        """Lay out the body; it has storage for its outputs, so leaves and repeated ones are copied too."""
-        out = Node(replace(op, body=lay_out(op.body)), inputs, node.type, node.source, node.guards)
+    def _control(self, node: Node, op: Control, inputs: tuple[Node, ...]) -> Node:
+        """Lay out the graphs inside; their outputs have storage of their own."""
+        inner = op.with_regions([lay_out(region) for region in op.regions()])
+        out = Node(inner, inputs, node.type, node.source, node.guards)
         self._access(out)
         return out
 

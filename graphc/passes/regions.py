@@ -1,24 +1,27 @@
-"""Passes and loop bodies: every pass sees a body as a graph of its own; results that no one reads are dropped."""
+"""Passes and the graphs inside ops: a loop's body or a branch is a graph of its own to every pass.
+
+`prune` drops the results that no one reads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.ops.control import Project, Scan, project
+from graphc.ops.control import Control, Project, project
 
 
 def map_bodies(graph: Graph, fn: Callable[[Graph], Graph]) -> Graph:
-    """Replace the body of every loop of `graph` by `fn(body)`; bodies inside bodies are up to `fn`."""
+    """Replace every graph inside an op of `graph` by `fn` of it; those inside are up to `fn`."""
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if not isinstance(node.op, Scan):
+        if not isinstance(node.op, Control):
             return None
-        return Node(replace(node.op, body=fn(node.op.body)), inputs, node.type, node.source, node.guards)
+        op = node.op.with_regions([fn(region) for region in node.op.regions()])
+        return Node(op, inputs, node.type, node.source, node.guards)
 
-    return graph.map(visit)[0] if any(isinstance(n.op, Scan) for n in graph.nodes) else graph
+    return graph.map(visit)[0] if any(isinstance(n.op, Control) for n in graph.nodes) else graph
 
 
 def prune(graph: Graph) -> Graph:
@@ -38,19 +41,11 @@ def prune(graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         if isinstance(node.op, Project):
             return project(inputs[0], places[node.inputs[0]][node.op.index])
-        if not isinstance(node.op, Scan):
+        if not isinstance(node.op, Control):
             return None
         kept = sorted(used[node])
         places[node] = {old: new for new, old in enumerate(kept)}
-        op = _with_results(node.op, kept)
+        op = node.op.keep(kept)
         return Node(op, inputs, op.infer(*(x.type for x in inputs)), node.source, node.guards)
 
     return graph.map(visit)[0]
-
-
-def _with_results(op: Scan, kept: list[int]) -> Scan:
-    results = [op.results[k] for k in kept]
-    heads = sorted({j for kind, j in results if kind == "stacked"})
-    outputs = [*op.body.outputs[: op.carries], *(op.body.outputs[op.carries + j] for j in heads)]
-    renamed = tuple(("stacked", heads.index(i)) if kind == "stacked" else (kind, i) for kind, i in results)
-    return replace(op, body=op.body.with_outputs(outputs), results=renamed)
