@@ -136,6 +136,37 @@ def test_invariants_are_computed_once_outside() -> None:
     assert len(bodies) == 1 and "exp" not in bodies[0].text() and "exp" in f.optimized.text()
 
 
+def bodies(f: gc.Function) -> list[list[str]]:
+    """Return the names of the ops in every loop body of a compiled function."""
+    loops = [n.op for n in f.compile().optimized.nodes if isinstance(n.op, gc.ops.control.Scan)]
+    return [[n.op.name for n in op.body.nodes] for op in loops]
+
+
+def test_products_leave_the_loop() -> None:
+    """The input projection is one product before the loop, the weight gradients are products after it."""
+    xs = gc.placeholder("xs", shape=("t", 5, 3))
+
+    def cell(h: gc.Node, x: gc.Node) -> tuple[gc.Node, gc.Node]:
+        h = gc.tanh(h @ W + x @ U)
+        return h, h
+
+    _, ys = gc.scan(cell, gc.zeros((5, 4)), xs)
+    loss = gc.sum(gc.square(ys))
+    f = gc.function([xs, W, U], [loss, *gc.grad(loss, [W, U, xs])])
+    assert [names.count("matmul") for names in bodies(f)] == [1, 1]
+    r = gc.function([xs, W, U], [loss, *gc.grad(loss, [W, U, xs])], mode="reference")
+    for steps in (0, 1, 6):
+        arrays = draw((steps, 5, 3), (4, 4), (3, 4))
+        for got, wanted in zip(f(*arrays), r(*arrays), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
+
+
+def test_dead_carries_are_dropped() -> None:
+    (a, _), _ = gc.scan(lambda c, x: ((c[0] + x, gc.exp(c[1])), None), (0.0, 0.0), gc.arange(4, dtype="float64"))
+    f = gc.function([], a)
+    assert f() == 6.0 and bodies(f) == [["placeholder", "placeholder", "add"]]
+
+
 def test_results_that_nothing_reads_are_not_computed() -> None:
     last, ys = gc.scan(lambda c, x: (c + x, gc.exp(c)), 0.0, gc.arange(5, dtype="float64"))
     f, g = gc.function([], last).compile(), gc.function([], [last, ys]).compile()

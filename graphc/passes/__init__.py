@@ -15,6 +15,7 @@ from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
 from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
+from graphc.passes.hoist import hoist
 from graphc.passes.regions import map_bodies, prune
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
@@ -22,6 +23,9 @@ from graphc.passes.stabilize import stabilize
 Pass = Callable[[Graph], Graph]
 
 PASSES: tuple[Pass, ...] = (
+    prune,  # results of loops that nothing reads
+    hoist,  # matrix products out of loops, while they are whole
+    prune,  # the carries that only added them up
     canonicalize,  # one form for views and operand order, so that the passes below have fewer forms to know
     fold_constants,  # literals before algebra: rules look for them
     cse,  # one node for one value: a pattern that names a value twice compares nodes
@@ -31,7 +35,7 @@ PASSES: tuple[Pass, ...] = (
     canonicalize,  # the views and constants that rules and expansions made
     fold_constants,
     simplify,
-    prune,  # results of loops that nothing reads any more
+    prune,  # what hoisting and algebra left unread
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)
 )
 

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from graphc.graph import Graph
+from graphc.graph import Graph, topological_order
 from graphc.node import Node
-from graphc.ops.control import Control, Project, project
+from graphc.ops.control import Control, Project, Scan, project
 
 
 def map_bodies(graph: Graph, fn: Callable[[Graph], Graph]) -> Graph:
@@ -25,9 +26,9 @@ def map_bodies(graph: Graph, fn: Callable[[Graph], Graph]) -> Graph:
 
 
 def prune(graph: Graph) -> Graph:
-    """Drop the stacked results that nothing reads, and what the body computed for them alone.
+    """Drop the results of loops and branches that nothing reads, and the carries and inputs only those needed.
 
-    before: `%3 = scan[length=n, body of 9 nodes](%0, %1)`, `%4 = project[index=0](%3)`
+    before: `%3 = scan[length=n, body of 9 nodes](%0, %1, %2)`, `%4 = project[index=0](%3)`
     after: `%3 = scan[length=n, body of 6 nodes](%0, %1)`, `%4 = project[index=0](%3)`
     """
     used: dict[Node, set[int]] = {}
@@ -45,7 +46,36 @@ def prune(graph: Graph) -> Graph:
             return None
         kept = sorted(used[node])
         places[node] = {old: new for new, old in enumerate(kept)}
-        op = node.op.keep(kept)
+        op: Control = node.op.keep(kept)
+        if isinstance(op, Scan):
+            op, inputs = _restricted(op, inputs)
         return Node(op, inputs, op.infer(*(x.type for x in inputs)), node.source, node.guards)
 
     return graph.map(visit)[0]
+
+
+def _restricted(op: Scan, inputs: tuple[Node, ...]) -> tuple[Scan, tuple[Node, ...]]:
+    """Return a scan without the carries that no kept result depends on, and without inputs that the body ignores."""
+    alive = _live_carries(op)
+    outputs = [op.body.outputs[i] for i in alive] + list(op.body.outputs[op.carries :])
+    read = Graph(outputs).index
+    given = list(enumerate(op.body.inputs))[op.carries :]
+    sequences = [i for i, x in given[: op.sequences] if x in read]
+    outer = [i for i, x in given[op.sequences :] if x in read]
+    kept = [*alive, *sequences, *outer]
+    results = tuple((kind, i if kind == "stacked" else alive.index(i)) for kind, i in op.results)
+    body = Graph(outputs, [op.body.inputs[i] for i in kept], guards=op.body.guards)
+    new = replace(op, body=body, carries=len(alive), sequences=len(sequences), results=results)
+    return new, tuple(inputs[i] for i in kept)
+
+
+def _live_carries(op: Scan) -> list[int]:
+    """Return the carries that are results, or that what is a result depends on, step after step."""
+    carries = {c: i for i, c in enumerate(op.body.inputs[: op.carries])}
+    alive = {i for kind, i in op.results if kind != "stacked"}
+    while True:
+        needed = [op.body.outputs[i] for i in alive] + list(op.body.outputs[op.carries :])
+        found = alive | {carries[n] for n in topological_order(needed) if n in carries}
+        if found == alive:
+            return sorted(alive)
+        alive = found
