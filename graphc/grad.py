@@ -64,6 +64,7 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error")
     `cotangents` has the structure, shapes and dtypes of `outputs`. Raises `GradientError`, `ShapeError`.
     """
     heads, seeds = flatten(outputs), flatten(cotangents)
+    _check_outputs(heads)
     if len(heads) != len(seeds):
         raise ArgumentError(f"vjp: {len(heads)} outputs but {len(seeds)} cotangents{at()}")
     nodes = [_like(y, g, "vjp") for y, g in zip(heads, seeds, strict=True)]
@@ -130,12 +131,16 @@ def _check_wrt(wrt: Sequence[Any]) -> None:
             raise GradientError(f"grad: {x!r} has dtype {x.dtype}; only floats have gradients{at()}")
 
 
-def _stabilised(outputs: Sequence[Node], wrt: Sequence[Node]) -> tuple[Graph, NodeMap]:
+def _check_outputs(outputs: Sequence[Any]) -> None:
     for y in outputs:
         if not isinstance(y, Node):
             raise ArgumentError(f"grad: outputs must be nodes, got {type(y).__name__}{at()}")
         if not is_float(y.dtype):
             raise GradientError(f"grad: {y!r} has dtype {y.dtype}; only floats have gradients{at()}")
+
+
+def _stabilised(outputs: Sequence[Node], wrt: Sequence[Node]) -> tuple[Graph, NodeMap]:
+    _check_outputs(outputs)
     return rewrite(Graph(outputs), (*EXACT, *STABILISE), pinned=frozenset(wrt))
 
 

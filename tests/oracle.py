@@ -31,6 +31,8 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "negative": lambda x: -x,
     "reciprocal": lambda x: 1 / x,
     "square": lambda x: x * x,
+    "one_minus_square": lambda x: 1 - x * x,
+    "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100))),  # fails on huge arguments
     "abs": abs,
     "relu": lambda x: max(x, mpmath.mpf(0)),
     "maximum": max,
@@ -39,6 +41,7 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "logaddexp": lambda x, y: mpmath.log(mpmath.exp(x) + mpmath.exp(y)),
     "softplus": lambda x: mpmath.log(1 + mpmath.exp(x)),
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "sigmoid_slope": lambda x: mpmath.sech(x / 2) ** 2 / 4,
     "pow": lambda x, y: x**y,
 }
 

@@ -112,6 +112,8 @@ EXACT: dict[str, Callable[..., Any]] = {
     "lgamma": lambda x: mpmath.log(abs(mpmath.gamma(x))) if x < 0 else mpmath.loggamma(x),
     "sigmoid": _sigmoid,
     "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
+    "sech": lambda x: mpmath.sech(x),
+    "sigmoid_slope": lambda x: mpmath.sech(x / 2) ** 2 / 4,
     "logaddexp": _logaddexp,
 }
 

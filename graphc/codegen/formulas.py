@@ -201,6 +201,12 @@ def sigmoid(m: Emitter, x: Value) -> Value:
     return m.select(x >= 0, 1.0, small) / (small + 1.0)
 
 
+def sigmoid_slope(m: Emitter, x: Value) -> Value:
+    """sigmoid(x) * sigmoid(-x), with the exponential of `sigmoid`."""
+    small = m.call("exp", -m.fabs(x))
+    return small / ((small + 1.0) * (small + 1.0))
+
+
 def sech(m: Emitter, x: Value) -> Value:
     """1 / cosh(x) = 2 exp(-|x|) / (1 + exp(-2|x|)), with an exponential that cannot overflow."""
     small = m.call("exp", -m.fabs(x))

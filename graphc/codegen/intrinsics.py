@@ -133,6 +133,7 @@ _COMPOSED: dict[str, _Row] = {
     "digamma": (1, _float_operands, gammas.digamma),
     "sigmoid": (1, _float_operands, formulas.sigmoid),
     "softplus": (1, _float_operands, formulas.softplus),
+    "sigmoid_slope": (1, _float_operands, formulas.sigmoid_slope),
     "sech": (1, _float_operands, formulas.sech),
     "logaddexp": (2, _float_operands, formulas.logaddexp),
 }

@@ -17,10 +17,16 @@ import numpy as np
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.elementwise_logic import equal
-from graphc.ops.pointwise import WHERE, as_node, cast, elementwise, pointwise, promote
+from graphc.ops.pointwise import WHERE, as_node, cast, elementwise, masked_multiply, pointwise, promote
 from graphc.types import Array, as_dtype, is_float
 
 # -- arithmetic
+
+
+def _twice(g: Node, x: Node, y: Node) -> Node:
+    """Return g * x * y, from the left: for small divisors x * y overflows before the product does."""
+    return masked_multiply(masked_multiply(g, x), y)
+
 
 ADD = elementwise("add", numpy=np.add, code="{0} + {1}", partials=(1, 1), commutative=True)
 SUBTRACT = elementwise("subtract", numpy=np.subtract, code="{0} - {1}", partials=(1, -1))
@@ -36,7 +42,11 @@ DIVIDE = elementwise(
     numpy=np.divide,
     code="{0} / {1}",
     accepts="float",
-    partials=(lambda out, x, y: reciprocal(y), lambda out, x, y: -out / y),
+    masks=True,
+    partials=(
+        lambda g, out, x, y: masked_multiply(g, reciprocal(y)),
+        lambda g, out, x, y: -_twice(g, out, reciprocal(y)),
+    ),
 )
 FLOOR_DIVIDE = elementwise(
     "floor_divide",
@@ -52,7 +62,12 @@ REMAINDER = elementwise(
 )
 NEGATIVE = elementwise("negative", numpy=np.negative, code="-{0}", partials=(-1,))
 RECIPROCAL = elementwise(
-    "reciprocal", numpy=np.reciprocal, code="{T}(1) / {0}", accepts="float", partials=(lambda out, x: -(out * out),)
+    "reciprocal",
+    numpy=np.reciprocal,
+    code="{T}(1) / {0}",
+    accepts="float",
+    masks=True,
+    partials=(lambda g, out, x: -_twice(g, out, out),),
 )
 SQUARE = elementwise("square", numpy=np.square, code="{0} * {0}", partials=(lambda out, x: 2 * x,))
 ABS = elementwise(

@@ -15,7 +15,7 @@ import numpy as np
 from graphc.errors import DTypeError, at
 from graphc.node import Node
 from graphc.ops.base import Constant, constant
-from graphc.ops.elementwise_arithmetic import where
+from graphc.ops.elementwise_arithmetic import square, where
 from graphc.ops.elementwise_logic import equal, isinf
 from graphc.ops.pointwise import Broadcast, Cast, elementwise, is_weak, pointwise
 from graphc.types import Array, is_float
@@ -40,6 +40,27 @@ LOG2 = elementwise("log2", numpy=np.log2, code="log2({0})", accepts="float", par
 LOG10 = elementwise(
     "log10", numpy=np.log10, code="log10({0})", accepts="float", partials=(lambda out, x: 1 / (LN10 * x),)
 )
+LOG1MEXP = elementwise(
+    "log1mexp",
+    numpy=lambda x: np.where(x > -LN2, np.log(-np.expm1(x)), np.log1p(-np.exp(x))),
+    code="select({0} > {T}(-0.6931471805599453), log(-expm1({0})), log1p(-exp({0})))",
+    accepts="float",
+    partials=(lambda out, x: exp(x) / expm1(x),),
+)
+LOG_COSH = elementwise(
+    "log_cosh",
+    numpy=lambda x: _log_cosh(x),
+    code="select(fabs({0}) < {T}(1), log1p({T}(2) * sinh({T}(0.5) * {0}) * sinh({T}(0.5) * {0})),"
+    " fabs({0}) + log1p(exp({T}(-2) * fabs({0}))) - {T}(0.6931471805599453))",
+    accepts="float",
+    partials=(lambda out, x: tanh(x),),
+)
+
+
+def _log_cosh(x: Array) -> Array:
+    half = np.sinh(x * x.dtype.type(0.5))
+    far = np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - x.dtype.type(LN2)
+    return np.asarray(np.where(np.abs(x) < 1, np.log1p(2 * half * half), far))
 
 
 def _difference(x: Node, y: Node) -> Node:
@@ -94,6 +115,19 @@ def log2(x: Any, /) -> Node:
 def log10(x: Any, /) -> Node:
     """Return the logarithm to base 10."""
     return pointwise(LOG10, x)
+
+
+def log1mexp(x: Any, /) -> Node:
+    """Return `log(1 - exp(x))` for negative `x`, accurate near 0 and far from it; nan above 0.
+
+    Method: Maechler, Accurately computing log(1 - exp(-|a|)), 2012.
+    """
+    return pointwise(LOG1MEXP, x)
+
+
+def log_cosh(x: Any, /) -> Node:
+    """Return `log(cosh(x))`, without overflow, and accurate near 0."""
+    return pointwise(LOG_COSH, x)
 
 
 def logaddexp(x1: Any, x2: Any, /) -> Node:
@@ -205,6 +239,13 @@ def hypot(x1: Any, x2: Any, /) -> Node:
 
 # -- trigonometry
 
+ONE_MINUS_SQUARE = elementwise(
+    "one_minus_square",
+    numpy=lambda x: (1 - x) * (1 + x),
+    code="({T}(1) - {0}) * ({T}(1) + {0})",
+    accepts="float",
+    partials=(lambda out, x: -2 * x,),
+)
 SIN = elementwise("sin", numpy=np.sin, code="sin({0})", accepts="float", partials=(lambda out, x: cos(x),))
 COS = elementwise("cos", numpy=np.cos, code="cos({0})", accepts="float", partials=(lambda out, x: -sin(x),))
 TAN = elementwise("tan", numpy=np.tan, code="tan({0})", accepts="float", partials=(lambda out, x: 1 + out * out,))
@@ -213,14 +254,14 @@ ASIN = elementwise(
     numpy=np.arcsin,
     code="asin({0})",
     accepts="float",
-    partials=(lambda out, x: 1 / sqrt((1 - x) * (1 + x)),),  # 1 - x*x cancels near 1
+    partials=(lambda out, x: 1 / sqrt(one_minus_square(x)),),
 )
 ACOS = elementwise(
     "acos",
     numpy=np.arccos,
     code="acos({0})",
     accepts="float",
-    partials=(lambda out, x: -1 / sqrt((1 - x) * (1 + x)),),
+    partials=(lambda out, x: -1 / sqrt(one_minus_square(x)),),
 )
 ATAN = elementwise(
     "atan", numpy=np.arctan, code="atan({0})", accepts="float", partials=(lambda out, x: 1 / (1 + x * x),)
@@ -240,9 +281,18 @@ ATAN2 = elementwise(
     accepts="float",
     partials=(lambda out, y, x: _turn(x, y), lambda out, y, x: -_turn(y, x)),
 )
+SECH = elementwise(
+    "sech", numpy=lambda x: _sech(x), code="sech({0})", accepts="float", partials=(lambda out, x: -tanh(x) * out,)
+)
 SINH = elementwise("sinh", numpy=np.sinh, code="sinh({0})", accepts="float", partials=(lambda out, x: cosh(x),))
 COSH = elementwise("cosh", numpy=np.cosh, code="cosh({0})", accepts="float", partials=(lambda out, x: sinh(x),))
-TANH = elementwise("tanh", numpy=np.tanh, code="tanh({0})", accepts="float", partials=(lambda out, x: 1 - out * out,))
+TANH = elementwise(
+    "tanh",
+    numpy=np.tanh,
+    code="tanh({0})",
+    accepts="float",
+    partials=(lambda out, x: square(sech(x)),),  # 1 - out*out cancels for large x
+)
 ASINH = elementwise(
     "asinh",
     numpy=np.arcsinh,
@@ -258,8 +308,19 @@ ACOSH = elementwise(
     partials=(lambda out, x: 1 / (sqrt(x - 1) * sqrt(x + 1)),),
 )
 ATANH = elementwise(
-    "atanh", numpy=np.arctanh, code="atanh({0})", accepts="float", partials=(lambda out, x: 1 / ((1 - x) * (1 + x)),)
+    "atanh", numpy=np.arctanh, code="atanh({0})", accepts="float", partials=(lambda out, x: 1 / one_minus_square(x),)
 )
+
+
+def _sech(x: Array) -> Array:
+    """Return 1 / cosh(x) from exp(-|x|), which cannot overflow."""
+    small = np.exp(-np.abs(x))
+    return np.asarray(2 * small / (1 + small * small))
+
+
+def one_minus_square(x: Any, /) -> Node:
+    """Return `1 - x**2`, accurate near 1 and -1, where the square loses what the difference needs."""
+    return pointwise(ONE_MINUS_SQUARE, x)
 
 
 def sin(x: Any, /) -> Node:
@@ -311,6 +372,11 @@ def cosh(x: Any, /) -> Node:
     return pointwise(COSH, x)
 
 
+def sech(x: Any, /) -> Node:
+    """Return `1 / cosh(x)`, with derivatives that do not overflow; its square is the derivative of `tanh`."""
+    return pointwise(SECH, x)
+
+
 def tanh(x: Any, /) -> Node:
     """Return the hyperbolic tangent."""
     return pointwise(TANH, x)
@@ -345,7 +411,14 @@ SIGMOID = elementwise(
     numpy=_sigmoid,
     code="sigmoid({0})",
     accepts="float",
-    partials=(lambda out, x: out * sigmoid(-x),),  # 1 - out cancels for positive x
+    partials=(lambda out, x: sigmoid_slope(x),),  # out * (1 - out) cancels for positive x
+)
+SIGMOID_SLOPE = elementwise(
+    "sigmoid_slope",
+    numpy=lambda x: _sigmoid_slope(x),
+    code="sigmoid_slope({0})",
+    accepts="float",
+    partials=(lambda out, x: -tanh(0.5 * x) * out,),
 )
 SOFTPLUS = elementwise(
     "softplus",
@@ -354,6 +427,16 @@ SOFTPLUS = elementwise(
     accepts="float",
     partials=(lambda out, x: sigmoid(x),),
 )
+
+
+def _sigmoid_slope(x: Array) -> Array:
+    tail = np.exp(-np.abs(x))
+    return np.asarray(tail / ((1 + tail) * (1 + tail)))
+
+
+def sigmoid_slope(x: Any, /) -> Node:
+    """Return `sigmoid(x) * sigmoid(-x)`, the derivative of `sigmoid`, accurate at every order."""
+    return pointwise(SIGMOID_SLOPE, x)
 
 
 def sigmoid(x: Any, /) -> Node:

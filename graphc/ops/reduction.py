@@ -193,18 +193,19 @@ class LogSumExp(Composite):
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         (x,) = inputs
-        return (masked_multiply(_spread(g, x, self.axes), _softmax_over(x, self.axes)),)
+        return (masked_multiply(_spread(g, x, self.axes), softmax_over(x, self.axes)),)
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
         (t,), (x,) = tangents, inputs
-        return None if t is None else _sum_over(masked_multiply(t, _softmax_over(x, self.axes)), self.axes)
+        return None if t is None else _sum_over(masked_multiply(t, softmax_over(x, self.axes)), self.axes)
 
     def expand(self, *inputs: Node) -> Node:
         top, shifted = _shifted_nodes(inputs[0], self.axes)
         return top + log(_sum_over(exp(shifted), self.axes))
 
 
-def _softmax_over(x: Node, axes: tuple[int, ...]) -> Node:
+def softmax_over(x: Node, axes: tuple[int, ...]) -> Node:
+    """Return exp(x) / sum(exp(x)) over several axes taken together."""
     return _on_one_axis(lambda flat, axis: apply(Softmax(axis), flat), x, axes)
 
 

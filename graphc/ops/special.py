@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import pi, sqrt
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
@@ -66,7 +68,8 @@ class Polygamma(Pointwise):
     def evaluate(self, *arrays: Array) -> Array:
         import scipy.special
 
-        return scipy.special.polygamma(self.order, arrays[0]).astype(arrays[0].dtype)
+        with np.errstate(all="ignore"):
+            return np.asarray(scipy.special.polygamma(self.order, arrays[0]), arrays[0].dtype)
 
     def code(self, inputs: Sequence[DType], output: DType) -> str:
         return f"polygamma({self.order}, {{0}})"

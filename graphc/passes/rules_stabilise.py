@@ -12,8 +12,10 @@ softmax functions (2021).
 
 from __future__ import annotations
 
+from math import log as ln
+
 from graphc.node import Node
-from graphc.ops.elementwise import abs, maximum, reciprocal, relu, square
+from graphc.ops.elementwise import abs, maximum, reciprocal, relu, square, where
 from graphc.ops.elementwise_float import (
     asinh,
     atanh,
@@ -23,27 +25,37 @@ from graphc.ops.elementwise_float import (
     expm1,
     hypot,
     log,
+    log1mexp,
     log1p,
+    log_cosh,
     logaddexp,
+    one_minus_square,
+    sech,
     sigmoid,
+    sigmoid_slope,
     sin,
     sinh,
     softplus,
     sqrt,
+    sqrt_safe,
     tanh,
 )
-from graphc.ops.reduction import log_softmax, logsumexp, softmax, sum
+from graphc.ops.reduction import log_softmax, logsumexp, softmax, softmax_over, sum
 from graphc.ops.shape import insert_axes
 from graphc.ops.special import erf, erfc
 from graphc.passes.pattern import AXES, Domain, Rule
 
 REAL = Domain("f")
 POSITIVE = Domain("f", low=0.0)
+NEGATIVE = Domain("f", high=0.0)
 ABOVE_MINUS_ONE = Domain("f", low=-1.0)
 BELOW_ONE = Domain("f", high=1.0)
 UNIT = Domain("f", low=-1.0, high=1.0)
 ROWS = Domain("f", shape=(3, 4))
+SQUARABLE = Domain("f", low=-1e150, high=1e150, shape=(3, 4))
 COLUMN = Domain("f", shape=(3,))
+COUNTS = Domain("f", low=0.0, shape=(3,))
+KEPT_COUNTS = Domain("f", low=0.0, shape=(3, 1))
 
 
 def _exponentials() -> tuple[Rule, ...]:
@@ -52,7 +64,11 @@ def _exponentials() -> tuple[Rule, ...]:
         Rule("1 - exp(x)", lambda x: 1 - exp(x), lambda x: -expm1(x), (REAL,)),
         Rule("log(exp(x))", lambda x: log(exp(x)), lambda x: x, (REAL,)),
         Rule("log1p(expm1(x))", lambda x: log1p(expm1(x)), lambda x: x, (REAL,)),
-        Rule("log(expm1(x))", lambda x: log(expm1(x)), lambda x: x + log(-expm1(-x)), (POSITIVE,)),
+        Rule("log(1 - exp(x))", lambda x: log(-expm1(x)), lambda x: log1mexp(x), (NEGATIVE,)),
+        Rule("log(exp(x) - 1)", lambda x: log(expm1(x)), lambda x: x + log1mexp(-x), (POSITIVE,)),
+        Rule("log(exp(x) * y)", lambda x, y: log(exp(x) * y), lambda x, y: x + log(y), (REAL, POSITIVE)),
+        Rule("log(exp(x) / y)", lambda x, y: log(exp(x) / y), lambda x, y: x - log(y), (REAL, POSITIVE)),
+        Rule("log(y / exp(x))", lambda y, x: log(y / exp(x)), lambda y, x: log(y) - x, (POSITIVE, REAL)),
         Rule(
             "log(exp(x) + exp(y))",
             lambda x, y: log(exp(x) + exp(y)),
@@ -61,7 +77,21 @@ def _exponentials() -> tuple[Rule, ...]:
             through=True,
         ),
         Rule("log(1 + x)", lambda x: log(1 + x), lambda x: log1p(x), (ABOVE_MINUS_ONE,)),
+        Rule(
+            "log(1 - x ** 2)",
+            lambda x: log(one_minus_square(x)),
+            lambda x: where(square(x) < 0.5, log1p(-square(x)), log1p(x) + log1p(-x)),
+            (UNIT,),
+        ),
         Rule("log(1 - x)", lambda x: log(1 - x), lambda x: log1p(-x), (BELOW_ONE,)),
+        Rule("log(sech(x))", lambda x: log(sech(x)), lambda x: -log_cosh(x), (REAL,)),
+        Rule("log(sech(x) ** 2)", lambda x: log(square(sech(x))), lambda x: -2 * log_cosh(x), (REAL,)),
+        Rule(
+            "log(sigmoid(x) * sigmoid(-x))",
+            lambda x: log(sigmoid_slope(x)),
+            lambda x: -2 * log_cosh(x * 0.5) - ln(4),
+            (REAL,),
+        ),
         Rule("log(x ** 2)", lambda x: log(square(x)), lambda x: 2 * log(abs(x)), (REAL,)),
         Rule("log(sqrt(x))", lambda x: log(sqrt(x)), lambda x: 0.5 * log(x), (POSITIVE,)),
     )
@@ -74,6 +104,18 @@ def _logistic() -> tuple[Rule, ...]:
         Rule("exp(x) / (1 + exp(x))", lambda x: exp(x) / (1 + exp(x)), lambda x: sigmoid(x), (REAL,)),
         Rule("expm1(x) / (1 + exp(x))", lambda x: expm1(x) / (1 + exp(x)), lambda x: tanh(x * 0.5), (REAL,)),
         Rule("y / (1 + exp(x))", lambda y, x: y / (1 + exp(x)), lambda y, x: y * sigmoid(-x), (REAL, REAL)),
+        Rule(
+            "sigmoid(x) * sigmoid(-x)",
+            lambda x: sigmoid(x) * sigmoid(-x),
+            lambda x: sigmoid_slope(x),
+            (REAL,),
+        ),
+        Rule(
+            "exp(x) / (1 + exp(x)) ** 2",
+            lambda x: exp(x) / square(1 + exp(x)),
+            lambda x: sigmoid_slope(x),
+            (REAL,),
+        ),
         Rule("1 - sigmoid(x)", lambda x: 1 - sigmoid(x), lambda x: sigmoid(-x), (REAL,)),
         Rule("sigmoid(x) - 1", lambda x: sigmoid(x) - 1, lambda x: -sigmoid(-x), (REAL,)),
         Rule("log(sigmoid(x))", lambda x: log(sigmoid(x)), lambda x: -softplus(-x), (REAL,)),
@@ -87,21 +129,31 @@ def _logistic() -> tuple[Rule, ...]:
         Rule("softplus(-abs(x)) + relu(x)", lambda x: softplus(-abs(x)) + relu(x), lambda x: softplus(x), (REAL,)),
         Rule("2 * sigmoid(x) - 1", lambda x: 2 * sigmoid(x) - 1, lambda x: tanh(x * 0.5), (REAL,)),
         Rule("1 - 2 * sigmoid(x)", lambda x: 1 - 2 * sigmoid(x), lambda x: -tanh(x * 0.5), (REAL,)),
-        Rule("(1 + tanh(x)) / 2", lambda x: (1 + tanh(x)) * 0.5, lambda x: sigmoid(x * 2), (REAL,)),
+        Rule("1 + tanh(x)", lambda x: 1 + tanh(x), lambda x: sigmoid(x * 2) * 2, (REAL,)),
+        Rule("1 - tanh(x)", lambda x: 1 - tanh(x), lambda x: sigmoid(x * -2) * 2, (REAL,)),
+        Rule("tanh(x) - 1", lambda x: tanh(x) - 1, lambda x: sigmoid(x * -2) * -2, (REAL,)),
+        Rule("1 - tanh(x) ** 2", lambda x: 1 - square(tanh(x)), lambda x: square(sech(x)), (REAL,)),
     )
 
 
 def _hyperbolic() -> tuple[Rule, ...]:
     return (
+        Rule("exp(x) - exp(-x)", lambda x: exp(x) - exp(-x), lambda x: sinh(x) * 2, (REAL,)),
+        Rule("exp(x) + exp(-x)", lambda x: exp(x) + exp(-x), lambda x: cosh(x) * 2, (REAL,)),
         Rule(
             "(exp(x) - exp(-x)) / (exp(x) + exp(-x))",
-            lambda x: (exp(x) - exp(-x)) / (exp(x) + exp(-x)),
+            lambda x: (sinh(x) * 2) / (cosh(x) * 2),
             lambda x: tanh(x),
             (REAL,),
         ),
         Rule("sinh(x) / cosh(x)", lambda x: sinh(x) / cosh(x), lambda x: tanh(x), (REAL,)),
-        Rule("(exp(x) - exp(-x)) / 2", lambda x: (exp(x) - exp(-x)) * 0.5, lambda x: sinh(x), (REAL,)),
-        Rule("(exp(x) + exp(-x)) / 2", lambda x: (exp(x) + exp(-x)) * 0.5, lambda x: cosh(x), (REAL,)),
+        Rule("1 / cosh(x)", lambda x: reciprocal(cosh(x)), lambda x: sech(x), (REAL,)),
+        Rule("y / cosh(x)", lambda y, x: y / cosh(x), lambda y, x: y * sech(x), (REAL, REAL)),
+        Rule("y / (2 * cosh(x))", lambda y, x: y / (cosh(x) * 2), lambda y, x: y * sech(x) * 0.5, (REAL, REAL)),
+        Rule("cosh(x) - 1", lambda x: cosh(x) - 1, lambda x: tanh(x * 0.5) * sinh(x), (REAL,)),
+        Rule("1 - cosh(x)", lambda x: 1 - cosh(x), lambda x: -(tanh(x * 0.5) * sinh(x)), (REAL,)),
+        Rule("log(cosh(x))", lambda x: log(cosh(x)), lambda x: log_cosh(x), (REAL,)),
+        Rule("log(2 * cosh(x))", lambda x: log(cosh(x) * 2), lambda x: log_cosh(x) + ln(2), (REAL,)),
         Rule("log(x + sqrt(x**2 + 1))", lambda x: log(x + hypot(x, 1)), lambda x: asinh(x), (REAL,)),
         Rule("log((1 + x) / (1 - x))", lambda x: log((1 + x) / (1 - x)), lambda x: 2 * atanh(x), (UNIT,)),
     )
@@ -118,9 +170,19 @@ def _roots() -> tuple[Rule, ...]:
             through=True,
         ),
         Rule("sqrt(x**2 + 1)", lambda x: sqrt(square(x) + 1), lambda x: hypot(x, 1), (REAL,)),
+        Rule(
+            "sqrt(x + 1) - sqrt(x)",
+            lambda x: sqrt(x + 1) - sqrt(x),
+            lambda x: reciprocal(sqrt(x + 1) + sqrt(x)),
+            (POSITIVE,),
+        ),
+        Rule("1 - x ** 2", lambda x: 1 - square(x), lambda x: one_minus_square(x), (REAL,)),
         Rule("1 - cos(x)", lambda x: 1 - cos(x), lambda x: 2 * square(sin(x * 0.5)), (REAL,)),
         Rule("cos(x) - 1", lambda x: cos(x) - 1, lambda x: -2 * square(sin(x * 0.5)), (REAL,)),
         Rule("1 - erf(x)", lambda x: 1 - erf(x), lambda x: erfc(x), (REAL,)),
+        Rule("1 + erf(x)", lambda x: 1 + erf(x), lambda x: erfc(-x), (REAL,)),
+        Rule("erf(x) - 1", lambda x: erf(x) - 1, lambda x: -erfc(x), (REAL,)),
+        Rule("1 - erfc(x)", lambda x: 1 - erfc(x), lambda x: erf(x), (REAL,)),
     )
 
 
@@ -162,9 +224,8 @@ def _softmax() -> tuple[Rule, ...]:
         Rule(
             "exp(x) / sum(exp(x), axis, keepdims=True)",
             lambda x, axis: exp(x) / sum(exp(x), axis, keepdims=True),
-            lambda x, axis: softmax(x, axis[0]),
+            lambda x, axis: softmax_over(x, axis),
             (ROWS, AXES),
-            _one_axis,
         ),
         Rule(
             "softmax(x - m, axis)",
@@ -202,4 +263,61 @@ def _softmax() -> tuple[Rule, ...]:
     )
 
 
-STABILISE: tuple[Rule, ...] = (*_exponentials(), *_logistic(), *_hyperbolic(), *_roots(), *_softmax())
+def _scaled_sums() -> tuple[Rule, ...]:
+    """Means, as sums that are divided, or multiplied where the count is a power of two.
+
+    The root of a sum of squares is a norm: where it is 0, so is its derivative.
+    """
+
+    def rules(keepdims: bool, y: Domain) -> tuple[Rule, ...]:
+        def total(x: Node, axis: tuple[int, ...]) -> Node:
+            return sum(x, axis, keepdims=keepdims)
+
+        def logs(x: Node, axis: tuple[int, ...]) -> Node:
+            return logsumexp(x, axis, keepdims=keepdims)
+
+        end = ", axis, keepdims=True)" if keepdims else ", axis)"
+        return (
+            Rule(
+                f"log(sum(exp(x){end} / y)",
+                lambda x, y, axis: log(total(exp(x), axis) / y),
+                lambda x, y, axis: logs(x, axis) - log(y),
+                (ROWS, y, AXES),
+            ),
+            Rule(
+                f"log(sum(exp(x){end} * y)",
+                lambda x, y, axis: log(total(exp(x), axis) * y),
+                lambda x, y, axis: logs(x, axis) + log(y),
+                (ROWS, y, AXES),
+            ),
+            Rule(
+                f"sqrt(sum(x ** 2{end})",
+                lambda x, axis: sqrt(total(square(x), axis)),
+                lambda x, axis: sqrt_safe(total(square(x), axis)),
+                (SQUARABLE, AXES),
+            ),
+            Rule(
+                f"sqrt(sum(x ** 2{end} / y)",
+                lambda x, y, axis: sqrt(total(square(x), axis) / y),
+                lambda x, y, axis: sqrt_safe(total(square(x), axis) / y),
+                (SQUARABLE, y, AXES),
+            ),
+            Rule(
+                f"sqrt(sum(x ** 2{end} * y)",
+                lambda x, y, axis: sqrt(total(square(x), axis) * y),
+                lambda x, y, axis: sqrt_safe(total(square(x), axis) * y),
+                (SQUARABLE, y, AXES),
+            ),
+        )
+
+    return (*rules(False, COUNTS), *rules(True, KEPT_COUNTS))
+
+
+STABILISE: tuple[Rule, ...] = (
+    *_exponentials(),
+    *_logistic(),
+    *_hyperbolic(),
+    *_roots(),
+    *_softmax(),
+    *_scaled_sums(),
+)
