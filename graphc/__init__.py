@@ -21,13 +21,14 @@ The modules, in the order in which a program meets them:
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
 | `function` | the compiled callable |
-| `special`, `nn` | namespaces of functions: special functions, neural networks |
+| `special`, `nn`, `random` | namespaces: special functions, neural networks, random numbers |
+| `draws` | ranges of a generator's stream for the draws of a program |
 | `inspect`, `cli` | graphs as pictures, the command line |
 """
 
 from numpy import e, inf, nan, newaxis, pi
 
-from graphc import nn, special
+from graphc import nn, random, special
 from graphc.branch import cond, switch, while_loop
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import fori_loop, map, scan
@@ -297,6 +298,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "random",
     "reciprocal",
     "remainder",
     "repeat",

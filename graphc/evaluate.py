@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from graphc.binding import as_argument, check_guards, solve_sizes
+from graphc.draws import place_draws
 from graphc.errors import GraphcError, at
 from graphc.graph import Graph, require_inputs
 from graphc.node import Node, Shared
@@ -25,7 +26,8 @@ def evaluate(nodes: Graph | Sequence[Node], bindings: Mapping[Node, Any]) -> lis
 def evaluate(nodes: Graph | Node | Sequence[Node], bindings: Mapping[Node, Any]) -> Array | list[Array]:
     """Compute nodes, or a graph's outputs, for arrays bound to placeholders.
 
-    Returns one array for a node, a list for a graph or a sequence. Shared nodes have their current value.
+    Returns one array for a node, a list for a graph or a sequence. Shared nodes have their current value; random
+    generators do not advance.
     Raises `ArgumentError` for a placeholder without a value, `ShapeError` and `DTypeError` as a call does.
 
     >>> import graphc as gc
@@ -36,6 +38,9 @@ def evaluate(nodes: Graph | Node | Sequence[Node], bindings: Mapping[Node, Any])
     if isinstance(nodes, Node):
         return evaluate([nodes], bindings)[0]
     graph = nodes if isinstance(nodes, Graph) else Graph(nodes)
+    placed, advances = place_draws(graph.outputs)
+    if advances:
+        graph = graph.with_outputs(placed)
     inputs = tuple(bindings)
     require_inputs(graph, inputs)
     arrays = {node: as_argument(node, value) for node, value in bindings.items()}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
@@ -51,7 +52,8 @@ def function(
         A node or any nesting of list, tuple and dict; inputs are placeholders. Results come back in the nesting of
         `outputs`, in fresh memory.
     updates
-        New values of shared nodes, written together after the outputs are computed. Same shape and dtype.
+        New values of shared nodes, written together after the outputs are computed. Same shape and dtype. Random
+        generators that the program draws from advance by themselves, unless their position is updated here.
     givens
         Nodes to replace by others of the same dtype and rank.
     mode
@@ -315,6 +317,10 @@ def _make_graph(
     nodes = [*outputs, *(value for _, value in pairs)]
     if givens:
         nodes = list(Graph(nodes).replace(givens)[0].outputs)
+    nodes, advances = place_draws(nodes)
+    advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
+    nodes += [value for _, value in advanced]
+    pairs = [*pairs, *advanced]
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
     source = user_source()
     extra: list[Guard] = [

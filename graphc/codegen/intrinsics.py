@@ -21,6 +21,7 @@ from graphc.codegen.emit import Emitter, Value
 from graphc.codegen.libmvec import declarations, has_libmvec
 from graphc.codegen.pointers import CONSTRUCTORS, NUMBA_TYPES
 from graphc.codegen.vecmath import LIBM, MAX_CALL_ARGUMENTS, PRECISIONS
+from graphc.ops import random_formulas
 
 __all__ = ["declarations", "has_libmvec", "jit_globals"]
 
@@ -56,6 +57,14 @@ def _select_operands(context: Any, args: tuple[Any, ...]) -> tuple[list[Any], An
 
 def _shift_operands(context: Any, args: tuple[Any, ...]) -> tuple[list[Any], Any]:
     return [args[0], args[0]], args[0]
+
+
+def _random_operands(result: str, context: Any, args: tuple[Any, ...]) -> tuple[list[Any], Any]:
+    return [types.uint64] * len(args), NUMBA_TYPES[result]
+
+
+def _random_rule(name: str) -> Callable[..., Any]:
+    return partial(_random_operands, name[-3:] if name.endswith(("f32", "f64")) else "u64")
 
 
 def _common(context: Any, args: tuple[Any, ...]) -> Any:
@@ -127,6 +136,8 @@ _SHARED: dict[str, _Row] = {
     "fmod_floor": (2, _float_operands, formulas.fmod_floor),
     "shl": (2, _shift_operands, formulas.shl),
     "shr": (2, _shift_operands, formulas.shr),
+    **{n: (3, _random_rule(n), formula) for n, formula in random_formulas.FORMULAS.items()},
+    "multiply_high": (2, _random_rule("multiply_high"), random_formulas.multiply_high),
 }
 _COMPOSED: dict[str, _Row] = {
     "lgamma": (1, _float_operands, formulas.lgamma),
