@@ -135,7 +135,7 @@ def along_direction(f: Function, direction: Sequence[Any]) -> Function:
 
 def true_scalar(formula: Formula, values: Sequence[Any]) -> list[Any]:
     count, size = len(values), steps(values)
-    f = lambda *v: mpmath.mpf(formula.true(*v))  # noqa: E731
+    f: Function = lambda *v: mpmath.mpf(formula.true(*v))  # noqa: E731
     out = [f(*values)]
     out += [derivative(f, values, unit(i, size[i], count)) / size[i] for i in range(count)]
     for i, j in itertools.combinations_with_replacement(range(count), 2):

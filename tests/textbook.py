@@ -196,6 +196,14 @@ POWERS = (
         known={(0.0, 0.0): (0, 0, 0, 0, 0, 0)},
     ),
     Formula(
+        "(x**2 + y**2)**0.5",
+        lambda x, y: (x**2 + y**2) ** 0.5,
+        lambda x, y: mp.hypot(x, y),
+        [(3.0, 4.0), (1e200, 1e200), (1e-200, 2e-200), (0.0, 0.0)],
+        known={(0.0, 0.0): (0, 0, 0, 0, 0, 0)},
+    ),
+    Formula("(x**2)**0.5", lambda x: (x**2) ** 0.5, abs, (*MIDDLE, *HUGE, 0.0), known={0.0: (0, 0, 0)}),
+    Formula(
         "hypot",
         lambda x, y: gc.hypot(x, y),
         lambda x, y: mp.hypot(x, y),

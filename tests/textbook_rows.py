@@ -159,6 +159,13 @@ ROWS: tuple[RowFormula, ...] = (
         known={2: ((0,), (0, 0, 0, 0))},
     ),
     RowFormula(
+        "sum(x**2)**0.5",
+        lambda x: gc.sum(x**2, 1, keepdims=True) ** 0.5,
+        _norm,
+        ((3.0, 4.0, 0.0, 12.0), (0.0, 0.0, 0.0, 0.0)),
+        known={1: ((0,), (0, 0, 0, 0))},
+    ),
+    RowFormula(
         "sqrt(sum(x**2)), far from 1",
         lambda x: gc.sqrt(gc.sum(x**2, 1, keepdims=True)),
         _norm,

@@ -98,7 +98,7 @@ def expm1(x: Any, /) -> Node:
 
 
 def log(x: Any, /) -> Node:
-    """Return the natural logarithm: -inf at 0, nan below."""
+    """Return the natural logarithm: -inf at 0, where the derivative is inf, and nan below."""
     return pointwise(LOG, x)
 
 
@@ -207,6 +207,8 @@ def pow(x1: Any, x2: Any, /) -> Node:
     Integers give integers; a negative integer exponent then raises `DTypeError` where it is a Python number,
     and elsewhere gives the quotient cut toward 0 (`2**-1` is 0).
 
+    `0**0` is 1 with both derivatives 0; the derivative in `x2` is 0 at base 0, and nan at negative bases.
+
     >>> pow(2.0, 3).eval()
     array(8.)
     """
@@ -219,7 +221,10 @@ def pow(x1: Any, x2: Any, /) -> Node:
 
 
 def sqrt(x: Any, /) -> Node:
-    """Return the square root, nan below 0; its derivative at 0 is inf."""
+    """Return the square root, nan below 0; its derivative at 0 is inf.
+
+    The root of a sum of squares (`sqrt(sum(x**2))`, a norm, and `sqrt(var(x))`) has derivative 0 at 0.
+    """
     return pointwise(SQRT, x)
 
 

@@ -408,7 +408,7 @@ def std(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = 
 
 
 def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
-    """Return log(sum(exp(x))) over `axis`, exact for any spread of values.
+    """Return log(sum(exp(x))) over `axis`, exact for any spread of values; where all are -inf they share the gradient.
 
     >>> logsumexp([1000.0, 1000.0]).eval()
     array(1000.69314718)

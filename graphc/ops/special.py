@@ -102,7 +102,7 @@ def gammaln(x: Any, /) -> Node:
 
 
 def digamma(x: Any, /) -> Node:
-    """Return the derivative of `gammaln`; nan at -1, -2, ..."""
+    """Return the derivative of `gammaln`: -inf at 0, inf at -0.0, nan at -1, -2, ..."""
     return pointwise(DIGAMMA, x)
 
 

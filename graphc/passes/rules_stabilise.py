@@ -30,6 +30,7 @@ from graphc.ops.elementwise_float import (
     log_cosh,
     logaddexp,
     one_minus_square,
+    pow,
     sech,
     sigmoid,
     sigmoid_slope,
@@ -161,6 +162,14 @@ def _hyperbolic() -> tuple[Rule, ...]:
 
 def _roots() -> tuple[Rule, ...]:
     return (
+        Rule("(x ** 2) ** 0.5", lambda x: pow(square(x), 0.5), lambda x: abs(x), (REAL,)),
+        Rule(
+            "(x**2 + y**2) ** 0.5",
+            lambda x, y: pow(square(x) + square(y), 0.5),
+            lambda x, y: hypot(x, y),
+            (REAL, REAL),
+            through=True,
+        ),
         Rule("sqrt(x ** 2)", lambda x: sqrt(square(x)), lambda x: abs(x), (REAL,)),
         Rule(
             "sqrt(x**2 + y**2)",
@@ -293,6 +302,12 @@ def _scaled_sums() -> tuple[Rule, ...]:
             Rule(
                 f"sqrt(sum(x ** 2{end})",
                 lambda x, axis: sqrt(total(square(x), axis)),
+                lambda x, axis: sqrt_safe(total(square(x), axis)),
+                (SQUARABLE, AXES),
+            ),
+            Rule(
+                f"sum(x ** 2{end} ** 0.5",
+                lambda x, axis: pow(total(square(x), axis), 0.5),
                 lambda x, axis: sqrt_safe(total(square(x), axis)),
                 (SQUARABLE, AXES),
             ),
