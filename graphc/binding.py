@@ -145,8 +145,9 @@ def _check_declared(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]], s
 
 
 def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping[str, int]) -> None:
-    """Raise for the first equality of dimensions that does not hold in this call: `ShapeError`, or, for an int
-    index of an axis of symbolic size, `IndexOutOfBoundsError`.
+    """Raise for the first equality of dimensions that does not hold in this call.
+
+    `ShapeError`; for an int index of an axis of symbolic size, `IndexOutOfBoundsError`.
     """
     for left, right, what, (file, line) in guards:
         a, b = size_value(left, sizes), size_value(right, sizes)

@@ -16,11 +16,11 @@ from typing import Any
 
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, NodeMap, collector_paused
-from graphc.node import Node
-from graphc.ops.base import constant
+from graphc.node import Guard, Node
+from graphc.ops.base import Placeholder, SharedValue, constant
 from graphc.ops.control import Control, Project
 from graphc.ops.elementwise import MULTIPLY
-from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, as_node, broadcast_to_shape, cast, pointwise
+from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
 from graphc.passes.rewrite import rewrite
 from graphc.passes.rules_exact import EXACT
 from graphc.passes.rules_stabilise import STABILISE
@@ -96,7 +96,8 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
             _push(node, moving)
     heads = [forward[y] for y in flatten(outputs)]
     pushed = [moving.get(y) if y in moving else zeros_of(y) for y in heads]
-    return unflatten(outputs, _plain_products([t for t in pushed if t is not None], graph))
+    derived = _plain_products([t for t in pushed if t is not None], graph)
+    return unflatten(outputs, _guarded(derived, _distinct_guards(Graph(flatten(outputs)))))
 
 
 def _push(node: Node, moving: Cotangents) -> None:
@@ -154,7 +155,8 @@ def _pull(
     graph, forward = _stabilised(outputs, wrt)
     heads = [forward[y] for y in outputs]
     reached = _depends_on(graph, set(wrt))
-    _check_connected(Graph(outputs), wrt, disconnected)
+    given = Graph(outputs)
+    _check_connected(given, wrt, disconnected)
     cotangents: Cotangents = {}
     for y, g in zip(heads, seeds, strict=True):
         _accumulate(cotangents, y, g)
@@ -167,7 +169,23 @@ def _pull(
         elif node in cotangents and node in reached:
             _pull_node(node, cotangents, reached)
     pulled = [cotangents[x] if x in cotangents else zeros_of(x) for x in wrt]
-    return heads, _plain_products(pulled, graph)
+    guards = _distinct_guards(given)
+    return _guarded(heads, guards), _guarded(_plain_products(pulled, graph), guards)
+
+
+def _distinct_guards(graph: Graph) -> tuple[Guard, ...]:
+    return tuple({(left, right): guard for guard in graph.guards for left, right, *_ in (guard,)}.values())
+
+
+def _guarded(derived: Sequence[Node], guards: tuple[Guard, ...]) -> list[Node]:
+    """Return derivatives that carry the guards of what they were derived from, which need not be computed itself."""
+    return [_with_guards(node, guards) for node in derived] if guards else list(derived)
+
+
+def _with_guards(node: Node, guards: tuple[Guard, ...]) -> Node:
+    if isinstance(node.op, (Placeholder, SharedValue)):  # equal only to themselves
+        return Node(Broadcast(node.shape, tuple(range(node.ndim))), (node,), node.type, node.source, guards)
+    return Node(node.op, node.inputs, node.type, node.source, (*node.guards, *guards))
 
 
 def _depends_on(graph: Graph, wrt: set[Node]) -> set[Node]:

@@ -7,6 +7,7 @@ state's lock word, which the native entry sets and reads under the GIL.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -22,10 +23,21 @@ from graphc.codegen.tape import STATUS, entry_works, run_portably
 from graphc.errors import GraphcError, IndexOutOfBoundsError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
+from graphc.node import hold_states
 from graphc.types import Array, Sizes, size_value
 
 MAX_SHAPES = 16
 _portable_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a forked child the thread that held the lock does not exist."""
+    global _portable_lock
+    _portable_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def check_arguments(graph: Graph, values: Sequence[Any]) -> tuple[list[Array], Sizes]:
@@ -45,10 +57,11 @@ class Reference:
     def call(self, values: Sequence[Any]) -> list[Array]:
         """Return the outputs; state is written after all of them are known."""
         arrays, sizes = check_arguments(self.graph, values)
-        computed = run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
-        first = len(computed) - len(self.graph.updates)
-        for state, value in zip(self.graph.updates, computed[first:], strict=True):
-            state.state.array[...] = value
+        with hold_states(s.state for s in self.graph.shared):
+            computed = run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
+            first = len(computed) - len(self.graph.updates)
+            for state, value in zip(self.graph.updates, computed[first:], strict=True):
+                state.state.array[...] = value
         return computed[:first]
 
 
@@ -76,14 +89,16 @@ class Compiled:
                     self.last = bound
                     return self._as_list(result)
             if any(s.state.lock[0] for s in self.graph.shared):
+                for s in self.graph.shared:
+                    s.state.refuse_nested_use()
                 time.sleep(50e-6)
             else:
                 with collector_paused():
                     pool.append(self.program.bind(arrays, sizes, self.mode))
 
     def _pool(self, key: tuple[tuple[int, ...], ...]) -> list[Bound]:
-        pool = self.pools.setdefault(key, [])
-        self.pools.move_to_end(key)
+        pool = self.pools.pop(key, [])  # another thread may have taken it: then both work, each with its own
+        self.pools[key] = pool
         while len(self.pools) > MAX_SHAPES:
             self.pools.popitem(last=False)
         return pool
@@ -98,7 +113,7 @@ class Compiled:
             return bound.attempt(*arrays)
         shapes = [tuple(size_value(s, sizes) for s in o.shape) for o in self.program.results]
         outputs = [np.empty(s, o.dtype) for s, o in zip(shapes, self.program.results, strict=True)]
-        with _portable_lock:
+        with hold_states(s.state for s in self.graph.shared), _portable_lock:
             if self.interpreted:
                 status = run_in_python(bound.descriptor, arrays, outputs)
             else:

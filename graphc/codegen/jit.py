@@ -9,7 +9,6 @@ numba; nothing imports them before the first kernel that is not in the cache.
 from __future__ import annotations
 
 import re
-import threading
 from functools import cache
 from typing import Any
 
@@ -19,13 +18,13 @@ from numba.core.compiler import Flags, compile_extra
 from numba.core.registry import cpu_target
 
 from graphc.codegen.intrinsics import declarations, jit_globals
+from graphc.codegen.kernels import COMPILER_LOCK
 from graphc.codegen.loader import binding, target_machine
 from graphc.codegen.pointers import PointerType
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 
 _ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
-_lock = threading.Lock()
 
 
 @cache
@@ -52,7 +51,7 @@ def compile_kernel(source: str, symbol: str, precision: str = "vector") -> tuple
 
     Raises `CompileError` with the source where Numba or LLVM refuse it.
     """
-    with _lock:
+    with COMPILER_LOCK:
         try:
             module = optimised_module(source, symbol, precision)
             undefined = tuple(f.name for f in module.functions if f.is_declaration and not _is_intrinsic(f.name))
@@ -83,7 +82,7 @@ def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any
 
 def assembly(source: str, precision: str = "vector") -> str:
     """Return the machine code of a kernel as text, for people and for tests of its structure."""
-    with _lock:
+    with COMPILER_LOCK:
         return str(target_machine().emit_assembly(optimised_module(source, "kernel", precision)))
 
 

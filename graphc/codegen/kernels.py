@@ -7,7 +7,9 @@ size, a new constant or a new process compiles nothing.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
+import os
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +29,19 @@ class Counters:
 
 counters = Counters()
 _addresses: dict[tuple[str, str], int] = {}
-_lock = threading.RLock()
+COMPILER_LOCK = threading.RLock()
+"""Held while a kernel is compiled or loaded. A fork waits for it: a child cannot finish what another thread began."""
+
+
+def _wait_before_forks() -> None:
+    # Numba logs: logging's lock is taken inside ours, so a fork must take it after ours. Hooks run in reverse order.
+    importlib.import_module("logging")
+    lock = COMPILER_LOCK
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
+if hasattr(os, "register_at_fork"):
+    _wait_before_forks()
 
 
 @cache
@@ -49,7 +63,7 @@ def kernel_key(source: str, precision: str) -> str:
 
 def kernel_address(source: str, precision: str = "vector") -> int:
     """Return the address of the compiled kernel `source`, compiling it at most once per process and cache."""
-    with _lock:
+    with COMPILER_LOCK:
         known = _addresses.get((source, precision))
         if known is None:
             known = _addresses[source, precision] = _obtain(source, precision)

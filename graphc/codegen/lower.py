@@ -269,7 +269,8 @@ class _Lowering:
         key = (base, offset, groups)
         if index == "0" and base not in self.build.written:
             return self.build.once(key, "x", lambda: f"{pointer}[0]")
-        if phase is None or not (inner or self._single):
+        reread = base in self.kernel.levels  # an earlier phase stores it: only a load after that sees it
+        if phase is None or not (inner or self._single or reread):
             values, statements = self.outer_values, self.outer_loads
         else:
             values, statements = self.phases[phase].values, self.phases[phase].body

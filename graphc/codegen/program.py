@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from graphc.codegen.debug import register
@@ -38,11 +37,14 @@ class Bound:
     descriptor: Descriptor
     instructions: list[int]
     """The nest that each instruction of the tape runs."""
+    _attempt: Callable[..., Any] | None = None
 
-    @cached_property
+    @property
     def attempt(self) -> Callable[..., Any]:
         """The builtin that runs the program on exact arguments; see `Descriptor.callable`."""
-        return self.descriptor.callable(None)
+        if self._attempt is None:  # cached_property has a lock before Python 3.12, which a fork would leave held
+            self._attempt = self.descriptor.callable(None)
+        return self._attempt
 
     def native(self, fallback: Callable[..., Any]) -> Callable[..., Any]:
         """Return the builtin that a function installs as its own call."""

@@ -4,7 +4,9 @@ Both are written as kernels and compiled by the same pipeline, once per cache. T
 `(kernel address, frame address, lo, hi)` in order. The entry is a `METH_FASTCALL` function made with
 `PyCFunction_NewEx`: it checks NumPy's array structs against the shapes of the last call, makes the results with
 `PyArray_Empty`, patches the pointers into the frames and runs the driver; anything unexpected goes to a Python
-function, which explains. Runs that take long release the GIL and look for signals between segments.
+function, which explains. Runs that take long release the GIL and look for signals between segments. Where other
+Python code may run inside a call (there, and where a new tuple makes the collector call finalizers), the program is
+marked busy, so that a call from that code takes memory of its own.
 
 `Descriptor` is the one table through which Python tells the entry what to do.
 """
@@ -60,6 +62,7 @@ _FUNCTIONS = (
     "list_new",
     "list_set",
     "ellipsis",
+    "thread_ident",
 )
 
 ENTRY = """\
@@ -123,9 +126,10 @@ def kernel(self, args, count, names):
         status = call_i64(d[4], d[3], 0, i64p(d[15])[1])
     else:
         d[1] = 1
+        me = call_i64(api[15])
         locks = i64p(d[13])
         for i in range(d[12]):
-            i64p(locks[i])[0] = 1
+            i64p(locks[i])[0] = me
         segments = i64p(d[15])
         thread = call_i64(api[5])
         for i in range(d[14]):
@@ -144,7 +148,7 @@ def kernel(self, args, count, names):
                 interrupted = 1
         d[1] = 0
         for i in range(d[12]):
-            i64p(locks[i])[0] = 0
+            i64p(locks[i])[0] = i64p(locks[i])[0] - me
     d[6] = status
     if (status != 0) | (interrupted != 0):
         for i in range(outputs):
@@ -161,7 +165,9 @@ def kernel(self, args, count, names):
         call_void(api[3], api[9])
         return api[9]
     pack = 10 if d[7] == 2 else 12
+    d[1] = 1
     packed = call_i64(api[pack], outputs)
+    d[1] = 0
     if packed == 0:
         for i in range(outputs):
             call_void(api[4], results[i])
@@ -207,6 +213,7 @@ def _functions() -> Words:
         "tuple_set": "PyTuple_SetItem",
         "list_new": "PyList_New",
         "list_set": "PyList_SetItem",
+        "thread_ident": "PyThread_get_thread_ident",
     }
     known = {key: python_address(symbol) for key, symbol in names.items()}
     known |= {"array_type": id(np.ndarray), "empty": table[empty] or 0}

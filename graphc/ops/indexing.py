@@ -50,6 +50,11 @@ def _rest(ndim: int, axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(a for a in range(ndim) if a not in axes)
 
 
+def _is_empty(shape: Sequence[int], axes: Sequence[int]) -> bool:
+    """Tell whether an axis that is not indexed is empty: no element is touched then, and no index is checked."""
+    return 0 in (shape[a] for a in _rest(len(shape), axes))
+
+
 def _checked(indices: Sequence[Array], axes: Sequence[int], shape: Sequence[int]) -> tuple[Array, ...]:
     """Return the indices counted from 0; `IndexOutOfBoundsError` for the first one outside."""
     for index, axis in zip(indices, axes, strict=True):
@@ -84,8 +89,10 @@ class Gather(Op):
         return TensorType(x.dtype, first.shape + tuple(x.shape[a] for a in _rest(x.ndim, self.axes)))
 
     def evaluate(self, *arrays: Array) -> Array:
-        x, indices = arrays[0], _checked(arrays[1:], self.axes, arrays[0].shape)
-        return np.asarray(np.transpose(x, self.axes + _rest(x.ndim, self.axes))[indices])
+        x, rest = arrays[0], _rest(arrays[0].ndim, self.axes)
+        if _is_empty(x.shape, self.axes):
+            return np.empty((*arrays[1].shape, *(x.shape[a] for a in rest)), x.dtype)
+        return np.asarray(np.transpose(x, self.axes + rest)[_checked(arrays[1:], self.axes, x.shape)])
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         x, *indices = inputs
@@ -120,6 +127,8 @@ class Scatter(Op):
     def evaluate(self, *arrays: Array) -> Array:
         x, updates, *indices = arrays
         out = x.copy()
+        if _is_empty(x.shape, self.axes):
+            return out
         places = _checked(indices, self.axes, x.shape)
         target = np.transpose(out, self.axes + _rest(x.ndim, self.axes))
         if self.mode == "add":

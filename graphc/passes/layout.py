@@ -137,8 +137,11 @@ class _Layout:
 
     def _stored(self, x: Node) -> Node:
         """Copy what has no memory: indices, sizes, literals, and scalars that kernels may compute in place."""
+        return x if self._has_memory(x) else copy(x)
+
+    def _has_memory(self, x: Node) -> bool:
         base = self._access(x).base
-        return copy(x) if is_inline(base.op) or (not base.shape and isinstance(base.op, Pointwise)) else x
+        return not is_inline(base.op) and (bool(base.shape) or not isinstance(base.op, Pointwise))
 
     def _whole(self, x: Node) -> Node:
         """Copy what a loop cannot walk row by row with one stride."""
@@ -153,8 +156,7 @@ class _Layout:
         return out
 
     def _gemm_operand(self, x: Node) -> Node:
-        access = self._access(x)
-        return x if gemm_layout(x.shape, access.strides) and not is_inline(access.base.op) else copy(x)
+        return x if self._has_memory(x) and gemm_layout(x.shape, self._access(x).strides) else copy(x)
 
     def _access(self, node: Node) -> Access:
         """Return the access of a node, computing those of new nodes below it first."""

@@ -1,0 +1,273 @@
+"""What once went wrong, one test each; the first line of each docstring says what it was."""
+
+from __future__ import annotations
+
+import gc as collector
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+N = gc.placeholder("x", shape=("n",))
+
+
+def run(code: str, timeout: float = 60) -> str:
+    """Run a program of its own and return what it prints; a hang or a crash fails the test."""
+    head = "import os, signal, threading, time\nimport numpy as np\nimport graphc as gc\n"
+    done = subprocess.run(
+        [sys.executable, "-c", head + code], capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+# -- arguments
+
+
+@pytest.mark.parametrize("kind", [np.matrix, np.recarray, np.memmap])
+def test_subclasses_of_ndarray(kind: Any) -> None:
+    """A C-contiguous subclass made the first call bind memory for ever: the native entry never accepts one."""
+    x = gc.placeholder("x", shape=("n", "m"))
+    f = gc.function([x], x * 2)
+    value = np.ones((2, 3)).view(kind)
+    for _ in range(2):
+        out = f(value)
+        assert type(out) is np.ndarray and (out == 2).all()
+
+
+def test_equal_dtypes_that_are_objects_of_their_own() -> None:
+    """Each unpickled array (its dtype is a new object) left a bound program behind."""
+    f = gc.function([N], N * 2)
+    f(np.ones(3))
+    for _ in range(20):
+        f(pickle.loads(pickle.dumps(np.ones(3))))
+        f(np.ones(3).astype(np.dtype("f8", metadata={"unit": "m"})))
+    assert f._compiled is not None and [len(pool) for pool in f._compiled.pools.values()] == [1]
+
+
+def test_an_unpickled_function_is_entered_directly() -> None:
+    """The types of an unpickled graph had dtype objects of their own, so no argument ever fitted the native entry."""
+    f = pickle.loads(pickle.dumps(gc.function([N], N * 2)))
+    f(np.ones(3))
+    assert f(np.ones(3)).dtype is np.dtype("float64") and len(f._compiled.pools) == 1
+    f._compiled.pools.clear()
+    f(f(np.ones(3)))
+    assert not f._compiled.pools, "the native entry takes the call"
+
+
+def test_dlpack_that_fails() -> None:
+    """An exporter's own exception reached the user."""
+
+    class Exported:
+        def __dlpack__(self, **kwargs: Any) -> Any:
+            raise BufferError("on another device")
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 0
+
+    with pytest.raises(gc.ArgumentError, match=r"argument x: Exported cannot become an array: on another device  \["):
+        gc.function([N], N)(Exported())
+
+
+def test_a_number_that_overflows_the_declared_dtype() -> None:
+    """A Python float beyond float32 became inf with a RuntimeWarning from inside graphc."""
+    s = gc.placeholder("s", dtype="float32")
+    f = gc.function([s], s * 2)
+    with pytest.raises(gc.DTypeError, match=r"argument s: dtype float64 given, f32\[\] needed"):
+        f(1e300)
+    assert f(float("inf")) == np.inf
+
+
+def test_messages_of_guards_end_with_the_callers_line() -> None:
+    """An error of disagreeing dimensions did not end with the line of the call; an index asked for equal sizes."""
+    y = gc.placeholder("y", shape=("m",))
+    with pytest.raises(gc.ShapeError, match=r"add at test_regressions.py:\d+ needs them equal  \[test_regressions"):
+        gc.function([N, y], N + y)([1.0], [1.0, 2.0])
+    with pytest.raises(gc.IndexOutOfBoundsError, match=r"index -4 of axis 0 at .*:\d+ is out of bounds with n=3  \["):
+        gc.function([N], N[-4])([1.0, 2.0, 3.0])
+
+
+def test_a_dimension_that_no_argument_gives() -> None:
+    """KeyError: 'm'."""
+    with pytest.raises(gc.ShapeError, match=r"dimension m: no argument gives it a size  \[test_regressions"):
+        gc.function([N], [N, gc.zeros("m")])(np.ones(2))
+
+
+# -- values
+
+
+def test_guards_of_what_is_only_differentiated() -> None:
+    """A gradient lost the guards of the loss it came from, and read beyond its arrays."""
+    y, z = gc.placeholder("y", shape=("m", 3)), gc.placeholder("z", shape=("n", "m"))
+    loss = gc.sum(gc.concat([z, y], axis=0) * 2.0)
+    for f in (gc.function([y, z], gc.grad(loss, [y, z])), gc.function([y, z], gc.jvp(loss, y, y), on_unused="ignore")):
+        with pytest.raises(gc.ShapeError, match="concat at"):
+            f(np.ones((2, 3)), np.ones((4, 2)))
+        f(np.ones((3, 3)), np.ones((4, 3)))
+
+
+def test_a_stored_value_is_reread_after_it_is_stored() -> None:
+    """A kernel of one point with two phases read its own output before writing it."""
+    w = gc.shared(np.full((1, 1), 3.0), name="w")
+    a = w * 2
+    b = gc.sum(w * w, axis=1, keepdims=True)
+    f = gc.function([], [w, a, gc.sum(a * b, axis=0)])
+    for got, wanted in zip(f(), ([[3.0]], [[6.0]], [54.0]), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    x = gc.shared(np.full((1, 1), 3), name="x")
+    right = gc.bitwise_right_shift(x, gc.clip(x, 0, 5))
+    f = gc.function([], [right, gc.reshape(right @ (x @ x.T), (1, 1, 1))], updates={x: (x @ x.T).T})
+    assert [out.item() for out in f()] == [0, 0] and x.get_value() == 9
+    x.set_value(np.full((1, 1), -1))
+    assert [out.item() for out in f()] == [-1, -1]
+
+
+def test_a_product_with_a_scalar_of_sizes() -> None:
+    """KeyError: BLAS was given a scalar that kernels compute in place, so that it has no memory."""
+    flat = gc.reshape(N, (-1, 1))
+    scalar = gc.broadcast_to(gc.constant(1.0) * N.shape[0] + 0.5, (1, 1))
+    np.testing.assert_array_equal(gc.function([N], flat @ scalar)(np.ones(2)), np.full((2, 1), 2.5))
+
+
+@pytest.mark.parametrize("mode", ["compiled", "reference", "debug"])
+def test_an_index_where_nothing_is_read(mode: Any) -> None:
+    """The interpreter refused an index outside of an empty region, compiled kernels did not."""
+    x, i = gc.placeholder("x", shape=("n", "m")), gc.placeholder("i", shape=("k",), dtype="int64")
+    f = gc.function([x, i], [x[i], x.at[i].set(1.0)], mode=mode)
+    assert [out.shape for out in f(np.ones((2, 0)), [5, 7])] == [(2, 0), (2, 0)]
+
+
+# -- calls inside calls, threads, forks, signals
+
+
+@pytest.fixture
+def eager_collector() -> Iterator[None]:
+    before = collector.get_threshold()
+    collector.set_threshold(1)
+    yield
+    collector.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("eager_collector")
+def test_a_finalizer_that_calls_the_function() -> None:
+    """The collector ran while the entry made the tuple of results, and a finalizer's call took their place."""
+    f = gc.function([N], (N + 1, N + 2))
+    one, other = np.zeros(3), np.full(3, 100.0)
+    f(one)
+
+    class Calls:
+        me: Any
+
+        def __del__(self) -> None:
+            f(other)
+
+    for _ in range(3000):
+        dead = Calls()
+        dead.me = dead
+        del dead
+        first, second = f(one)
+        assert first[0] == 1 and second[0] == 2
+
+
+LONG = """
+x = v = gc.placeholder("x", shape=("n",))
+for _ in range(100):
+    v = gc.sin(v) + x
+w = gc.shared(0.0, name="w")
+f = gc.function([x], gc.sum(v), updates={w: w + 1.0})
+f(np.zeros(3))
+big = np.full(3_000_000, 0.1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no interval timers")
+def test_a_signal_handler_that_uses_the_state_of_the_call_it_interrupts() -> None:
+    """It waited for ever for its own thread."""
+    code = """
+seen = []
+def attempt(action):
+    try: seen.append(float(action()))
+    except gc.GraphcError as error: seen.append("unfinished call of this thread" in str(error))
+def handler(*_):
+    attempt(lambda: f(np.zeros(3)))
+    attempt(lambda: w.set_value(7.0))
+    attempt(w.get_value)
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+f(big)
+print(seen, float(w.get_value()))
+"""
+    assert run(LONG + code) == "[True, True, 1.0] 2.0"
+
+
+def test_state_is_read_and_set_between_calls() -> None:
+    """get_value and set_value did not wait for a program that runs without the GIL; readers saw torn values."""
+    w = gc.shared(np.zeros(100_000), name="w")
+    v: gc.Node = w
+    for _ in range(40):
+        v = gc.sin(v) * 0 + w
+    f = gc.function([], None, updates={w: v + 1.0})
+    f()
+    torn: list[bool] = []
+    thread = threading.Thread(target=lambda: [f() for _ in range(30)])
+    thread.start()
+    while thread.is_alive():
+        value = w.get_value()
+        torn.append(bool(value.min() != value.max()))
+    thread.join()
+    assert torn and not any(torn)
+
+
+def test_modes_that_share_state_in_threads() -> None:
+    """The interpreter's updates were lost where a compiled function updated the same state."""
+    w = gc.shared(0.0, name="w")
+    modes: tuple[Any, ...] = ("compiled", "reference", "debug")
+    functions = [gc.function([], w, updates={w: w + 1}, mode=mode) for mode in modes]
+    threads = [threading.Thread(target=lambda f=f: [f() for _ in range(500)]) for f in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert w.get_value() == 1500
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_forks_while_threads_compile_and_call() -> None:
+    """A child waited for ever for locks of threads that it does not have."""
+    code = """
+gc.set_cache(None)
+d = gc.function([x], gc.sum(v), mode="debug")
+stop = False
+def compile_all():
+    k = 0.0
+    while not stop:
+        k += 1
+        gc.function([x], gc.sum(gc.sin(x * k) * x) if k % 2 else x + gc.cos(x))(np.zeros(3))
+def call_all():
+    while not stop:
+        f(big[:300_000]); d(np.zeros(3))
+threads = [threading.Thread(target=t) for t in (compile_all, call_all)]
+for t in threads: t.start()
+codes = []
+for k in range(4):
+    time.sleep(0.1 + 0.03 * k)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        f(big[:300_000]); d(np.zeros(2)); gc.function([x], gc.exp(x) - k)(np.zeros(3))
+        os._exit(0)
+    codes.append(os.waitpid(child, 0)[1])
+stop = True
+for t in threads: t.join()
+print(codes)
+"""
+    assert run(LONG + code, 120) == "[0, 0, 0, 0]" and signal.SIGALRM
