@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.control import capture, inside_node, scan
+from graphc.control import capture, inside_node, refuse_draws, scan
 from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError, at
 from graphc.evaluate import run_graph
 from graphc.grad import jvp, vjp, zeros_of
@@ -80,9 +80,11 @@ def while_loop(
     if max_steps is not None:
         return _bounded(cond_fun, body_fun, init_val, max_steps)
     carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
+    since = next(serials)
     test = _test(cond_fun, unflatten(init_val, carries))
     after = [as_node(leaf) for leaf in flatten(body_fun(unflatten(init_val, carries)))]
     _check_same("while_loop: the carry after a step", None, carries, after)
+    refuse_draws("while_loop", [test, *after], since)
     return unflatten(init_val, build_while(first, carries, test, after))
 
 

@@ -17,11 +17,12 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.evaluate import run_graph
 from graphc.grad import jvp, vjp, zeros_of
 from graphc.graph import Graph, topological_order
-from graphc.node import Node
+from graphc.node import Node, serials
 from graphc.ops.base import Constant, Placeholder, View, apply
 from graphc.ops.control import Result, Scan, project
 from graphc.ops.creation import Iota, arange
 from graphc.ops.pointwise import Cast, DimValue, as_node, cast
+from graphc.ops.random import Draw
 from graphc.tree import flatten, unflatten
 from graphc.types import Array, Dim, Size, Sizes, TensorType, is_float, size_value
 
@@ -57,11 +58,13 @@ def scan(f: Step, init: Any, xs: Any = None, length: Any = None, *, reverse: boo
     steps = _steps(sequences, length)
     carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
     elements = [inside_node(f"x{i}", TensorType(x.dtype, x.shape[1:])) for i, x in enumerate(sequences)]
+    since = next(serials)
     found = f(unflatten(init, carries), unflatten(xs, elements))
     if not isinstance(found, tuple) or len(found) != 2:
         raise ArgumentError(f"scan: f must return (carry, y), got {type(found).__name__}{at()}")
     after = _next_carry(init, carries, found[0])
     stacked = [as_node(leaf) for leaf in flatten(found[1])]
+    refuse_draws("scan", [*after, *stacked], since)
     outputs = build_scan(first, sequences, carries, elements, after, stacked, steps, reverse)
     return unflatten(init, outputs[: len(first)]), unflatten(found[1], outputs[len(first) :])
 
@@ -85,6 +88,16 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     array([0, 1, 4])
     """
     return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
+
+
+def refuse_draws(name: str, outputs: Sequence[Node], since: int) -> None:
+    """Raise for a random draw inside a loop: it would be made once, and every step would see the same numbers."""
+    drawn = [n for n in topological_order(outputs) if isinstance(n.op, Draw) and n.serial >= since]
+    if drawn:
+        raise ArgumentError(
+            f"{name}: a draw inside the loop would give every step the same numbers; draw all of them before the loop"
+            f" and pass them as xs{at(drawn[0].source)}"
+        )
 
 
 def _steps(sequences: Sequence[Node], length: Any) -> Size:

@@ -54,8 +54,8 @@ class Generator:
     is the result's, by default that to which the parameters broadcast. `dtype` is float64 or float32, by default
     that of the parameters that are nodes.
 
-    A draw inside the body of a loop is computed once, before the loop: draw an array and pass it as `xs`. A draw
-    inside a branch is refused. `node.eval` of two draws, one at a time, starts both at the same position; use
+    A draw inside the body of a loop is refused: draw an array before it and pass it as `xs`. So is a draw inside a
+    branch. `node.eval` of two draws, one at a time, starts both at the same position; use
     `gc.evaluate` for both. Functions in several threads may share a generator: each call takes its numbers and moves
     the position as one step.
 

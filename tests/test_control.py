@@ -214,6 +214,7 @@ def test_pickle_of_a_function_with_a_loop() -> None:
 
 def test_refusals() -> None:
     x = gc.placeholder("x", shape=("n",))
+    rng = gc.random.Generator(0)
     refused: list[tuple[Any, type[Exception], str]] = [
         (lambda: gc.scan(lambda c, v: (c, None), 0.0), gc.ArgumentError, "length is needed"),
         (lambda: gc.scan(lambda c, v: (c, None), 0.0, gc.constant(1.0)), gc.ShapeError, "leading axis"),
@@ -223,6 +224,8 @@ def test_refusals() -> None:
         (lambda: gc.scan(lambda c, v: (c * x, None), 0.0, x), gc.ShapeError, r"is f64\[\] but f returned f64\[n\]"),
         (lambda: gc.scan(lambda c, v: (c, v), 0.0, x, length=1.5), gc.ArgumentError, "length must be"),
         (lambda: gc.scan(lambda c, v: (c, v), 0.0, gc.ones(3), length=4), gc.ShapeError, "3 != 4"),
+        (lambda: gc.scan(lambda c, v: (c + rng.normal(), v), 0.0, x), gc.ArgumentError, "a draw inside the loop"),
+        (lambda: gc.while_loop(lambda c: c < 1, lambda c: c + rng.uniform(), 0.0), gc.ArgumentError, "a draw inside"),
     ]
     for build, kind, message in refused:
         with pytest.raises(kind, match=message) as caught:
