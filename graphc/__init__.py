@@ -13,6 +13,7 @@ The modules, in the order in which a program meets them:
 | module | job |
 |---|---|
 | `errors`, `types` | errors with the user's line; dtypes, dimensions, tensor types |
+| `state` | what shared nodes keep between calls |
 | `node`, `ops` | values, and the ops that make them |
 | `graph` | chosen outputs and all they depend on |
 | `binding`, `evaluate` | arguments of a call; the reference interpreter |

@@ -8,17 +8,13 @@ that is the one import cycle of the project (`Node.__add__` needs `add`, `add` m
 from __future__ import annotations
 
 import itertools
-import os
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakSet
 
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
+from graphc.state import State
 from graphc.types import Array, DType, Shape, Size, TensorType, product
 
 if TYPE_CHECKING:
@@ -342,89 +338,6 @@ class Node:
 
     def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return _ops.numpy_function(func, args, kwargs)
-
-
-_states: WeakSet[State] = WeakSet()
-_PYTHON_HOLDS = 1 << 56
-"""Above every thread's ident; added to a lock word, since one NumPy call is one step under the GIL."""
-
-
-def release_state_locks() -> None:
-    """Free every state: in a forked child the threads that held them do not exist."""
-    for state in _states:
-        state.free()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=release_state_locks)
-
-
-class State:
-    """The storage behind a `Shared` node: one C-contiguous array that keeps its address for life.
-
-    `lock` is one int64, 0 where the state is free: the ident of the thread in which a compiled program uses it
-    without the GIL, plus `_PYTHON_HOLDS` where Python code holds it or waits for that program.
-    """
-
-    __slots__ = ("__weakref__", "array", "lock", "mutex", "name", "owner")
-
-    def __init__(self, array: Array, name: str) -> None:
-        self.array = array
-        self.name = name
-        self.lock = np.zeros(1, np.int64)
-        self.free()
-        _states.add(self)
-
-    def free(self) -> None:
-        """Forget who holds this state."""
-        self.lock[0] = 0
-        self.mutex = threading.RLock()
-        self.owner = 0
-
-    def in_use_here(self) -> bool:
-        """Tell whether an unfinished call of this thread uses this state: we are in a signal handler or finalizer."""
-        me = threading.get_ident()
-        return self.owner == me or int(self.lock[0]) % _PYTHON_HOLDS == me
-
-    def refuse_nested_use(self) -> None:
-        """Raise where waiting for this state would wait for this thread itself."""
-        if self.in_use_here():
-            raise GraphcError(
-                f"state {self.name!r} is in use by an unfinished call of this thread;"
-                f" a signal handler or finalizer inside it can only read the state{at()}"
-            )
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep compiled programs and other threads away from this state."""
-        with self.mutex:
-            before, self.owner = self.owner, threading.get_ident()
-            np.add(self.lock, _PYTHON_HOLDS, out=self.lock)
-            try:
-                while int(self.lock[0]) % _PYTHON_HOLDS:
-                    time.sleep(50e-6)
-                yield
-            finally:
-                np.subtract(self.lock, _PYTHON_HOLDS, out=self.lock)
-                self.owner = before
-
-    def __getstate__(self) -> tuple[Array, str]:
-        return self.array, self.name
-
-    def __setstate__(self, state: tuple[Array, str]) -> None:
-        State.__init__(self, np.ascontiguousarray(state[0]), state[1])
-
-
-@contextmanager
-def hold_states(states: Iterable[State]) -> Iterator[None]:
-    """Hold several states, in one order for all threads; raises where this thread uses one already."""
-    ordered = sorted(states, key=id)
-    for state in ordered:
-        state.refuse_nested_use()
-    with ExitStack() as stack:
-        for state in ordered:
-            stack.enter_context(state.held())
-        yield
 
 
 class Shared(Node):

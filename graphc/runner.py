@@ -23,7 +23,7 @@ from graphc.codegen.tape import STATUS, entry_works, run_portably
 from graphc.errors import GraphcError, IndexOutOfBoundsError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
-from graphc.node import hold_states
+from graphc.state import hold_states
 from graphc.types import Array, Sizes, size_value
 
 MAX_SHAPES = 16

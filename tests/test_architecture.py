@@ -22,6 +22,7 @@ MODULES = {
 LAYERS = (
     ("errors",),
     ("types", "tree"),
+    ("state",),
     ("node",),
     ("ops", "special", "nn", "random"),
     ("graph",),

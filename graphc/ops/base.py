@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError, at, user_source
-from graphc.node import Guard, Node, Shared, State
+from graphc.node import Guard, Node, Shared
+from graphc.state import State
 from graphc.types import (
     Array,
     Dim,
