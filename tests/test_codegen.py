@@ -189,6 +189,14 @@ def test_sums_are_accurate(n: int, dtype: str) -> None:
     assert abs(got - exact) <= 2e2 * np.finfo(dtype).eps * abs(exact) / 10
 
 
+def test_reductions_over_inner_and_outer_axes_reduce_the_inner_ones_first() -> None:
+    x = gc.placeholder("x", shape=("a", "b", "c"), dtype="float32")
+    f = gc.function([x], gc.sum(x, axis=(0, 2)))
+    values = (np.random.default_rng(0).normal(size=(300, 5, 700)) + 1).astype(np.float32)
+    np.testing.assert_allclose(f(values), values.astype(float).sum((0, 2)), rtol=1e-6)
+    assert [k.space for k in f.schedule] == [x.shape, x.shape[:2]]
+
+
 def test_sums_of_infinities() -> None:
     x = gc.placeholder("x", shape=("n",))
     f = gc.function([x], gc.sum(x))

@@ -9,7 +9,7 @@ describes, in elements, where a view's values are inside the value that is store
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.errors import blame
 from graphc.graph import Graph, rebuild
@@ -181,11 +181,20 @@ def _moved_axis(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if isinstance(op, Reduction) and op.name in ("argmax", "argmin") and op.axes[0] != inputs[0].ndim - 1:
         last = apply(PermuteDims(_to_last(inputs[0].ndim, op.axes[0])), inputs[0])
         return apply(Reduction(op.name, (last.ndim - 1,)), last)
+    if isinstance(op, Reduction) and 0 < (inner := _trailing(op, inputs[0].shape)) < len(op.axes):
+        rows = apply(replace(op, axes=op.axes[-inner:]), inputs[0])
+        return apply(replace(op, axes=op.axes[:-inner]), rows)
     if isinstance(op, Cumulative) and (op.reverse or op.axis != node.ndim - 1):
         return _forward_last(op, inputs[0])
     if isinstance(op, MatMul) and not is_float(node.dtype):
         return _sum_of_products(*inputs)
     return None
+
+
+def _trailing(op: Reduction, shape: Shape) -> int:
+    """Return how many of the axes are the last ones: those reduce in registers, the others then in memory."""
+    kept = [a for a in range(len(shape)) if a not in op.axes and shape[a] != 1]
+    return len([a for a in op.axes if not kept or a > kept[-1]])
 
 
 def _to_last(ndim: int, axis: int) -> tuple[int, ...]:
