@@ -70,7 +70,7 @@ def _to_numpy(node: Node, value: Any) -> Array:
 def _widen(node: Node, value: Any, array: Array) -> Array:
     """Convert to the declared dtype where nothing is lost; Python numbers and lists are weakly typed."""
     wanted = node.dtype
-    if np.can_cast(array.dtype, wanted, "safe") and not (array.dtype.kind == "b" and wanted.kind != "b"):
+    if np.can_cast(array.dtype, wanted, "safe"):
         return array.astype(wanted)
     if _is_literal(value) and _literal_fits(array, wanted):
         return array.astype(wanted)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.control import capture, inside_node, refuse_draws, scan
+from graphc.control import capture, inside_node, refuse_draws, require_functions, scan
 from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError, at
 from graphc.evaluate import run_graph
 from graphc.grad import jvp, vjp, zeros_of
@@ -54,6 +54,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         raise ArgumentError(f"switch: index must be a 0-d integer, got {chosen.type}{at()}")
     if not branches:
         raise ArgumentError(f"switch: at least one branch is needed{at()}")
+    require_functions("cond, switch: branches", *branches)
     given = unflatten(operands, [as_node(leaf) for leaf in flatten(operands)])
     since = next(serials)
     found = [branch(*given) for branch in branches]
@@ -76,6 +77,7 @@ def while_loop(
     >>> gc.while_loop(lambda x: x < 100, lambda x: x * 2, 3).eval()
     array(192)
     """
+    require_functions("while_loop: cond_fun and body_fun", cond_fun, body_fun)
     first = [as_node(leaf) for leaf in flatten(init_val)]
     if max_steps is not None:
         return _bounded(cond_fun, body_fun, init_val, max_steps)

@@ -53,6 +53,7 @@ def scan(f: Step, init: Any, xs: Any = None, length: Any = None, *, reverse: boo
     >>> total.eval(), partial.eval()
     (array(6.), array([0., 0., 2., 9.]))
     """
+    require_functions("scan: f", f)
     first = [as_node(leaf) for leaf in flatten(init)]
     sequences = [as_node(leaf) for leaf in flatten(xs)]
     steps = _steps(sequences, length)
@@ -88,6 +89,13 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     array([0, 1, 4])
     """
     return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
+
+
+def require_functions(what: str, *functions: Any) -> None:
+    """Raise where a node or a value was given instead of a function that builds one."""
+    for f in functions:
+        if not callable(f):
+            raise ArgumentError(f"{what} must be functions, got {type(f).__name__}; write lambda: ...{at()}")
 
 
 def refuse_draws(name: str, outputs: Sequence[Node], since: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.binding import as_argument, check_guards, solve_sizes
 from graphc.draws import place_draws
-from graphc.errors import GraphcError, at
+from graphc.errors import ArgumentError, GraphcError, at
 from graphc.graph import Graph, require_inputs
 from graphc.node import Node, Shared
 from graphc.types import Array, Sizes
@@ -37,6 +37,8 @@ def evaluate(nodes: Graph | Node | Sequence[Node], bindings: Mapping[Node, Any])
     """
     if isinstance(nodes, Node):
         return evaluate([nodes], bindings)[0]
+    if not isinstance(bindings, Mapping) or any(not isinstance(key, Node) for key in bindings):
+        raise ArgumentError(f"evaluate: bindings must map placeholders to values, as in {{x: 2.0}}{at()}")
     graph = nodes if isinstance(nodes, Graph) else Graph(nodes)
     placed, advances = place_draws(graph.outputs)
     if advances:

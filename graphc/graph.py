@@ -76,13 +76,13 @@ class Graph:
 
     def __init__(
         self,
-        outputs: Sequence[Node],
+        outputs: Node | Sequence[Node],
         inputs: Sequence[Node] | None = None,
         *,
         updates: Sequence[Shared] = (),
         guards: Sequence[Guard] | None = None,
     ) -> None:
-        self.outputs = tuple(outputs)
+        self.outputs = (outputs,) if isinstance(outputs, Node) else tuple(outputs)
         self.nodes = tuple(topological_order(self.outputs))
         found = tuple(n for n in self.nodes if isinstance(n.op, Placeholder))
         self.inputs = found if inputs is None else tuple(inputs)

@@ -100,6 +100,14 @@ class Node:
 
     # -- what a node refuses
 
+    def __eq__(self, other: object) -> bool:
+        """Identity; comparing with numbers or arrays raises, since it would silently be False."""
+        if isinstance(other, (int, float, complex, np.ndarray, np.generic)):
+            raise ArgumentError(f"== and != of nodes are identity; use gc.equal(x, value) to compare values{at()}")
+        return self is other
+
+    __hash__ = object.__hash__
+
     def __bool__(self) -> NoReturn:
         raise ArgumentError(
             f"a node has no truth value before a call: {self!r}; use gc.where or gc.cond to choose,"

@@ -114,6 +114,15 @@ class Extremum:
         return f"{self.kind}({self.left},{self.right})"
 
 
+_values: Any = None
+
+
+def bind_values(ops: Any) -> None:
+    """Take the module whose functions compute with dimensions as values; called once by `graphc.ops`."""
+    global _values
+    _values = ops
+
+
 Atom = Symbol | FloorDiv | Extremum
 Monomial = tuple[Atom, ...]
 _fresh = itertools.count()
@@ -121,7 +130,11 @@ _fresh = itertools.count()
 
 @dataclass(frozen=True, eq=True)
 class Dim:
-    """A non-constant integer polynomial: `terms` maps sorted products of atoms to coefficients."""
+    """A non-constant integer polynomial: `terms` maps sorted products of atoms to coefficients.
+
+    Sums, products and `//` with ints and other dimensions are dimensions; with floats, by `/` and in comparisons a
+    dimension is a value, and the result a node.
+    """
 
     terms: tuple[tuple[Monomial, int], ...]
 
@@ -161,10 +174,30 @@ class Dim:
     def __neg__(self) -> Size:
         return _combine(0, self, -1)
 
-    def __mul__(self, other: Size) -> Size:
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, float):
+            return _values.multiply(self, other)
         return _product(self, other) if isinstance(other, (int, Dim)) else NotImplemented
 
     __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return _values.divide(self, other) if isinstance(other, (int, float, Dim)) else NotImplemented
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _values.divide(other, self) if isinstance(other, (int, float)) else NotImplemented
+
+    def __lt__(self, other: Any) -> Any:
+        return _values.less(self, other) if isinstance(other, (int, float, Dim)) else NotImplemented
+
+    def __le__(self, other: Any) -> Any:
+        return _values.less_equal(self, other) if isinstance(other, (int, float, Dim)) else NotImplemented
+
+    def __gt__(self, other: Any) -> Any:
+        return _values.greater(self, other) if isinstance(other, (int, float, Dim)) else NotImplemented
+
+    def __ge__(self, other: Any) -> Any:
+        return _values.greater_equal(self, other) if isinstance(other, (int, float, Dim)) else NotImplemented
 
     def __floordiv__(self, other: Size) -> Size:
         return floor_div(self, other) if isinstance(other, (int, Dim)) else NotImplemented
@@ -382,6 +415,8 @@ def tuple_type(types: Iterable[TensorType]) -> TupleType:
 
 def make_shape(shape: Any) -> Shape:
     """Turn what users write (an int, a name, None, a Dim, or a sequence of those) into a shape."""
+    if isinstance(shape, (float, np.floating)):
+        raise ShapeError(f"shape {shape!r} is not an int, a name, a Dim or a sequence of those{at()}")
     items = (shape,) if isinstance(shape, (int, str, Dim, np.integer)) else tuple(shape)
     return tuple(_make_size(item) for item in items)
 

@@ -406,12 +406,25 @@ def test_programs_that_are_refused() -> None:
         (lambda: bool(x), gc.ArgumentError, "no truth value"),
         (lambda: list(gc.placeholder("v", shape=("n",))), gc.ShapeError, "symbolic dimension n"),
         (lambda: np.ones(3) == w, gc.ArgumentError, "gc.equal"),
+        (lambda: w == 0, gc.ArgumentError, "== and != of nodes are identity; use gc.equal"),
+        (lambda: w != np.ones(2), gc.ArgumentError, "gc.equal"),
+        (lambda: w.eval(2.0), gc.ArgumentError, "bindings must map placeholders"),  # type: ignore[arg-type]
+        (lambda: gc.cond(x > 0, x, -x), gc.ArgumentError, "must be functions, got Node"),  # type: ignore[arg-type]
+        (lambda: gc.zeros(1.5), gc.ShapeError, "shape 1.5 is not an int"),
+        (lambda: bool(gc.dim("n") > 3), gc.ArgumentError, "no truth value"),
         (lambda: gc.placeholder("h", dtype="float16"), gc.DTypeError, "convert to float32"),
     ]
     for build, kind, message in refused:
         with pytest.raises(kind, match=message) as caught:
             build()
         assert "test_function.py:" in str(caught.value), str(caught.value)
+
+
+def test_a_dimension_is_a_value_in_float_arithmetic() -> None:
+    x = gc.placeholder("x", shape=("n",))
+    n = x.shape[0]
+    f = gc.function([x], [-0.5 * n, 1 / n, n / 2, gc.sum(x) / n, n > 3])
+    assert [float(v) for v in f(np.ones(4))] == [-2.0, 0.25, 2.0, 1.0, 1.0]
 
 
 def test_an_update_with_a_symbolic_size_is_checked_in_the_call() -> None:

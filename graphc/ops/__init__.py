@@ -134,6 +134,7 @@ from graphc.ops.reduction import (
     sum,
     var,
 )
+from graphc.types import bind_values
 
 __all__ = [
     "IndexUpdater",
@@ -271,3 +272,4 @@ __all__ = [
 ]
 
 bind_operators(sys.modules[__name__])
+bind_values(sys.modules[__name__])
