@@ -54,14 +54,14 @@ class Cache:
             data = _read_private(self.directory, self.directory / f"{key}.gck")
         except OSError:
             return None
-        return None if data is None else _unpack(data)
+        return None if data is None else _unpack(key, data)
 
     def save(self, key: str, code: bytes, symbols: tuple[str, ...]) -> None:
         """Keep object code; silently does nothing where the directory cannot be written."""
         if self.directory is None:
             return
         try:
-            self._write(self.directory, key, _pack(code, symbols))
+            self._write(self.directory, key, _pack(key, code, symbols))
         except OSError:
             return
         self._writes += 1
@@ -103,19 +103,27 @@ class Cache:
                     path.unlink(missing_ok=True)
 
 
-def _pack(code: bytes, symbols: tuple[str, ...]) -> bytes:
+def _digest(key: str, body: bytes) -> bytes:
+    """Return the digest of a file's contents and of its name: a file copied to another name is not that kernel."""
+    return hashlib.sha256(key.encode() + b"\n" + body).hexdigest().encode()
+
+
+def _pack(key: str, code: bytes, symbols: tuple[str, ...]) -> bytes:
     header = json.dumps({"symbols": symbols}).encode() + b"\n"
     body = header + code
-    return _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    return _MAGIC + _digest(key, body) + b"\n" + body
 
 
-def _unpack(data: bytes) -> tuple[bytes, tuple[str, ...]] | None:
+def _unpack(key: str, data: bytes) -> tuple[bytes, tuple[str, ...]] | None:
     start = len(_MAGIC) + 65
     body = data[start:]
-    if not data.startswith(_MAGIC) or data[len(_MAGIC) : start - 1] != hashlib.sha256(body).hexdigest().encode():
+    if not data.startswith(_MAGIC) or data[len(_MAGIC) : start - 1] != _digest(key, body):
         return None
     header, _, code = body.partition(b"\n")
-    return code, tuple(json.loads(header)["symbols"])
+    try:
+        return code, tuple(map(str, json.loads(header)["symbols"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_private(info: os.stat_result) -> bool:
@@ -128,9 +136,11 @@ def _is_private(info: os.stat_result) -> bool:
 def _read_private(directory: Path, path: Path) -> bytes | None:
     if not _is_private(directory.lstat()):
         return None
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    flags = [getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK")]  # a pipe would block
+    handle = os.open(path, os.O_RDONLY | flags[0] | flags[1] | flags[2])
     with os.fdopen(handle, "rb") as file:
-        if not _is_private(os.fstat(file.fileno())):
+        info = os.fstat(file.fileno())
+        if not (_is_private(info) and stat.S_ISREG(info.st_mode)):
             return None
         with suppress(OSError):
             os.utime(path)
@@ -157,5 +167,5 @@ def set_cache(directory: str | os.PathLike[str] | Literal["default"] | None, *, 
 
     `max_bytes` caps its size; the kernels used longest ago go first.
     """
-    chosen = None if directory is None else default_directory() if directory == "default" else Path(directory)
+    chosen = None if directory is None else default_directory() if directory == "default" else Path(directory).absolute()
     _current[:] = [Cache(chosen, max_bytes)]
