@@ -40,6 +40,8 @@ def evaluate(nodes: Graph | Node | Sequence[Node], bindings: Mapping[Node, Any])
     if not isinstance(bindings, Mapping) or any(not isinstance(key, Node) for key in bindings):
         raise ArgumentError(f"evaluate: bindings must map placeholders to values, as in {{x: 2.0}}{at()}")
     graph = nodes if isinstance(nodes, Graph) else Graph(nodes)
+    if not isinstance(bindings, Mapping):
+        raise ArgumentError(f"evaluate: bindings must map placeholders to arrays, got {type(bindings).__name__}{at()}")
     placed, advances = place_draws(graph.outputs)
     if advances:
         graph = graph.with_outputs(placed)

@@ -78,6 +78,10 @@ def function(
         raise ArgumentError(f'function: mode must be "compiled", "reference" or "debug", got {mode!r}{at()}')
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
+    if precision not in ("vector", "polynomial", "libm"):
+        raise ArgumentError(f'function: precision must be "vector", "polynomial" or "libm", got {precision!r}{at()}')
+    if on_unused not in ("error", "ignore"):
+        raise ArgumentError(f'function: on_unused must be "error" or "ignore", got {on_unused!r}{at()}')
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
@@ -276,9 +280,9 @@ def _output_nodes(outputs: Any) -> list[Node]:
 
 
 def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
-    pairs = list(updates.items()) if isinstance(updates, Mapping) else list(updates or ())
+    pairs = list(updates.items()) if isinstance(updates, Mapping) else updates or ()
     checked: list[tuple[Shared, Node]] = []
-    for target, value in pairs:
+    for target, value in _as_pairs(pairs):
         if not isinstance(target, Shared):
             raise ArgumentError(f"updates: {target!r} is not shared; make it with gc.shared(...){at()}")
         if any(target is seen for seen, _ in checked):
@@ -295,11 +299,18 @@ def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
     return checked
 
 
+def _as_pairs(pairs: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
+        raise ArgumentError(f"updates maps shared nodes to new values, got {pairs!r}{at()}")
+    return [(target, value) for target, value in pairs]
+
+
 def _literal_update(target: Shared, value: Any) -> Node:
-    array = np.asarray(value)
-    if isinstance(value, (bool, int, float)) and np.can_cast(array.dtype, target.dtype, "same_kind"):
-        array = array.astype(target.dtype)
-    return constant(array)
+    what = f"update of {target.name}"
+    node = constant(value, what=what)
+    if isinstance(value, (bool, int, float)) and np.can_cast(node.dtype, target.dtype, "same_kind"):
+        return constant(value, target.dtype, what=what)
+    return node
 
 
 def _differ(a: Node, b: Node) -> bool:
@@ -313,7 +324,7 @@ def _make_graph(
     pairs: Sequence[tuple[Shared, Node]],
     givens: Mapping[Node, Node],
 ) -> Graph:
-    _check_givens(givens)
+    extra = _check_givens(givens)
     nodes = [*outputs, *(value for _, value in pairs)]
     if givens:
         nodes = list(Graph(nodes).replace(givens)[0].outputs)
@@ -323,7 +334,7 @@ def _make_graph(
     pairs = [*pairs, *advanced]
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
     source = user_source()
-    extra: list[Guard] = [
+    extra += [
         (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n
     ]
     if extra:
@@ -332,12 +343,17 @@ def _make_graph(
     return graph
 
 
-def _check_givens(givens: Mapping[Node, Node]) -> None:
+def _check_givens(givens: Mapping[Node, Node]) -> list[Guard]:
+    """Return what a call must check of the sizes of nodes that stand for others."""
+    if not isinstance(givens, Mapping):
+        raise ArgumentError(f"givens maps nodes to nodes, got {type(givens).__name__}{at()}")
     for old, new in givens.items():
         if not isinstance(old, Node) or not isinstance(new, Node):
             raise ArgumentError(f"givens maps nodes to nodes, got {type(old).__name__}: {type(new).__name__}{at()}")
         if old.dtype != new.dtype or old.ndim != new.ndim or _differ(old, new):
             raise ShapeError(f"givens: {new!r} cannot stand for {old!r}{at()}")
+    pairs = [pair for old, new in givens.items() for pair in zip(old.shape, new.shape, strict=True)]
+    return [(m, n, "givens", user_source()) for m, n in pairs if m != n]
 
 
 def _refuse_unused(graph: Graph) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import ArgumentError, at
+from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
 
@@ -82,7 +82,11 @@ class Graph:
         updates: Sequence[Shared] = (),
         guards: Sequence[Guard] | None = None,
     ) -> None:
-        self.outputs = (outputs,) if isinstance(outputs, Node) else tuple(outputs)
+        several: Any = outputs if isinstance(outputs, Iterable) and not isinstance(outputs, Node) else (outputs,)
+        self.outputs: tuple[Node, ...] = tuple(several)
+        for output in self.outputs:
+            if not isinstance(output, Node):
+                raise ArgumentError(f"a graph's outputs are nodes, got {type(output).__name__}{at()}")
         self.nodes = tuple(topological_order(self.outputs))
         found = tuple(n for n in self.nodes if isinstance(n.op, Placeholder))
         self.inputs = found if inputs is None else tuple(inputs)
@@ -91,7 +95,7 @@ class Graph:
 
     # -- queries
 
-    @cached_property
+    @lazy_property
     def users(self) -> dict[Node, list[Node]]:
         """The nodes that read each node, in order, once per use."""
         users: dict[Node, list[Node]] = {n: [] for n in self.nodes}
@@ -100,13 +104,13 @@ class Graph:
                 users[x].append(node)
         return users
 
-    @cached_property
+    @lazy_property
     def shared(self) -> tuple[Shared, ...]:
         """The shared nodes that are read or updated."""
         read = [n for n in self.nodes if isinstance(n, Shared)]
         return tuple(dict.fromkeys([*read, *self.updates]))
 
-    @cached_property
+    @lazy_property
     def index(self) -> dict[Node, int]:
         """The position of each node in `nodes`: its `%` number in the text."""
         return {n: i for i, n in enumerate(self.nodes)}
@@ -140,7 +144,7 @@ class Graph:
 
     # -- for people
 
-    @cached_property
+    @lazy_property
     def dag(self) -> networkx.DiGraph[Node]:
         """The networkx DAG: edges from operand to user, nodes in topological order, no attributes."""
         import networkx

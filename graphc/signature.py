@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,8 @@ def make_signature(inputs: Any) -> Signature:
     if isinstance(inputs, dict):
         names, trees = tuple(map(str, inputs)), tuple(inputs.values())
     else:
-        trees = (inputs,) if isinstance(inputs, Node) else tuple(inputs)
+        several = isinstance(inputs, Iterable) and not isinstance(inputs, Node)
+        trees = tuple(inputs) if several else (inputs,)
         names = tuple(t.name if isinstance(t, Node) and t.name else f"arg{i}" for i, t in enumerate(trees))
     nodes = tuple(flatten(list(trees)))
     for node in nodes:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from graphc.errors import DTypeError, ShapeError, at
+from graphc.lazy import lazy_property
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -138,14 +138,14 @@ class Dim:
 
     terms: tuple[tuple[Monomial, int], ...]
 
-    @cached_property
+    @lazy_property
     def _hash(self) -> int:
         return hash(self.terms)
 
     def __hash__(self) -> int:
         return self._hash
 
-    @cached_property
+    @lazy_property
     def text(self) -> str:
         parts: list[str] = []
         for monomial, factor in self.terms:
@@ -326,13 +326,19 @@ def _at_least_zero(size: Size) -> bool:
 
 
 def dim(name: str) -> Dim:
-    """Return the dimension called `name`."""
+    """Return the dimension called `name`, an identifier."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ShapeError(f"dimension name {name!r} is not an identifier{at()}")
+    return _symbol(name)
+
+
+def _symbol(name: str) -> Dim:
     return Dim((((Symbol(name),), 1),))
 
 
 def fresh_dim() -> Dim:
     """Return an anonymous dimension that equals only itself."""
-    return dim(f"?{next(_fresh)}")
+    return _symbol(f"?{next(_fresh)}")
 
 
 def symbols(sizes: Iterable[Size]) -> Iterator[str]:
@@ -415,9 +421,10 @@ def tuple_type(types: Iterable[TensorType]) -> TupleType:
 
 def make_shape(shape: Any) -> Shape:
     """Turn what users write (an int, a name, None, a Dim, or a sequence of those) into a shape."""
-    if isinstance(shape, (float, np.floating)):
-        raise ShapeError(f"shape {shape!r} is not an int, a name, a Dim or a sequence of those{at()}")
-    items = (shape,) if isinstance(shape, (int, str, Dim, np.integer)) else tuple(shape)
+    try:
+        items = (shape,) if isinstance(shape, (int, str, Dim, np.integer)) else tuple(shape)
+    except TypeError:
+        raise ShapeError(f"shape {shape!r} is not an int, a name, a Dim or a sequence of those{at()}") from None
     return tuple(_make_size(item) for item in items)
 
 
@@ -427,8 +434,6 @@ def _make_size(item: Any) -> Size:
     if isinstance(item, Dim):
         return item
     if isinstance(item, str):
-        if not item.isidentifier():
-            raise ShapeError(f"dimension name {item!r} is not an identifier{at()}")
         return dim(item)
     if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
         if item < 0:

@@ -21,7 +21,8 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("types", "tree"),
+    ("lazy", "tree"),
+    ("types",),
     ("state",),
     ("node",),
     ("ops", "special", "nn", "random"),

@@ -18,6 +18,8 @@ import pytest
 import graphc as gc
 
 N = gc.placeholder("x", shape=("n",))
+api: Any = gc
+"""graphc, for calls that the type checker refuses."""
 
 
 def run(code: str, timeout: float = 60) -> str:
@@ -271,3 +273,73 @@ for t in threads: t.join()
 print(codes)
 """
     assert run(LONG + code, 120) == "[0, 0, 0, 0]" and signal.SIGALRM
+
+
+# -- programs that are refused
+
+
+@pytest.mark.parametrize(
+    ("build", "kind", "message"),
+    [
+        (lambda x, w: api.placeholder("y", shape=3.0), gc.ShapeError, "shape 3.0 is not an int"),
+        (lambda x, w: api.dim("a b"), gc.ShapeError, "dimension name 'a b' is not an identifier"),
+        (lambda x, w: api.shared([[1], [1, 2]]), gc.ArgumentError, "shared: list cannot become an array"),
+        (lambda x, w: api.shared(1.0, name=5), gc.ArgumentError, "shared: name must be a string, got 5"),
+        (lambda x, w: api.constant(300, dtype="uint8"), gc.DTypeError, "constant: 300 does not fit uint8"),
+        (lambda x, w: api.constant(np.nan, dtype="int64"), gc.DTypeError, "constant: nan does not fit int64"),
+        (lambda x, w: x + None, gc.ArgumentError, "add: NoneType is not a node, a number"),
+        (lambda x, w: x + 10**400, gc.DTypeError, "add: a Python integer of 1329 bits does not fit float64"),
+        (lambda x, w: x.at.set(1.0), gc.ArgumentError, r"at: x.at.set\(...\) has no index"),
+        (lambda x, w: api.zeros(2, dtype="uint8").at[0].set(300), gc.DTypeError, "at.*: 300 does not fit uint8"),
+        (lambda x, w: api.one_hot([1], 2.5), gc.ShapeError, "dimension 2.5 is not an int"),
+        (lambda x, w: api.permute_dims(x, None), gc.ArgumentError, "permute_dims: axes must be a sequence"),
+        (lambda x, w: api.roll(x, 1.5), gc.ArgumentError, "roll: shift must be an int or a dimension, got 1.5"),
+        (lambda x, w: api.concat(5), gc.ArgumentError, "concat: a sequence of arrays is needed, got 5"),
+        (lambda x, w: api.arange(np.inf), gc.ArgumentError, "arange: a bound is inf"),
+        (lambda x, w: api.tensordot(x, x, axes="a"), gc.ArgumentError, "tensordot: axes must be an int or a pair"),
+        (lambda x, w: api.diagonal(api.outer(x, x), offset="a"), gc.ArgumentError, "diagonal: offset must be an int"),
+        (lambda x, w: api.Graph([5]), gc.ArgumentError, "a graph's outputs are nodes, got int"),
+        (lambda x, w: api.evaluate(x, None), gc.ArgumentError, "evaluate: bindings must map"),
+        (lambda x, w: api.function(None, x), gc.ArgumentError, "placeholder"),
+        (lambda x, w: api.function(5, x), gc.ArgumentError, "inputs must be placeholders, got int"),
+        (lambda x, w: api.function([x], x, updates=5), gc.ArgumentError, "updates maps shared nodes"),
+        (lambda x, w: api.function([x], x, updates=[w]), gc.ArgumentError, "updates maps shared nodes"),
+        (lambda x, w: api.function([x], x, updates={w: "a"}), gc.ArgumentError, "update of w: str is not a node"),
+        (lambda x, w: api.function([x], x, givens=5), gc.ArgumentError, "givens maps nodes to nodes, got int"),
+        (lambda x, w: api.function([x], x, on_unused="?"), gc.ArgumentError, "on_unused must be"),
+        (lambda x, w: api.function([x], x, precision="?"), gc.ArgumentError, "precision must be"),
+        (lambda x, w: w.set_value([[1], [1, 2]]), gc.ArgumentError, "set_value of w: list cannot become an array"),
+        (lambda x, w: w.set_value(np.ma.ones(3)), gc.ArgumentError, "set_value of w: masked arrays"),
+    ],
+)
+def test_what_reached_the_user_raw_or_not_at_all(build: Any, kind: type[Exception], message: str) -> None:
+    """A TypeError, ValueError or AttributeError from inside graphc, a warning, or a silent wrong value."""
+    with pytest.raises(kind, match=message + r".*\[test_regressions.py:\d+\]"):
+        build(N, gc.shared(np.zeros(3), name="w"))
+
+
+@pytest.mark.parametrize("mode", ["compiled", "reference", "debug"])
+def test_givens_of_another_size(mode: Any) -> None:
+    """A node given for another was read at the other's size, beyond its end."""
+    y, z = gc.placeholder("y", shape=("n",)), gc.placeholder("z", shape=("m",))
+    f = gc.function([y, z], N + y, givens={N: z}, mode=mode)
+    np.testing.assert_array_equal(f(np.ones(3), np.ones(3)), np.full(3, 2.0))
+    with pytest.raises(gc.ShapeError, match=r"dimension n of y is 5 but dimension m of z is 3; givens at"):
+        f(np.ones(5), np.ones(3))
+
+
+# -- the cache of kernels
+
+
+def test_a_kernel_under_another_name_and_a_pipe(tmp_path: Any) -> None:
+    """A file copied to another kernel's name was loaded as that kernel; opening a pipe waited for ever."""
+    from graphc.codegen.cache import Cache
+
+    cache = Cache(tmp_path)
+    cache.save("a", b"code", ("exp",))
+    assert cache.load("a") == (b"code", ("exp",))
+    (tmp_path / "a.gck").rename(tmp_path / "b.gck")
+    assert cache.load("b") is None
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "c.gck", 0o600)
+        assert cache.load("c") is None

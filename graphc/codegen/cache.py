@@ -167,5 +167,7 @@ def set_cache(directory: str | os.PathLike[str] | Literal["default"] | None, *, 
 
     `max_bytes` caps its size; the kernels used longest ago go first.
     """
-    chosen = None if directory is None else default_directory() if directory == "default" else Path(directory).absolute()
+    chosen = (
+        None if directory is None else default_directory() if directory == "default" else Path(directory).absolute()
+    )
     _current[:] = [Cache(chosen, max_bytes)]

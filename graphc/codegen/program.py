@@ -19,6 +19,7 @@ from graphc.codegen.section import Section
 from graphc.codegen.tape import Descriptor, make_descriptor, prepare
 from graphc.errors import ShapeError, at
 from graphc.graph import Graph
+from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
 from graphc.types import Array, Sizes, size_value
@@ -37,14 +38,11 @@ class Bound:
     descriptor: Descriptor
     instructions: list[int]
     """The nest that each instruction of the tape runs."""
-    _attempt: Callable[..., Any] | None = None
 
-    @property
+    @lazy_property
     def attempt(self) -> Callable[..., Any]:
         """The builtin that runs the program on exact arguments; see `Descriptor.callable`."""
-        if self._attempt is None:  # cached_property has a lock before Python 3.12, which a fork would leave held
-            self._attempt = self.descriptor.callable(None)
-        return self._attempt
+        return self.descriptor.callable(None)
 
     def native(self, fallback: Callable[..., Any]) -> Callable[..., Any]:
         """Return the builtin that a function installs as its own call."""

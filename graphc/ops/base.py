@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, ShapeError, at, user_source
+from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.node import Guard, Node, Shared
 from graphc.state import State
 from graphc.types import (
@@ -188,26 +188,42 @@ class Constant(Leaf):
         return self.value
 
 
-def constant(value: Any, dtype: Any = None) -> Node:
-    """Return a node for a literal array or number; the array is copied and never changes.
+def constant(value: Any, dtype: Any = None, *, what: str = "constant") -> Node:
+    """Return a node for a literal array or number; the array is copied and never changes. Errors begin with `what`.
 
     >>> constant([1.0, 2.0])
     f64[2] = constant[[1.,2.]]
     """
-    array = literal(value, dtype)
+    array = literal(value, dtype, what)
     array.setflags(write=False)
     return Node(Constant(array), (), TensorType(array.dtype, array.shape), user_source())
 
 
-def literal(value: Any, dtype: Any = None) -> Array:
+def literal(value: Any, dtype: Any = None, what: str = "constant") -> Array:
     """Return a new C-contiguous array of a supported dtype from an array or numbers, or raise."""
-    array = np.asarray(value)
-    if array.dtype == object or array.dtype.kind in "USMmV":
-        raise ArgumentError(f"constant: {type(value).__name__} is not a number or an array of numbers{at()}")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError(f"{what}: {type(value).__name__} cannot become an array: {error}{at()}") from None
+    if array.dtype.kind in "OUSMmV":
+        kind = type(value).__name__
+        raise ArgumentError(f"{what}: {kind} is not a node, a number or an array of numbers{at()}")
     if np.ma.isMaskedArray(value):
-        raise ArgumentError(f"constant: masked arrays are not accepted; use value.filled(...){at()}")
+        raise ArgumentError(f"{what}: masked arrays are not accepted; use value.filled(...){at()}")
     found = as_dtype(array.dtype if dtype is None else dtype)
-    return np.array(array, dtype=found, order="C")
+    with np.errstate(all="ignore"):
+        converted = np.array(array, dtype=found, order="C")
+    if found.kind in "iu" and not np.can_cast(array.dtype, found, "safe"):
+        _check_fit(what, array, converted)
+    return converted
+
+
+def _check_fit(what: str, array: Array, converted: Array) -> None:
+    """Raise where integers would wrap or NaN would become a number; fractions are cut off as NumPy does."""
+    whole = np.trunc(array) if array.dtype.kind == "f" else array
+    lost = array[np.not_equal(whole, converted)]
+    if lost.size:
+        raise DTypeError(f"{what}: {lost.flat[0]} does not fit {converted.dtype}{at()}")
 
 
 def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
@@ -232,7 +248,9 @@ def shared(value: Any, name: str = "") -> Shared:
     >>> w.get_value()
     array([0., 0.])
     """
-    array: Array = literal(value).copy()
+    if not isinstance(name, str):
+        raise ArgumentError(f"shared: name must be a string, got {name!r}{at()}")
+    array: Array = literal(value, what="shared").copy()
     type_ = TensorType(array.dtype, array.shape)
     return Shared(SharedValue(name or "shared", State(array, name or "shared")), (), type_, user_source())
 

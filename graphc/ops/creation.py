@@ -156,6 +156,8 @@ def _bound(value: Any) -> Bound:
     number = value.item() if isinstance(value, np.generic) else value
     if isinstance(number, bool) or not isinstance(number, (int, float, Dim)):
         raise ArgumentError(f"arange: {value!r} is not a number or a dimension; shapes cannot depend on data{at()}")
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ArgumentError(f"arange: a bound is {number}{at()}")
     return number
 
 

@@ -41,7 +41,7 @@ from graphc.ops.shape import (
     slice_node,
     zeros,
 )
-from graphc.types import INT64, Array, DType, Shape, Size, TensorType, as_dtype, product
+from graphc.types import INT64, Array, Dim, DType, Shape, Size, TensorType, as_dtype, make_shape, product
 
 __all__ = ["IndexUpdater", "getitem", "one_hot", "take", "take_along_axis"]
 
@@ -198,6 +198,9 @@ def _region(x: Node, found: Selection) -> Node:
     return drop_axes(slice_node(x, found.starts, found.sizes, found.steps, found.guards), found.dropped)
 
 
+_NO_KEY = object()
+
+
 @dataclass(frozen=True)
 class IndexUpdater:
     """What `x.at` returns: `x.at[key].set(v)` and `x.at[key].add(v)` give a changed copy of `x`.
@@ -211,18 +214,23 @@ class IndexUpdater:
     """
 
     x: Node
-    key: Any = None
+    key: Any = _NO_KEY
 
     def __getitem__(self, key: Any) -> IndexUpdater:
         return IndexUpdater(self.x, key)
 
     def set(self, value: Any) -> Node:
         """Return `x` with `value` at the places of the key."""
-        return _update("set", self.x, self.key, value)
+        return _update("set", self.x, self._key("set"), value)
 
     def add(self, value: Any) -> Node:
         """Return `x` with `value` added at the places of the key."""
-        return _update("add", self.x, self.key, value)
+        return _update("add", self.x, self._key("add"), value)
+
+    def _key(self, mode: str) -> Any:
+        if self.key is _NO_KEY:
+            raise ArgumentError(f"at: x.at.{mode}(...) has no index; use x.at[index].{mode}(...){at()}")
+        return self.key
 
 
 def _update(mode: str, x: Node, key: Any, value: Any) -> Node:
@@ -239,7 +247,9 @@ def _update(mode: str, x: Node, key: Any, value: Any) -> Node:
 
 def _as_updates(mode: str, x: Node, region: Node, found: Selection, value: Any) -> Node:
     """Return `value` in the dtype of `x` and the shape that a gather from the region gives."""
-    updates = as_node(value)
+    updates = as_node(value, what=f"at[...].{mode}")
+    if is_weak(value) and updates.dtype.kind == "i" and x.dtype.kind in "iu" and not isinstance(value, Dim):
+        updates = constant(value, x.dtype, what=f"at[...].{mode}")
     if not _fits(value, updates.dtype, x.dtype):
         raise DTypeError(
             f"at[...].{mode}: {updates.type} does not go into {x.type}; convert with .astype({x.dtype.name!r}){at()}"
@@ -330,6 +340,6 @@ def one_hot(indices: Any, num_classes: Any, /, *, dtype: Any = "float64") -> Nod
         raise DTypeError(f"one_hot: indices must be integers, got {index.type}{at()}")
     if isinstance(num_classes, Node):
         raise ArgumentError(f"one_hot: num_classes must be an int or a dimension, got a node{at()}")
-    shape = (*index.shape, num_classes)
+    shape = (*index.shape, *make_shape((num_classes,)))
     wide = broadcast(cast(index, INT64), shape, tuple(range(index.ndim)))
     return cast(equal(wide, iota(shape, index.ndim)), as_dtype(dtype))

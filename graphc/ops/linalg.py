@@ -168,6 +168,8 @@ def _contracted_axes(x: Node, y: Node, axes: Any) -> tuple[list[int], list[int]]
         if not 0 <= axes <= min(x.ndim, y.ndim):
             raise ShapeError(f"tensordot: axes={axes} for {x.type} and {y.type}{at()}")
         return list(range(x.ndim - axes, x.ndim)), list(range(axes))
+    if not isinstance(axes, (tuple, list)) or len(axes) != 2:
+        raise ArgumentError(f"tensordot: axes must be an int or a pair of sequences of ints, got {axes!r}{at()}")
     first, second = (a if isinstance(a, (tuple, list)) else (a,) for a in axes)
     left = [axis_index("tensordot", a, x.ndim) for a in first]
     right = [axis_index("tensordot", a, y.ndim) for a in second]
@@ -186,6 +188,8 @@ def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
     axes = axis_tuple("diagonal", (axis1, axis2), node.ndim)
     if len(axes) != 2:
         raise ShapeError(f"diagonal: two axes needed, got {axis1}, {axis2}{at()}")
+    if not isinstance(offset, int):
+        raise ArgumentError(f"diagonal: offset must be an int, got {offset!r}{at()}")
     first, second = (axis_index("diagonal", a, node.ndim) for a in (axis1, axis2))
     rows, columns = size_max(-offset, 0), size_max(offset, 0)
     length = size_min(size_max(node.shape[first] - rows, 0), size_max(node.shape[second] - columns, 0))

@@ -7,8 +7,10 @@ number of results depends on them (`unstack`).
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
@@ -25,7 +27,7 @@ from graphc.ops.shape import (
     slice_axis,
     slice_node,
 )
-from graphc.types import Shape, Size, TensorType, floor_div, make_shape, product, size_max
+from graphc.types import Dim, Shape, Size, TensorType, floor_div, make_shape, product, size_max
 
 __all__ = [
     "broadcast_arrays",
@@ -89,6 +91,8 @@ def permute_dims(x: Any, /, axes: Sequence[int]) -> Node:
            [2, 4]])
     """
     node = as_node(x)
+    if not isinstance(axes, (tuple, list)):
+        raise ArgumentError(f"permute_dims: axes must be a sequence of ints, got {axes!r}{at()}")
     order = tuple(axis_index("permute_dims", a, node.ndim) for a in axes)
     if sorted(order) != list(range(node.ndim)):
         raise ShapeError(f"permute_dims: axes {tuple(axes)} do not name each axis of {node.type} once{at()}")
@@ -192,7 +196,9 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Node:
     if len(shifts) != len(axes):
         raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes{at()}")
     for a, s in zip(axes, shifts, strict=True):
-        node = _roll_axis(node, axis_index("roll", a, node.ndim), s)
+        if not isinstance(s, (builtins.int, np.integer, Dim)):
+            raise ArgumentError(f"roll: shift must be an int or a dimension, got {s!r}{at()}")
+        node = _roll_axis(node, axis_index("roll", a, node.ndim), s if isinstance(s, Dim) else builtins.int(s))
     return node
 
 
@@ -229,7 +235,9 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Node:
 
 def _operands(name: str, arrays: Sequence[Any]) -> list[Node]:
     """Return the entries of a sequence as nodes of one dtype."""
-    items = [as_node(x) for x in (arrays if isinstance(arrays, (tuple, list)) else list(arrays))]
+    if not isinstance(arrays, Iterable):
+        raise ArgumentError(f"{name}: a sequence of arrays is needed, got {arrays!r}{at()}")
+    items = [as_node(x, what=name) for x in arrays]
     if not items:
         raise ArgumentError(f"{name}: at least one array is needed{at()}")
     return promote(name, "any", items)

@@ -214,23 +214,23 @@ def is_weak(value: Any) -> bool:
     return isinstance(value, (bool, int, float, Dim)) and not isinstance(value, np.generic)
 
 
-def as_node(value: Any, dtype: Any = None) -> Node:
+def as_node(value: Any, dtype: Any = None, *, what: str = "operand") -> Node:
     """Return `value` as a node: a node itself, a dimension, or anything NumPy turns into numbers."""
     if isinstance(value, Node):
         return value
     if isinstance(value, Dim):
         return size_node(value, dtype or "int64")
     if isinstance(value, (list, tuple)) and any(isinstance(v, Node) for v in value):
-        raise ArgumentError(f"a list that holds nodes is not an operand; use gc.stack(...){at()}")
-    return constant(value, dtype)
+        raise ArgumentError(f"{what}: a list that holds nodes is not accepted; use gc.stack(...){at()}")
+    return constant(value, dtype, what=what)
 
 
 def promote(name: str, accepts: str, operands: Sequence[Any]) -> list[Node]:
     """Convert operands to nodes of the dtype that the op computes in (NumPy 2: Python numbers are weak)."""
     head: list[Node] = []
     if accepts == "where":
-        head, operands = [cast(as_node(operands[0]), BOOL)], operands[1:]
-    strong = [x if isinstance(x, Node) or is_weak(x) else as_node(x) for x in operands]
+        head, operands = [cast(as_node(operands[0], what=name), BOOL)], operands[1:]
+    strong = [x if isinstance(x, Node) or is_weak(x) else as_node(x, what=name) for x in operands]
     if accepts == "logical":
         return [cast(as_node(x), BOOL) for x in strong]
     dtype = _common_dtype(name, accepts, strong)
@@ -242,8 +242,11 @@ def _weak_node(name: str, value: Any, dtype: DType) -> Node:
         return size_node(value, dtype)
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
         raise DTypeError(f"{name}: Python integer {value} does not fit {dtype}{at()}")
-    with np.errstate(over="ignore"):
-        return constant(np.asarray(value).astype(dtype))
+    try:
+        with np.errstate(over="ignore"):
+            return constant(np.asarray(value).astype(dtype))
+    except OverflowError:
+        raise DTypeError(f"{name}: a Python integer of {value.bit_length()} bits does not fit {dtype}{at()}") from None
 
 
 def _common_dtype(name: str, accepts: str, operands: Sequence[Any]) -> DType:

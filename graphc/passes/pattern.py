@@ -13,9 +13,9 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.base import Constant, Op, constant, placeholder
 from graphc.ops.pointwise import Broadcast, Cast, Elementwise, broadcast_to_shape
@@ -90,7 +90,7 @@ class Rule:
         operands = [d.instance(name, choice) for name, d in zip(self.wildcards, self.domain, strict=True)]
         return operands, self.pattern(*operands)
 
-    @cached_property
+    @lazy_property
     def variants(self) -> tuple[Call, ...]:
         """The pattern in matchable form, once for every order of commutative operands."""
         wild = [d.wildcard(name) for name, d in zip(self.wildcards, self.domain, strict=True)]
