@@ -7,6 +7,7 @@ to NumPy, as a service would.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.workloads import LEARNING_RATE, Inputs, Prepared
+from benchmarks.workloads import (
+    LEARNING_RATE,
+    PENDULUM_DAMPING,
+    PENDULUM_DT,
+    PENDULUM_STEPS,
+    Inputs,
+    Prepared,
+)
 
 
 def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
@@ -24,7 +32,7 @@ def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return {"call": _call, "mlp": _mlp}.get(workload, _chain)(inputs)
+    return PREPARED.get(workload, _chain)(inputs)
 
 
 def _call(inputs: Inputs) -> Prepared:
@@ -84,6 +92,83 @@ def _chain(inputs: Inputs) -> Prepared:
             function(array).block_until_ready()
 
     return Prepared(result, run)
+
+
+def _prepared(function: Any, *arguments: Any) -> Prepared:
+    """Return a jitted function of arrays on the device, blocked once a call."""
+    result = [np.asarray(leaf) for leaf in jax.tree.leaves(function(*arguments))]
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            jax.block_until_ready(function(*arguments))
+
+    return Prepared(result, run)
+
+
+def _rnn(inputs: Inputs) -> Prepared:
+    def loss(weights: Any, xs: Any) -> Any:
+        w, u, v = weights
+
+        def cell(h: Any, projected: Any) -> Any:
+            h = jnp.tanh(h @ w + projected)
+            return h, h
+
+        _, hs = jax.lax.scan(cell, jnp.zeros(xs.shape[1:], "float32"), xs @ u)
+        ys = hs @ v
+        return jnp.mean(ys * ys)
+
+    weights = tuple(jnp.asarray(inputs[name]) for name in "wuv")
+    return _prepared(jax.jit(jax.value_and_grad(loss)), weights, jnp.asarray(inputs["xs"]))
+
+
+def _lstm(inputs: Inputs) -> Prepared:
+    def layer(w: Any, u: Any, b: Any, x: Any, h: Any, c: Any) -> Any:
+        z = w * x + u * h + b
+        c = jax.nn.sigmoid(z[1]) * c + jax.nn.sigmoid(z[0]) * jnp.tanh(z[3])
+        return jax.nn.sigmoid(z[2]) * jnp.tanh(c), c
+
+    def loss(weights: Any, xs: Any) -> Any:
+        w, u, b = weights
+
+        def cell(carry: Any, x: Any) -> Any:
+            (h0, c0), (h1, c1) = carry
+            h0, c0 = layer(w[0], u[0], b[0], x, h0, c0)
+            h1, c1 = layer(w[1], u[1], b[1], h0, h1, c1)
+            return ((h0, c0), (h1, c1)), h1
+
+        zero = jnp.zeros(xs.shape[1])
+        _, ys = jax.lax.scan(cell, ((zero, zero), (zero, zero)), xs)
+        return jnp.mean(ys * ys)
+
+    weights = tuple(jnp.asarray(inputs[name]) for name in "wub")
+    return _prepared(jax.jit(jax.value_and_grad(loss)), weights, jnp.asarray(inputs["xs"]))
+
+
+def _pendulum(inputs: Inputs, *, grad: bool = False) -> Prepared:
+    def swing(state: Any, _: None) -> Any:
+        angle, speed = state
+        speed = speed - PENDULUM_DT * (jnp.sin(angle) + PENDULUM_DAMPING * speed)
+        return (angle + PENDULUM_DT * speed, speed), None
+
+    def final(start: Any) -> Any:
+        state, _ = jax.lax.scan(swing, (start[0], start[1]), None, length=PENDULUM_STEPS)
+        return state[0] + state[1], state
+
+    def both(start: Any) -> Any:
+        (_, state), slope = jax.value_and_grad(final, has_aux=True)(start)
+        return [*state, slope]
+
+    return _prepared(jax.jit(both if grad else lambda start: final(start)[1]), jnp.asarray(inputs["start"]))
+
+
+PREPARED: dict[str, Callable[[Inputs], Prepared]] = {
+    "call": _call,
+    "mlp": _mlp,
+    "rnn": _rnn,
+    "lstm": _lstm,
+    "pendulum": _pendulum,
+    "pendulum_grad": partial(_pendulum, grad=True),
+}
 
 
 def describe() -> str:
