@@ -46,6 +46,7 @@ from graphc.evaluate import evaluate
 from graphc.function import Function, function
 from graphc.grad import check_grad, grad, jvp, value_and_grad, vjp
 from graphc.graph import Graph
+from graphc.jacobians import hessian, hvp, jacobian
 from graphc.node import Node, Shared
 from graphc.ops import (
     abs,
@@ -253,11 +254,14 @@ __all__ = [
     "grad",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "hypot",
     "inf",
     "isfinite",
     "isinf",
     "isnan",
+    "jacobian",
     "jvp",
     "less",
     "less_equal",

@@ -30,7 +30,7 @@ LAYERS = (
     ("binding", "draws"),
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
-    ("branch", "control", "function", "runner", "signature", "pickling"),
+    ("branch", "control", "function", "runner", "signature", "pickling", "jacobians"),
     ("inspect", "optim"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
