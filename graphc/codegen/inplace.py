@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.node import Node
+from graphc.ops.base import Routine
 from graphc.ops.control import Control, While
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.shape import contiguous_strides
@@ -37,7 +38,7 @@ def _can_fail(node: Node) -> bool:
     """Tell whether a kernel can end a run: by a failed check, or by a signal in a loop of unknown length."""
     if isinstance(node.op, Control):
         return isinstance(node.op, While) or any(_can_fail(n) for g in node.op.regions() for n in g.nodes)
-    return isinstance(node.op, (Gather, Scatter))
+    return isinstance(node.op, (Gather, Scatter)) or (isinstance(node.op, Routine) and bool(node.op.failure))
 
 
 def _reads_in_place(schedule: Schedule, position: int, state: Node) -> bool:

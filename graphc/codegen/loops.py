@@ -26,6 +26,7 @@ from graphc.codegen.nest import (
     literal_bits,
 )
 from graphc.codegen.reduce import combine, identity
+from graphc.codegen.sorting import SORTING
 from graphc.node import Node
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Scatter
@@ -47,6 +48,7 @@ def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) 
         Scatter: _scatter,
         Concat: _concat,
         Unslice: _unslice,
+        **SORTING,
     }
     return lowerings[type(node.op)](node, schedule.accesses)
 

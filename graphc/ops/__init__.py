@@ -134,6 +134,7 @@ from graphc.ops.reduction import (
     sum,
     var,
 )
+from graphc.ops.sorting import argsort, diff, median, quantile, searchsorted, sort, top_k
 from graphc.types import bind_values
 
 __all__ = [
@@ -147,6 +148,7 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "argsort",
     "asin",
     "asinh",
     "astype",
@@ -171,6 +173,7 @@ __all__ = [
     "cumulative_prod",
     "cumulative_sum",
     "diagonal",
+    "diff",
     "divide",
     "einsum",
     "empty",
@@ -212,6 +215,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "median",
     "min",
     "minimum",
     "moveaxis",
@@ -230,6 +234,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "quantile",
     "reciprocal",
     "relu",
     "remainder",
@@ -237,6 +242,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "searchsorted",
     "shared",
     "sigmoid",
     "sign",
@@ -245,6 +251,7 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sort",
     "sqrt",
     "square",
     "squeeze",
@@ -259,6 +266,7 @@ __all__ = [
     "tanh",
     "tensordot",
     "tile",
+    "top_k",
     "trace",
     "tril",
     "triu",

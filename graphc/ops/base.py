@@ -12,6 +12,7 @@ needs. The families are the closed set that codegen knows:
 | `Gather`, `Scatter` (`ops/indexing.py`) | element access through index arrays |
 | `Assembly` (`ops/shape.py`) | pieces copied into one array |
 | `MatMul` (`ops/linalg.py`) | a BLAS call |
+| `Routine` (`ops/sorting.py`, `ops/decompositions.py`) | a nest or a library call of its own on operands in memory |
 | `Composite` | a named graph of the above, expanded before fusion |
 
 `(op, inputs)` is the complete identity of a computation, and `str(op)` is what the graph text prints.
@@ -268,6 +269,13 @@ class View(Op):
         non-contiguous one), which then must be copied.
         """
         raise NotImplementedError
+
+
+class Routine(Op):
+    """A result that a nest of its own or a library routine computes from contiguous operands."""
+
+    failure = ""
+    """What a failed call says; empty for routines that cannot fail."""
 
 
 class Composite(Op):

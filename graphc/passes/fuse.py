@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.ops.base import Leaf
+from graphc.ops.base import Leaf, Routine
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
@@ -39,9 +39,9 @@ INNER, OUTER, ACCUMULATED = "inner", "outer", "accumulated"
 class Kernel:
     """Nodes that run as one loop nest, or one node that a library call or a nest of its own computes.
 
-    `kind`: "loop"; or "matmul", "cumulative", "scatter", "assembly" for single nodes; or "control" for a loop or a
-    branch with its projections. `levels` says where each member of a loop lives; `stored` are the members that other
-    kernels, or the caller, read.
+    `kind`: "loop"; or "matmul", "cumulative", "scatter", "assembly" or a routine's name for single nodes; or "control"
+    for a loop or a branch with its projections. `levels` says where each member of a loop lives; `stored` are the
+    members that other kernels, or the caller, read.
     """
 
     kind: str
@@ -331,6 +331,8 @@ class _Fuser:
 
 
 def _kind(node: Node) -> str:
+    if isinstance(node.op, Routine):
+        return node.op.name
     kinds: dict[type, str] = {MatMul: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 

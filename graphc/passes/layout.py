@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from graphc.errors import blame
 from graphc.graph import Graph, rebuild
 from graphc.node import Node
-from graphc.ops.base import Constant, Leaf, Op, View, apply
+from graphc.ops.base import Constant, Leaf, Op, Routine, View, apply
 from graphc.ops.control import Control
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
@@ -127,6 +127,8 @@ class _Layout:
             inputs = (self._stored(inputs[0]), *inputs[1:])
         elif isinstance(node.op, (Assembly, Scatter, Cumulative)):
             inputs = tuple(self._stored(x) for x in inputs)
+        elif isinstance(node.op, Routine):
+            inputs = tuple(self._whole(x) for x in inputs)
         elif isinstance(node.op, Control):
             return self._control(node, node.op, tuple(self._whole(x) for x in inputs))
         with blame(node.source):
