@@ -161,6 +161,47 @@ def test_products_leave_the_loop() -> None:
             np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
 
 
+def test_an_adjoint_takes_dear_values_from_the_forward_loop() -> None:
+    """An RNN's adjoint has one product a step and no tanh; the output projection is outside both loops."""
+    xs = gc.placeholder("xs", shape=("t", 5, 3))
+    v = gc.placeholder("v", shape=(4, 2))
+
+    def cell(h: gc.Node, x: gc.Node) -> tuple[gc.Node, gc.Node]:
+        h = gc.tanh(h @ W + x @ U)
+        return h, gc.softmax(h @ v)
+
+    _, ys = gc.scan(cell, gc.zeros((5, 4)), xs)
+    loss = gc.sum(gc.square(ys))
+    outputs = [loss, *gc.grad(loss, [W, U, v])]
+    f, r = (gc.function([xs, W, U, v], outputs, mode=mode) for mode in ("compiled", "reference"))
+    forward, adjoint = bodies(f)
+    assert [forward.count(name) for name in ("matmul", "tanh", "exp")] == [1, 1, 0]
+    assert [adjoint.count(name) for name in ("matmul", "tanh", "sech", "exp")] == [1, 0, 0, 0]
+    for steps in (0, 1, 6):
+        arrays = draw((steps, 5, 3), (4, 4), (3, 4), (4, 2))
+        for got, wanted in zip(f(*arrays), r(*arrays), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
+
+
+def test_cheap_values_are_computed_again_and_not_kept() -> None:
+    a = gc.placeholder("a", shape=("t", 4))
+    last, _ = gc.scan(lambda c, x: (c * x + c, None), gc.ones(4), a)
+    f = gc.function([a], gc.grad(gc.sum(last), a)).compile()
+    loops = [n.op for n in f.optimized.nodes if isinstance(n.op, gc.ops.control.Scan)]
+    assert {op.results for op in loops} == {(("carry", 0),), (("stacked", 0),)}
+
+
+def test_work_that_needs_no_carry_leaves_the_loop() -> None:
+    a = gc.placeholder("a", shape=("t", 4))
+    last, ys = gc.scan(lambda c, x: (c + gc.exp(x), (gc.sin(x), gc.cos(c))), gc.zeros(4), a)
+    f = gc.function([a], [last, *ys])
+    assert bodies(f) == [["placeholder", "placeholder", "add"]]
+    (x,) = draw((5, 4))
+    carries = np.cumsum(np.exp(x), axis=0)
+    for got, wanted in zip(f(x), [carries[-1], np.sin(x), np.cos(carries - np.exp(x))], strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
 def test_dead_carries_are_dropped() -> None:
     (a, _), _ = gc.scan(lambda c, x: ((c[0] + x, gc.exp(c[1])), None), (0.0, 0.0), gc.arange(4, dtype="float64"))
     f = gc.function([], a)

@@ -11,7 +11,6 @@ does not grow with the number of blocks; the block itself is reassociated, so th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,13 +21,12 @@ from graphc.ops.creation import Iota
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import DimValue, Pointwise
 from graphc.ops.reduction import Reduction
+from graphc.passes.cost import is_expensive
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
-from graphc.types import SHORT_NAMES, Shape, Size, product, short_name
+from graphc.types import Shape, Size, product, short_name
 
 BLOCK = 1024
-_CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
-_CHEAP |= {*SHORT_NAMES.values(), "signbit", "fmax_nan", "fmin_nan", "bool"}
 
 Accesses = dict[Node, Access]
 
@@ -42,15 +40,6 @@ def scalar_code(node: Node, operands: Sequence[str]) -> str:
     code = template.format(*operands, T=short_name(dtypes[-1]) if dtypes else name)
     exact = node.dtype.kind in "fb" or node.dtype.name == "int64"
     return code if exact or code.startswith(name + "(") else f"{name}({code})"
-
-
-def is_expensive(node: Node) -> bool:
-    """Tell whether a value is dearer to compute than to store and load."""
-    if isinstance(node.op, Gather):
-        return True
-    assert isinstance(node.op, Pointwise)
-    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    return any(f not in _CHEAP for f in re.findall(r"([a-z_0-9]+)\(", code))
 
 
 def _is_expensive_member(node: Node) -> bool:

@@ -103,9 +103,10 @@ class Scan(Control):
 
     def keep(self, kept: Sequence[int]) -> Scan:
         results = [self.results[k] for k in kept]
-        heads = sorted({j for kind, j in results if kind == "stacked"})
-        outputs = [*self.body.outputs[: self.carries], *(self.body.outputs[self.carries + j] for j in heads)]
-        renamed = tuple(("stacked", heads.index(i)) if kind == "stacked" else (kind, i) for kind, i in results)
+        heads = list(dict.fromkeys(self.body.outputs[self.carries + j] for kind, j in results if kind == "stacked"))
+        outputs = [*self.body.outputs[: self.carries], *heads]
+        places = {j: heads.index(y) for j, y in enumerate(self.body.outputs[self.carries :]) if y in heads}
+        renamed = tuple(("stacked", places[i]) if kind == "stacked" else (kind, i) for kind, i in results)
         return replace(self, body=self.body.with_outputs(outputs), results=renamed)
 
     def sizes(self) -> Iterable[Size]:

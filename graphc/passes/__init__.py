@@ -17,13 +17,25 @@ from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.hoist import hoist
 from graphc.passes.regions import map_bodies, prune
+from graphc.passes.residuals import store_residuals
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 
 Pass = Callable[[Graph], Graph]
 
+NORMAL: tuple[Pass, ...] = (canonicalize, fold_constants, cse, simplify, stabilize, canonicalize, cse)
+
+
+def normalise_bodies(graph: Graph) -> Graph:
+    """Give equal values in different loop bodies equal forms."""
+    return map_bodies(graph, lambda body: run(NORMAL, body))
+
+
 PASSES: tuple[Pass, ...] = (
     prune,  # results of loops that nothing reads
+    normalise_bodies,  # the next pass compares bodies
+    store_residuals,  # before products leave their loops: an adjoint's products may be the forward loop's
+    prune,  # the stacked carries that only served to compute again
     hoist,  # matrix products out of loops, while they are whole
     prune,  # the carries that only added them up
     canonicalize,  # one form for views and operand order, so that the passes below have fewer forms to know

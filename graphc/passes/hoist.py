@@ -1,8 +1,9 @@
-"""Move matrix products out of loops, where one large product replaces many small ones.
+"""Move work out of loops, where one op over all steps replaces many small ones.
 
-Two forms. A product of values that do not depend on the carries (the input projection of an RNN) is computed for all
-steps before the loop, and its rows become a sequence. A carry that only adds up products (the weight gradient of an
-adjoint loop) is computed after the loop, from the stacked factors.
+Three forms. What does not depend on the carries (the input projection of an RNN) is computed for all steps before the
+loop, and becomes a sequence. What no later step needs (the output projection) is computed for all steps behind it,
+from stacked values. A carry that only adds up products (the weight gradient of an adjoint loop) becomes one product
+behind the loop, whose inner axis runs over the steps too.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import blame
-from graphc.graph import Graph
+from graphc.graph import Graph, topological_order
 from graphc.node import Node
 from graphc.ops.base import Constant, Placeholder, apply
 from graphc.ops.control import Project, Result, Scan, project
+from graphc.ops.creation import Iota
 from graphc.ops.elementwise import ADD
 from graphc.ops.linalg import MatMul
-from graphc.ops.pointwise import Broadcast, Cast, Elementwise, broadcast, pointwise
-from graphc.ops.shape import PermuteDims, Reshape, Squeeze
+from graphc.ops.pointwise import Broadcast, DimValue, pointwise
+from graphc.ops.shape import PermuteDims, Reshape
+from graphc.passes.batching import over_steps
+from graphc.passes.cost import frontier, no_larger
 from graphc.types import TensorType
 
 
 def hoist(graph: Graph) -> Graph:
-    """Move products that do not depend on the carries before their loop, and sums of products behind it.
+    """Move work that does not depend on the carries before its loop, and what only stacked results need behind it.
 
     before: `%4 = scan[length=t, body of 9 nodes](%0, %1, %2, %3)`
     after: `%4 = matmul(%1, %3)`, `%5 = scan[length=t, body of 7 nodes](%0, %4, %2)`
@@ -59,87 +63,119 @@ class _Loop:
 
     def __init__(self, node: Node, op: Scan, inputs: Sequence[Node]) -> None:
         self.op, self.inputs = op, inputs
-        self.lifted = self._lift()
-        before = self._before()
-        body = op.body
-        extra = [self._inside(f"rows{i}", m.type) for i, m in enumerate(before)]
         count = op.carries + op.sequences
-        swapped, names = Graph(body.outputs, body.inputs).replace(dict(zip(before, extra, strict=True)))
-        self.names = names
+        body = op.body
+        self.outer = dict(zip(body.inputs[count:], inputs[count:], strict=True))
+        self.before = self._independent()
+        self.behind, needed = self._tails()
+        rows = {m: self._inside(f"rows{i}", m.type) for i, m in enumerate(self._rows())}
+        swapped, names = Graph(body.outputs, body.inputs).replace(rows)
         outputs = list(swapped.outputs)
         self.products = self._sums_of_products(swapped)
         for product in self.products:
             outputs[product.carry] = _without(outputs[product.carry], product)
-        self.stacks = self._factors(body)
-        outputs += [names.get(f, f) for f in self.stacks]
+        known = {names.get(old, old) for old in self.before}
+        factors = [f for p in self.products for f in (_untransposed(p.left)[0], p.right) if f not in known]
+        self.names = names
+        self.stacks = list(dict.fromkeys([*(names.get(n, n) for n in needed), *factors]))
+        outputs += self.stacks
         places = [("stacked", len(body.outputs) - op.carries + i) for i in range(len(self.stacks))]
-        new_inputs = [*body.inputs[:count], *extra, *body.inputs[count:]]
         self.results: tuple[Result, ...] = (*op.results, *places)
-        self.body = Graph(outputs, new_inputs, guards=body.guards)
-        new = replace(
-            op,
-            body=self.body,
-            sequences=op.sequences + len(extra),
-            results=self.results,
-        )
-        operands = (*inputs[:count], *(self.lifted[m] for m in before), *inputs[count:])
-        types = [x.type for x in operands]
-        self.node = Node(new, operands, new.infer(*types), node.source, node.guards)
+        self.body = Graph(outputs, [*body.inputs[:count], *rows.values(), *body.inputs[count:]], guards=body.guards)
+        new = replace(op, body=self.body, sequences=op.sequences + len(rows), results=self.results)
+        operands = (*inputs[:count], *(self.before[m] for m in rows), *inputs[count:])
+        self.node = Node(new, operands, new.infer(*(x.type for x in operands)), node.source, node.guards)
+        self.computed = self._compute_behind()
 
     def _inside(self, name: str, type_: TensorType) -> Node:
         return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
 
     # -- before the loop
 
-    def _lift(self) -> dict[Node, Node]:
+    def _independent(self) -> dict[Node, Node]:
         """Return, for values that do not depend on the carries, the same values for all steps along axis 0."""
-        op, found = self.op, dict[Node, Node]()
+        op = self.op
         count = op.carries + op.sequences
-        self.outer = dict(zip(op.body.inputs[count:], self.inputs[count:], strict=True))
-        found |= zip(op.body.inputs[op.carries : count], self.inputs[op.carries : count], strict=True)
+        found = dict(zip(op.body.inputs[op.carries : count], self.inputs[op.carries : count], strict=True))
         for node in op.body.nodes:
-            if not node.inputs and isinstance(node.op, Constant):
+            if isinstance(node.op, (Constant, DimValue, Iota)):
                 self.outer[node] = node
             elif node.inputs and all(x in self.outer for x in node.inputs):
-                self.outer[node] = Node(
-                    node.op, tuple(self.outer[x] for x in node.inputs), node.type, node.source, node.guards
-                )
+                inputs = tuple(self.outer[x] for x in node.inputs)
+                self.outer[node] = Node(node.op, inputs, node.type, node.source, node.guards)
             elif node.inputs and all(x in found or x in self.outer for x in node.inputs):
-                value = self._for_all_steps(node, found)
-                if value is not None:
+                value = self._over_steps(node, found)
+                if value is not None and not _batched_product(node, found):
                     found[node] = value
         return found
 
-    def _for_all_steps(self, node: Node, found: dict[Node, Node]) -> Node | None:
-        op, length = node.op, self.op.length
-        if isinstance(op, (Elementwise, Cast)):
-            operands = [found[x] if x in found else self._repeated(x) for x in node.inputs]
-            return apply(op, *operands)
-        x = node.inputs[0]
-        if x not in found:
+    def _over_steps(self, node: Node, known: dict[Node, Node]) -> Node | None:
+        stacked = [x in known for x in node.inputs]
+        inputs = [known[x] if x in known else self.outer[x] for x in node.inputs]
+        return over_steps(node, inputs, stacked, self.op.length)
+
+    def _rows(self) -> list[Node]:
+        """Return the values to compute before the loop: those that make what stays in it cheap."""
+        inside = self.op.body.with_outputs([o for o in self.op.body.outputs if o not in self.behind])
+        return [n for n in frontier(inside, self.before) if n not in self.op.body.inputs]
+
+    # -- behind the loop
+
+    def _tails(self) -> tuple[dict[Node, None], list[Node]]:
+        """Return the stacked results to compute behind the loop, and the values that it must stack for them."""
+        op, body = self.op, self.op.body
+        steps = set(topological_order(body.outputs[: op.carries]))
+        chosen: dict[Node, None] = {}
+        needed: dict[Node, None] = {}
+        have = set(body.outputs[op.carries :])
+        for output in dict.fromkeys(body.outputs[op.carries :]):
+            tail = self._tail(output, steps)
+            if tail is None:
+                continue
+            reads = [n for n in tail[1] if n not in self.before]
+            extra = [n for n in reads if n not in needed and n not in have]
+            if any(isinstance(n.op, MatMul) for n in tail[0]) or no_larger(extra, [output]):
+                chosen[output] = None
+                needed |= dict.fromkeys(reads)
+        return chosen, list(needed)
+
+    def _tail(self, output: Node, steps: set[Node]) -> tuple[list[Node], list[Node]] | None:
+        """Return the nodes that only a stacked result needs, and the stacked values they start from."""
+        if output in steps or output in self.outer or output in self.op.body.inputs:
             return None
-        if isinstance(op, Broadcast):
-            return apply(Broadcast((length, *op.shape), (0, *(a + 1 for a in op.axes))), found[x])
-        if isinstance(op, PermuteDims):
-            return apply(PermuteDims((0, *(a + 1 for a in op.axes))), found[x])
-        if isinstance(op, Squeeze):
-            return apply(Squeeze(tuple(a + 1 for a in op.axes)), found[x])
-        if isinstance(op, Reshape):
-            return apply(Reshape((length, *op.shape)), found[x])
-        if isinstance(op, MatMul) and node.inputs[1] in self.outer and x.ndim == 2:
-            rows = apply(Reshape((length * x.shape[0], x.shape[1])), found[x])
-            product = apply(MatMul(), rows, self.outer[node.inputs[1]])
-            return apply(Reshape((length, *node.shape)), product)
-        return None
+        tail: list[Node] = []
+        reads: dict[Node, None] = {}
+        done: set[Node] = set()
+        stack = [output]
+        while stack:
+            node = stack.pop()
+            if node in done or node in self.outer:
+                continue
+            done.add(node)
+            if node in self.before or node in steps or not node.inputs:
+                reads[node] = None
+            elif not _has_form(node):
+                return None
+            else:
+                tail.append(node)
+                stack.extend(node.inputs)
+        return tail, list(reads)
 
-    def _repeated(self, x: Node) -> Node:
-        return broadcast(self.outer[x], (self.op.length, *x.shape), tuple(range(1, x.ndim + 1)))
+    def _compute_behind(self) -> dict[Node, Node]:
+        """Build what was moved behind the loop."""
+        known = dict(self.before)
+        for node in self.op.body.nodes:
+            if self.names.get(node, node) in self.stacks:
+                known[node] = self._stack(self.names.get(node, node))
+        for node in topological_order(self.behind):
+            fresh = node.inputs and node not in known and node not in self.outer
+            if fresh and all(x in known or x in self.outer for x in node.inputs):
+                value = self._over_steps(node, known)
+                if value is not None:
+                    known[node] = value
+        return {n: known[n] for n in self.behind}
 
-    def _before(self) -> list[Node]:
-        """Return the products to compute before the loop."""
-        return [n for n in self.op.body.nodes if isinstance(n.op, MatMul) and n in self.lifted]
-
-    # -- after the loop
+    # -- sums of products
 
     def _sums_of_products(self, body: Graph) -> list[_Product]:
         """Find the carries that no step reads but to add to them, and the products that they add."""
@@ -153,32 +189,31 @@ class _Loop:
             found += [_Product(i, n.inputs[0], n.inputs[1]) for n in matrices]
         return found
 
-    def _factors(self, body: Graph) -> list[Node]:
-        """Return the factors that the loop must stack, in terms of the hoisted body."""
-        self.known = {self.names.get(old, old): stack for old, stack in self.lifted.items()}
-        wanted = [f for p in self.products for f in (_untransposed(p.left)[0], p.right)]
-        return [f for f in dict.fromkeys(wanted) if f not in self.known]
+    def _stack(self, value: Node) -> Node:
+        return project(self.node, len(self.op.results) + self.stacks.index(value))
 
-    def _stack(self, factor: Node) -> Node:
-        if factor in self.known:
-            return self.known[factor]
-        first = len(self.op.results)
-        return project(self.node, first + self.stacks.index(factor))
+    def _factor(self, value: Node) -> Node:
+        if value in self.stacks:
+            return self._stack(value)
+        return next(stack for old, stack in self.before.items() if self.names.get(old, old) is value)
 
     def result(self, index: int) -> Node:
         """Return the node that stands for one result of the loop as it was."""
         kind, i = self.op.results[index]
+        if kind == "stacked" and (output := self.op.body.outputs[self.op.carries + i]) in self.computed:
+            return self.computed[output]
         unchanged = kind == "final" and self.body.outputs[i] is self.body.inputs[i]
         out = self.inputs[i] if unchanged else project(self.node, index)
         for product in self.products if kind == "final" else ():
             if product.carry == i:
-                out = pointwise(ADD, out, self._total(product))
+                total = self._total(product)
+                out = total if _is_zero(out) else pointwise(ADD, out, total)
         return out
 
     def _total(self, product: _Product) -> Node:
         """Return the sum over all steps as one product of matrices whose inner axis runs over the steps too."""
         base, transposed = _untransposed(product.left)
-        left, right = self._stack(base), self._stack(product.right)
+        left, right = self._factor(base), self._factor(product.right)
         steps, inner, columns = right.shape
         if transposed:
             rows = apply(Reshape((steps * inner, base.shape[1])), left)
@@ -186,6 +221,23 @@ class _Loop:
         else:
             flat = apply(Reshape((base.shape[0], steps * inner)), apply(PermuteDims((1, 0, 2)), left))
         return apply(MatMul(), flat, apply(Reshape((steps * inner, columns)), right))
+
+
+def _has_form(node: Node) -> bool:
+    """Tell whether an op has a form over all steps."""
+    return over_steps(node, node.inputs, [False] * len(node.inputs), 1) is not None
+
+
+def _batched_product(node: Node, stacked: dict[Node, Node]) -> bool:
+    """Tell whether a product for all steps would be as many small products as the loop has."""
+    return isinstance(node.op, MatMul) and (node.inputs[1] in stacked or node.ndim != 2)
+
+
+def _is_zero(node: Node) -> bool:
+    """Tell whether a value is a literal 0, broadcast."""
+    while isinstance(node.op, Broadcast):
+        node = node.inputs[0]
+    return isinstance(node.op, Constant) and not node.op.value.any()
 
 
 def _untransposed(node: Node) -> tuple[Node, bool]:

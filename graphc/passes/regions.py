@@ -48,7 +48,9 @@ def prune(graph: Graph) -> Graph:
         places[node] = {old: new for new, old in enumerate(kept)}
         op: Control = node.op.keep(kept)
         if isinstance(op, Scan):
-            op, inputs = _restricted(op, inputs)
+            distinct = list(dict.fromkeys(op.results))
+            places[node] = {old: distinct.index(result) for old, result in zip(kept, op.results, strict=True)}
+            op, inputs = _restricted(replace(op, results=tuple(distinct)), inputs)
         return Node(op, inputs, op.infer(*(x.type for x in inputs)), node.source, node.guards)
 
     return graph.map(visit)[0]

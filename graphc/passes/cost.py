@@ -1,0 +1,65 @@
+"""What values cost: the estimates by which passes choose between computing a value again and keeping it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable
+
+from graphc.graph import Graph
+from graphc.node import Node
+from graphc.ops.base import Leaf, View
+from graphc.ops.indexing import Gather
+from graphc.ops.pointwise import Pointwise
+from graphc.types import SHORT_NAMES, Size, TupleType
+
+_CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
+_CHEAP |= {*SHORT_NAMES.values(), "signbit", "fmax_nan", "fmin_nan", "bool"}
+
+
+def is_expensive(node: Node) -> bool:
+    """Tell whether a value is dearer to compute than to store and load."""
+    if isinstance(node.op, (Leaf, View)):
+        return False
+    if not isinstance(node.op, Pointwise) or isinstance(node.op, Gather):
+        return True
+    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
+    return any(f not in _CHEAP for f in re.findall(r"([a-z_0-9]+)\(", code))
+
+
+def frontier(body: Graph, known: Container[Node]) -> list[Node]:
+    """Return the values to keep, of those that are `known` from elsewhere, so that what is computed again is cheap.
+
+    Each is dear itself, or no larger than the dear values below it that it stands for.
+    """
+    picks: dict[Node, tuple[Node, ...]] = {}
+    for node in body.nodes:
+        if node in known:
+            picks[node] = _pick(node, picks)
+    outputs = set(body.outputs)
+    needed = [n for n in picks if n in outputs or any(u not in picks for u in body.users[n])]
+    return list(dict.fromkeys(n for node in needed for n in picks[node]))
+
+
+def _pick(node: Node, picks: dict[Node, tuple[Node, ...]]) -> tuple[Node, ...]:
+    below = tuple(dict.fromkeys(n for x in node.inputs for n in picks.get(x, ())))
+    if isinstance(node.type, TupleType):
+        return below
+    if is_expensive(node):
+        return (node,)
+    return (node,) if below and no_larger([node], below) else below
+
+
+def no_larger(some: Iterable[Node], others: Iterable[Node]) -> bool:
+    """Tell whether values are surely no larger than others, in elements."""
+    (left, mine), (right, theirs) = _total(some), _total(others)
+    if isinstance(left, int) and isinstance(right, int):
+        return left <= right
+    return left == right or (len(mine) == 1 and mine <= theirs) or not mine
+
+
+def _total(nodes: Iterable[Node]) -> tuple[Size, set[Size]]:
+    sizes = [n.size for n in nodes]
+    total: Size = 0
+    for size in sizes:
+        total = total + size
+    return total, set(sizes)
