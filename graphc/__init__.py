@@ -23,13 +23,14 @@ The modules, in the order in which a program meets them:
 | `codegen` | kernels and buffers: the compiled program |
 | `function` | the compiled callable |
 | `special`, `nn`, `random` | namespaces: special functions, neural networks, random numbers |
+| `data`, `metrics` | minibatches of arrays; how good predictions are |
 | `draws` | ranges of a generator's stream for the draws of a program |
 | `inspect`, `cli` | graphs as pictures, the command line |
 """
 
 from numpy import e, inf, nan, newaxis, pi
 
-from graphc import nn, random, special
+from graphc import data, metrics, nn, random, special
 from graphc.branch import cond, switch, while_loop
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import fori_loop, map, scan
@@ -238,6 +239,7 @@ __all__ = [
     "cosh",
     "cumulative_prod",
     "cumulative_sum",
+    "data",
     "diagonal",
     "diff",
     "dim",
@@ -293,6 +295,7 @@ __all__ = [
     "maximum",
     "mean",
     "median",
+    "metrics",
     "min",
     "minimum",
     "moveaxis",

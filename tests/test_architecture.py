@@ -32,6 +32,7 @@ LAYERS = (
     ("codegen",),
     ("branch", "control", "function", "runner", "signature", "pickling", "jacobians"),
     ("inspect", "optim"),
+    ("data", "metrics", "history", "checkpoint", "fit", "plots"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
 )
