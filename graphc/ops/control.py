@@ -102,12 +102,19 @@ class Scan(Control):
         return replace(self, body=regions[0])
 
     def keep(self, kept: Sequence[int]) -> Scan:
-        results = [self.results[k] for k in kept]
+        results = [self._as_carry(self.results[k]) for k in kept]
         heads = list(dict.fromkeys(self.body.outputs[self.carries + j] for kind, j in results if kind == "stacked"))
         outputs = [*self.body.outputs[: self.carries], *heads]
         places = {j: heads.index(y) for j, y in enumerate(self.body.outputs[self.carries :]) if y in heads}
         renamed = tuple(("stacked", places[i]) if kind == "stacked" else (kind, i) for kind, i in results)
         return replace(self, body=self.body.with_outputs(outputs), results=renamed)
+
+    def _as_carry(self, result: Result) -> Result:
+        """Return a stacked result that is a carry as steps receive it as what it is."""
+        kind, i = result
+        output = self.body.outputs[self.carries + i] if kind == "stacked" else None
+        own = self.body.inputs[: self.carries]
+        return ("carry", own.index(output)) if output in own else result
 
     def sizes(self) -> Iterable[Size]:
         return (self.length, *super().sizes())
