@@ -27,10 +27,11 @@ from graphc.codegen.nest import (
 )
 from graphc.codegen.reduce import combine, identity
 from graphc.codegen.sorting import SORTING
+from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Scatter
-from graphc.ops.linalg import MatMul
+from graphc.ops.linalg import MatMul, MatMulSum
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, gemm_layout
@@ -44,11 +45,13 @@ def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) 
     (node,) = kernel.nodes
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
         MatMul: _matmul,
+        MatMulSum: _matmul_sum,
         Cumulative: _cumulative,
         Scatter: _scatter,
         Concat: _concat,
         Unslice: _unslice,
         **SORTING,
+        **WINDOWED,
     }
     return lowerings[type(node.op)](node, schedule.accesses)
 
@@ -184,21 +187,34 @@ def _checked_indices(
 
 
 def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
+    return [_products(node, accesses, Access(node, 0, contiguous_strides(node.shape)), beta=0)]
+
+
+def _matmul_sum(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Let every product of the batch add to the same result, from zeros on."""
+    assert isinstance(node.op, MatMulSum)
+    own = Access(node, 0, contiguous_strides(node.shape))
+    fill = copy_nest(node, node.shape, own, own, fill=identity("sum", node.dtype))
+    repeated = Access(node, 0, (*(0 for _ in range(node.op.axes)), *own.strides))
+    return [fill, dataclasses.replace(_products(node, accesses, repeated, beta=1), divisible=False)]
+
+
+def _products(node: Node, accesses: Accesses, result: Access, beta: int) -> LoopNest:
     """Call BLAS once per matrix of the batch; a row-major product is the column-major product of B and A.
 
     The routine takes every argument by address: scalars lie in the frame, so an address is the frame's plus
     eight bytes a slot.
     """
     x, y = node.inputs
-    operands = (accesses[x], accesses[y], Access(node, 0, contiguous_strides(node.shape)))
+    operands = (accesses[x], accesses[y], result)
     left, right = gemm_layout(x.shape, operands[0].strides), gemm_layout(y.shape, operands[1].strides)
     assert left is not None and right is not None
     (left_transposed, left_leading), (right_transposed, right_leading) = left, right
     m, k, n = x.shape[-2], x.shape[-1], y.shape[-1]
-    batch = node.shape[:-2]
+    batch = x.shape[:-2]
     rows = [squeeze_strides(a.strides[:-2], batch) for a in operands]
     extents, strides = _collapse(squeeze_strides(batch, batch), rows)
-    one, zero = (LiteralSlot(literal_bits(np.asarray(v, node.dtype))) for v in (1, 0))
+    alpha, added = (LiteralSlot(literal_bits(np.asarray(v, node.dtype))) for v in (1, beta))
     slots: list[Slot] = [
         FrameSlot(),
         RoutineSlot("dgemm" if node.dtype.itemsize == 8 else "sgemm"),
@@ -207,10 +223,10 @@ def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
         SizeSlot(n),
         SizeSlot(m),
         SizeSlot(k),
-        one,
+        alpha,
         SizeSlot(size_max(1, right_leading)),
         SizeSlot(size_max(1, left_leading)),
-        zero,
+        added,
         SizeSlot(size_max(1, n)),
         *(PointerSlot(a.base, a.offset) for a in operands),
     ]
@@ -221,5 +237,5 @@ def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
     at = [f"frame[0] + {8 * slot}" for slot in range(12)]
     arguments = [at[2], at[3], at[4], at[5], at[6], at[7], b, at[8], a, at[9], at[10], c, at[11]]
     body = _nested(build, extents, [f"call_void(frame[1], {', '.join(arguments)})"])
-    nest = _finish(build, body, extents, product((*node.shape, k)))
-    return [dataclasses.replace(nest, unit_ns=0.05)]
+    nest = _finish(build, body, extents, product((*x.shape, n)))
+    return dataclasses.replace(nest, unit_ns=0.05)

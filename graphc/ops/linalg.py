@@ -71,6 +71,36 @@ class MatMul(Op):
         return right if left is None else left if right is None else left + right
 
 
+@dataclass(frozen=True)
+class MatMulSum(Op):
+    """The sum over the first `axes` axes of a batch of float products: x[..., m, k] @ y[..., k, n], added in place."""
+
+    name = "matmul_sum"
+    axes: int
+
+    def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
+        return MatMul().equalities(*types)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        product_type = MatMul().infer(*types)
+        return TensorType(product_type.dtype, product_type.shape[self.axes :])
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.asarray(np.sum(np.matmul(*arrays), axis=tuple(range(self.axes))))
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        x, y = inputs
+        every = broadcast(g, (*x.shape[:-1], y.shape[-1]), tuple(range(self.axes, x.ndim)))
+        return apply(MatMul(), every, matrix_transpose(y)), apply(MatMul(), matrix_transpose(x), every)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        (tx, ty), (x, y) = tangents, inputs
+        left = None if tx is None else apply(self, tx, y)
+        right = None if ty is None else apply(self, x, ty)
+        return right if left is None else left if right is None else left + right
+
+
 def _require_equal(name: str, what: str, x: Node, y: Node, left: Size, right: Size) -> None:
     if never_equal(left, right):
         raise ShapeError(f"{name}: {what} differ: {x.type} @ {y.type} ({left} != {right}){at()}")

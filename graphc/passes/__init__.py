@@ -20,6 +20,7 @@ from graphc.passes.regions import map_bodies, prune
 from graphc.passes.residuals import store_residuals
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
+from graphc.passes.sum_products import sum_products
 
 Pass = Callable[[Graph], Graph]
 
@@ -47,6 +48,7 @@ PASSES: tuple[Pass, ...] = (
     canonicalize,  # the views and constants that rules and expansions made
     fold_constants,
     simplify,
+    sum_products,  # once broadcasts have their final place: the sums over a batch are their derivatives
     prune,  # what hoisting and algebra left unread
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)
 )

@@ -21,7 +21,7 @@ from graphc.ops.base import Leaf, Routine
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul
+from graphc.ops.linalg import MatMul, MatMulSum
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
@@ -333,7 +333,7 @@ class _Fuser:
 def _kind(node: Node) -> str:
     if isinstance(node.op, Routine):
         return node.op.name
-    kinds: dict[type, str] = {MatMul: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
+    kinds: dict[type, str] = {MatMul: "matmul", MatMulSum: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 
 

@@ -19,7 +19,7 @@ from graphc.ops.control import Control
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul
+from graphc.ops.linalg import MatMul, MatMulSum
 from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
@@ -74,7 +74,7 @@ def gemm_layout(shape: Shape, strides: Sequence[Size]) -> tuple[bool, Size] | No
     if columns == 1 or by_column == 1:
         return (False, columns) if rows == 1 else (False, by_row) if by_row == columns or _leads(by_row) else None
     if rows == 1 or by_row == 1:
-        return (True, by_column) if _leads(by_column) else None
+        return (True, by_column) if by_column == rows or _leads(by_column) else None
     return None
 
 
@@ -121,7 +121,7 @@ class _Layout:
         """Return the laid-out form of one node on laid-out inputs."""
         if isinstance(node.op, View) and access_of(node, self._access(inputs[0])) is None:
             inputs = (copy(inputs[0]),)
-        elif isinstance(node.op, MatMul):
+        elif isinstance(node.op, (MatMul, MatMulSum)):
             inputs = tuple(self._gemm_operand(x) for x in inputs) if is_float(node.dtype) else inputs
         elif isinstance(node.op, Gather):
             inputs = (self._stored(inputs[0]), *inputs[1:])

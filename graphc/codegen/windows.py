@@ -1,0 +1,222 @@
+"""The nests of windowed ops: overlap-add, and the choice of the largest element of each window.
+
+One loop an axis: the leading axes merged where strides allow, then window numbers. Counts that are known and short,
+and the windows themselves, are written into the source, not into the frame, so that LLVM unrolls and vectorises along
+a row of windows; a window of up to `UNROLLED` elements is straight-line code.
+
+A nest's range runs over the leading axes, whose results are apart: any division of it gives the same bits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from graphc.codegen.lower import Accesses
+from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
+from graphc.node import Node
+from graphc.ops.base import Op
+from graphc.ops.shape import as_ints, contiguous_strides
+from graphc.ops.windows import Fold, PickMax, PlaceMax, reach, window_strides
+from graphc.passes.fuse import squeeze_strides
+from graphc.passes.layout import Access
+from graphc.types import Shape, Size, product, short_name
+
+UNROLLED = 32
+"""Elements of a window up to which it is unrolled in the source."""
+LITERAL = 64
+"""Sizes and strides up to which a number is part of the source; larger ones lie in the frame."""
+
+
+def _number(build: Builder, size: Size) -> str:
+    return str(size) if isinstance(size, int) and 0 <= size <= LITERAL else build.size(size)
+
+
+def _index(build: Builder, strides: Sequence[Size], variables: Sequence[str]) -> str:
+    """Return the flat index of loop variables under strides."""
+    pairs = [(v, s) for v, s in zip(variables, strides, strict=True) if s != 0]
+    return " + ".join(v if s == 1 else f"{v} * {_number(build, s)}" for v, s in pairs) or "0"
+
+
+def _loops(build: Builder, names: Sequence[str], extents: Sequence[Size], body: list[Statement]) -> list[Statement]:
+    for name, extent in reversed(list(zip(names, extents, strict=True))):
+        body = [Loop(name, "0", _number(build, extent), body)]
+    return body
+
+
+class _Lead:
+    """The loops over the leading axes: the outermost runs over `lo:hi`; `rows` are strides of each operand there."""
+
+    def __init__(self, shape: Shape, rows: Sequence[Sequence[Size]]) -> None:
+        sizes = squeeze_strides(shape, shape)
+        squeezed = [squeeze_strides(tuple(r), shape) for r in rows]
+        groups: list[list[int]] = []
+        for axis, size in enumerate(sizes):
+            if groups and all(r[axis - 1] == r[axis] * size for r in squeezed):
+                groups[-1].append(axis)
+            else:
+                groups.append([axis])
+        self.extents = [product(sizes[a] for a in g) for g in groups]
+        self.rows = [[r[g[-1]] for g in groups] for r in squeezed]
+        self.variables = [f"d{k}" for k in range(len(groups))]
+
+    def nest(self, build: Builder, body: list[Statement], work: Size, unit_ns: float) -> LoopNest:
+        """Return the nest that runs `body` at every point of the leading axes."""
+        for k in reversed(range(len(self.extents))):
+            start, stop = ("lo", "hi") if k == 0 else ("0", build.size(self.extents[k]))
+            body = [Loop(self.variables[k], start, stop, body)]
+        extent = self.extents[0] if self.extents else 1
+        return LoopNest((*build.top, *body), tuple(build.slots), extent, work, unit_ns=unit_ns)
+
+
+def _zeros(build: Builder, node: Node, start: str, spatial: Shape) -> Statement:
+    """Fill one block of the result, whose last axes are contiguous, with zeros."""
+    place = f"{build.pointer(node, 0)}[{start} + k]"
+    return Loop("k", "0", build.size(product(spatial)), [f"{place} = {short_name(node.dtype)}(0)"])
+
+
+def _fold(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Add the windows, one element of all of them after the other: each row of windows is one vector addition."""
+    op, (x,) = node.op, node.inputs
+    assert isinstance(op, Fold)
+    d = len(op.spatial)
+    own, source = contiguous_strides(node.shape), accesses[x]
+    first = x.ndim - 2 * d
+    lead = _Lead(node.shape[:first], [own[:first], source.strides[:first]])
+    build = Builder([node])
+    counts, kernel = x.shape[first : first + d], x.shape[first + d :]
+    names = [*lead.variables, *(f"o{a}" for a in range(d)), *(f"k{a}" for a in range(d))]
+    target = window_strides(own[first:], op.strides, op.dilations)
+    to = _index(build, (*lead.rows[0], *target), names)
+    of = _index(build, (*lead.rows[1], *source.strides[first:]), names)
+    place = f"{build.pointer(node, 0)}[{to}]"
+    value = f"{build.pointer(source.base, source.offset)}[{of}]"
+    added = f"{place} + {value}" if node.dtype.kind == "f" else f"{short_name(node.dtype)}({place} + {value})"
+    order = [*names[len(names) - d :], *names[len(lead.variables) : len(names) - d]]
+    block = _index(build, lead.rows[0], lead.variables)
+    body = [_zeros(build, node, block, op.spatial), *_loops(build, order, (*kernel, *counts), [f"{place} = {added}"])]
+    return [lead.nest(build, body, x.size, 0.3)]
+
+
+class _Choice:
+    """The search for the first largest element of a window of `x`, as statements at one window."""
+
+    def __init__(self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: list[Size]) -> None:
+        d = len(op.kernel)
+        self.build, self.x, self.kernel = build, x, op.kernel
+        between = window_strides(source.strides[x.ndim - d :], op.strides, op.dilations)
+        self.strides, self.inside = [*lead, *between[:d]], between[d:]
+        self.pointer = build.pointer(source.base, source.offset)
+        self.unrolled = all(isinstance(k, int) for k in op.kernel) and _known(product(op.kernel), UNROLLED)
+
+    def statements(self, variables: Sequence[str], carried: Callable[[Sequence[str]], str]) -> list[Statement]:
+        """Leave the maximum in `best` and what `carried` gives for its element, from its place, in `at`."""
+        d = len(self.kernel)
+        base = f"b = {_index(self.build, self.strides, variables)}"
+        zeros = ["0"] * d
+        start: list[Statement] = [base, f"best = {self.pointer}[b]", f"at = {carried(zeros)}"]
+        if self.unrolled:
+            elements = itertools.product(*map(range, as_ints(self.kernel)))
+            next(elements)
+            return [*start, *(s for e in elements for s in self._step([str(k) for k in e], carried))]
+        names = [f"k{a}" for a in range(d)]
+        return [*start, *_loops(self.build, names, self.kernel, self._step(names, carried))]
+
+    def _step(self, element: Sequence[str], carried: Callable[[Sequence[str]], str]) -> list[Statement]:
+        value = f"{self.pointer}[b + {_index(self.build, self.inside, element)}]"
+        nan = " | ((v != v) & (best == best))" if self.x.dtype.kind == "f" else ""
+        return [
+            f"v = {value}",
+            f"m = (v > best){nan}",
+            "best = select(m, v, best)",
+            f"at = select(m, {carried(element)}, at)",
+        ]
+
+
+def _known(size: Size, most: int) -> bool:
+    return isinstance(size, int) and size <= most
+
+
+def _pick_max(node: Node, accesses: Accesses) -> list[LoopNest]:
+    op, (x, y) = node.op, node.inputs
+    assert isinstance(op, PickMax)
+    d = len(op.kernel)
+    first = node.ndim - d
+    own, chosen, values = contiguous_strides(node.shape), accesses[x], accesses[y]
+    lead = _Lead(node.shape[:first], [own[:first], chosen.strides[:first], values.strides[:first]])
+    build = Builder([node])
+    variables = [*lead.variables, *(f"o{a}" for a in range(d))]
+    choice = _Choice(build, x, chosen, op, lead.rows[1])
+    between = window_strides(values.strides[first:], op.strides, op.dilations)
+    start = _index(build, (*lead.rows[2], *between[:d]), variables)
+    pointer = build.pointer(values.base, values.offset)
+
+    def carried(element: Sequence[str]) -> str:
+        return f"{pointer}[c + {_index(build, between[d:], element)}]"
+
+    place = f"{build.pointer(node, 0)}[{_index(build, (*lead.rows[0], *own[first:]), variables)}]"
+    if chosen == values:
+        inner = [*choice.statements(variables, lambda element: "best"), f"{place} = best"]
+    else:
+        inner = [f"c = {start}", *choice.statements(variables, carried), f"{place} = at"]
+    body = _loops(build, variables[len(lead.variables) :], op.counts, inner)
+    return [lead.nest(build, body, product((*node.shape, *op.kernel)), 0.5)]
+
+
+def _place_max(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Find each window's largest element again and add to its place; windows apart are written as whole rows."""
+    op, (x, g) = node.op, node.inputs
+    assert isinstance(op, PlaceMax)
+    d = len(op.kernel)
+    first = node.ndim - d
+    own, chosen, given = contiguous_strides(node.shape), accesses[x], accesses[g]
+    lead = _Lead(node.shape[:first], [own[:first], chosen.strides[:first], given.strides[:first]])
+    build = Builder([node])
+    variables = [*lead.variables, *(f"o{a}" for a in range(d))]
+    choice = _Choice(build, x, chosen, op, lead.rows[1])
+    target = window_strides(own[first:], op.strides, op.dilations)
+    out = build.pointer(node, 0)
+    of = _index(build, (*lead.rows[2], *given.strides[first:]), variables)
+    head = [
+        f"c = {_index(build, (*lead.rows[0], *target[:d]), variables)}",
+        f"g = {build.pointer(given.base, given.offset)}[{of}]",
+    ]
+    if choice.unrolled and _apart(op):
+        inner = [*head, *_written_rows(build, op, choice, variables, out, target[d:], short_name(node.dtype))]
+    else:
+        found = choice.statements(variables, lambda element: _index(build, target[d:], element))
+        inner = [*head, *found, f"{out}[c + at] = {out}[c + at] + g"]
+    counts = g.shape[first:]
+    block = _index(build, lead.rows[0], lead.variables)
+    body = [
+        _zeros(build, node, block, node.shape[first:]),
+        *_loops(build, variables[len(lead.variables) :], counts, inner),
+    ]
+    return [lead.nest(build, body, product((*g.shape, *op.kernel)), 0.7)]
+
+
+def _apart(op: PlaceMax) -> bool:
+    """Tell whether no two windows share an element."""
+    spans = (reach(k, d) for k, d in zip(op.kernel, op.dilations, strict=True))
+    return all(_known(span, s) for span, s in zip(spans, op.strides, strict=True))
+
+
+def _written_rows(
+    build: Builder, op: PlaceMax, choice: _Choice, variables: Sequence[str], out: str, inside: Sequence[Size], kind: str
+) -> list[Statement]:
+    """Number the elements of a window and write each: the value where it is the largest, else 0."""
+    elements = [[str(k) for k in e] for e in itertools.product(*map(range, as_ints(op.kernel)))]
+    number = {tuple(e): i for i, e in enumerate(elements)}
+    found = choice.statements(variables, lambda element: f"i32({number[tuple(element)]})")
+    writes = (
+        f"{out}[c + {_index(build, inside, e)}] = select(at == i32({i}), g, {kind}(0))" for i, e in enumerate(elements)
+    )
+    return [*found, *writes]
+
+
+WINDOWED: dict[type[Op], Callable[[Node, Accesses], list[LoopNest]]] = {
+    Fold: _fold,
+    PickMax: _pick_max,
+    PlaceMax: _place_max,
+}
+"""The lowering of each windowed op."""
