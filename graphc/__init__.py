@@ -23,6 +23,7 @@ The modules, in the order in which a program meets them:
 | `codegen` | kernels and buffers: the compiled program |
 | `function` | the compiled callable |
 | `special`, `nn`, `random` | namespaces: special functions, neural networks, random numbers |
+| `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
 | `draws` | ranges of a generator's stream for the draws of a program |
 | `inspect`, `cli` | graphs as pictures, the command line |
@@ -30,7 +31,7 @@ The modules, in the order in which a program meets them:
 
 from numpy import e, inf, nan, newaxis, pi
 
-from graphc import data, metrics, nn, random, special
+from graphc import data, metrics, nn, optim, random, special
 from graphc.branch import cond, switch, while_loop
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import fori_loop, map, scan
@@ -309,6 +310,7 @@ __all__ = [
     "one_hot",
     "ones",
     "ones_like",
+    "optim",
     "outer",
     "permute_dims",
     "pi",
