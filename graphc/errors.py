@@ -50,6 +50,10 @@ class CompileError(GraphcError, RuntimeError):
     """A kernel that could not be compiled; carries its source."""
 
 
+class CheckpointError(GraphcError, ValueError):
+    """A checkpoint that is damaged, or that does not fit what it is loaded into."""
+
+
 def user_source() -> Source:
     """Return the innermost file and line outside graphc, or the blamed node's line."""
     blamed = _blamed.get()
