@@ -1,41 +1,36 @@
 """`gc.random`: random numbers as nodes, from generators whose state advances by itself.
 
 A `Generator` is a key and a position in that key's stream of Philox4x32-10 blocks. A draw of n elements takes n
-positions; element i depends only on the key and its position, so the same bits come out in every mode, on every
-machine, and however a stream is cut into calls. A compiled function takes consecutive ranges for its draws, in the
-order in which the program made them, and moves the position past them with its updates; `node.eval` computes the
-same numbers and moves nothing.
+positions; element i depends only on the key, its position and its parameters, so the same bits come out in every
+mode, on every machine, and however a stream is cut into calls. A compiled function takes consecutive ranges for its
+draws, in the order in which the program made them, and moves the position past them with its updates; `node.eval`
+computes the same numbers and moves nothing.
 
-Bits, integers, uniforms and normals are equal bit for bit everywhere; distributions that need a logarithm, an
-exponential or a tangent are as equal as those functions of the chosen `precision` are.
+Bits, integers, uniforms, normals, and what is drawn by acceptance or rejection are equal bit for bit everywhere;
+distributions that need a logarithm, an exponential or a tangent are as equal as those functions of the chosen
+`precision` are. The distributions themselves are in `graphc.distributions`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc import distributions as laws
+from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import shared
-from graphc.ops.elementwise_arithmetic import where
-from graphc.ops.elementwise_float import exp, log, log1p, tan
-from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak
-from graphc.ops.random import UINT64, draw, scaled_bits
+from graphc.ops.random import UINT64, Range, draw
 from graphc.ops.random_formulas import LOW, philox4x32
-from graphc.ops.reduction import argmax
-from graphc.ops.shape import reshape_to
-from graphc.types import DType, Shape, TensorType, as_dtype, make_shape, product
+from graphc.ops.random_parameters import given_shape
+from graphc.types import Shape
 
 __all__ = ["Generator", "GeneratorState"]
 
-INT64 = np.dtype(np.int64)
 SPLIT = 1
-"""The last counter word of blocks that become keys; those of draws have 0."""
+"""The last counter word of blocks that become keys; those of draws have 0, and above 1 for further blocks."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,14 @@ class GeneratorState:
 class Generator:
     """A stream of random numbers; each method returns a node of new draws.
 
-    Parameters are numbers or float nodes, and derivatives flow through them, not through the random bits. `shape`
-    is the result's, by default that to which the parameters broadcast. `dtype` is float64 or float32, by default
-    that of the parameters that are nodes.
+    `shape` comes first and is the result's, by default that to which the parameters broadcast; parameters go by name.
+    They are numbers, arrays or float nodes, and derivatives of every order flow through them wherever a number moves
+    with them: through all continuous distributions, by implicit differentiation for gamma, beta, Dirichlet, chi2,
+    Student's t, truncated normal and von Mises. Integers and booleans have no derivatives. `dtype` is float64 or
+    float32, by default that of the parameters that are nodes or arrays.
+
+    Numbers and arrays outside a distribution's range raise `ArgumentError`; where a node has such a value, the draw is
+    NaN, or -1 for integers.
 
     A draw inside the body of a loop is refused: draw an array before it and pass it as `xs`. So is a draw inside a
     branch. `node.eval` of two draws, one at a time, starts both at the same position; use
@@ -74,6 +74,9 @@ class Generator:
         self.key = shared(np.array(int(seed), UINT64), name="key")
         self.position = shared(np.array(0, UINT64), name="position")
         self._splits = 0
+
+    def _take(self, shape: Shape) -> Range:
+        return draw(self.key, self.position, shape)
 
     # -- state
 
@@ -100,7 +103,7 @@ class Generator:
         self._splits += 1
         return Generator((low & LOW) | (high & LOW) << 32)
 
-    # -- distributions
+    # -- bits and integers
 
     def bits(self, shape: Any = ()) -> Node:
         """Return uint64 of 64 random bits each.
@@ -108,82 +111,43 @@ class Generator:
         >>> hex(int(Generator(0).bits().eval()))
         '0xe169c58d6627e8d5'
         """
-        found = make_shape(shape)
-        return reshape_to(draw("bits", UINT64, self.key, self.position, product(found)), found)
-
-    def uniform(self, shape: Any = None, low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return numbers of [low, high), multiples of 2**-53 (2**-24 in float32) of the interval."""
-        if is_weak(low) and is_weak(high):
-            _require("uniform", "low < high", low < high, (low, high))
-            span = high - low
-        else:
-            span = as_node(high) - low
-        if is_weak(low) and is_weak(span) and (low, span) == (0, 1):
-            return self._sample("uniform", "uniform", shape, dtype, lambda u: u)
-        return self._sample("uniform", "uniform", shape, dtype, lambda u, a, s: a + u * s, low=low, span=span)
-
-    def normal(self, shape: Any = None, mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return normal numbers."""
-        _positive("normal", std=std)
-        if is_weak(mean) and is_weak(std) and (mean, std) == (0, 1):
-            return self._sample("normal", "normal", shape, dtype, lambda z: z)
-        return self._sample("normal", "normal", shape, dtype, lambda z, m, s: m + z * s, mean=mean, std=std)
-
-    def lognormal(self, shape: Any = None, mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return the exponential of normal numbers of that mean and standard deviation."""
-        _positive("lognormal", std=std)
-        return self._sample("lognormal", "normal", shape, dtype, lambda z, m, s: exp(m + z * s), mean=mean, std=std)
-
-    def exponential(self, shape: Any = None, scale: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return exponentially distributed numbers of mean `scale`."""
-        _positive("exponential", scale=scale)
-        return self._sample("exponential", "open", shape, dtype, lambda u, s: -log(u) * s, scale=scale)
-
-    def gumbel(self, shape: Any = None, loc: Any = 0.0, scale: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return Gumbel numbers: loc - scale log(e) for standard exponential e."""
-        return self._located("gumbel", shape, loc, scale, dtype, lambda u: -log(-log(u)))
-
-    def logistic(self, shape: Any = None, loc: Any = 0.0, scale: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return logistic numbers."""
-        return self._located("logistic", shape, loc, scale, dtype, lambda u: log(u) - log1p(-u))
-
-    def laplace(self, shape: Any = None, loc: Any = 0.0, scale: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return Laplace (double exponential) numbers."""
-        return self._located("laplace", shape, loc, scale, dtype, _laplace)
-
-    def cauchy(self, shape: Any = None, loc: Any = 0.0, scale: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return Cauchy numbers."""
-        return self._located("cauchy", shape, loc, scale, dtype, lambda u: tan((u - 0.5) * math.pi))
-
-    def weibull(self, shape: Any = None, a: Any = 1.0, scale: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return Weibull numbers of shape parameter `a`: scale e**(1/a) for standard exponential e."""
-        _positive("weibull", a=a, scale=scale)
-        quantile = lambda u, a, s: s * exp(log(-log(u)) / a)  # noqa: E731
-        return self._sample("weibull", "open", shape, dtype, quantile, a=a, scale=scale)
-
-    def pareto(self, shape: Any = None, a: Any = 1.0, scale: Any = 1.0, *, dtype: Any = None) -> Node:
-        """Return Pareto numbers on [scale, inf), with P(X > x) = (scale / x)**a."""
-        _positive("pareto", a=a, scale=scale)
-        return self._sample("pareto", "open", shape, dtype, lambda u, a, s: s * exp(-log(u) / a), a=a, scale=scale)
-
-    def bernoulli(self, shape: Any = None, p: Any = 0.5) -> Node:
-        """Return booleans that are True with probability `p`, to 2**-53."""
-        if is_weak(p):
-            _require("bernoulli", "0 <= p <= 1", 0 <= p <= 1, p)
-        return self._sample("bernoulli", "uniform", shape, "float64", lambda u, p: u < p, p=p)
+        return self._take(given_shape("bits", shape)).numbers("bits", UINT64)
 
     def randint(self, shape: Any, low: Any, high: Any) -> Node:
         """Return int64 of low, ..., high - 1; the bounds are ints or integer nodes, and low < high.
 
         The probabilities are equal to within 2**-64.
         """
-        if isinstance(low, int) and isinstance(high, int):
-            _require("randint", "low < high", low < high, (low, high))
-        bounds = [_integer("randint", "low", low), _integer("randint", "high", high)]
-        found = _result_shape("randint", shape, bounds)
-        bits = reshape_to(draw("bits", UINT64, self.key, self.position, product(found)), found)
-        first, last = (broadcast_to_shape(b, found) for b in bounds)
-        return cast(scaled_bits(bits, cast(last, UINT64) - cast(first, UINT64)), INT64) + first
+        return laws.randint(self._take, shape, low, high)
+
+    def bernoulli(self, shape: Any = None, *, p: Any = 0.5) -> Node:
+        """Return booleans that are True with probability `p`, to 2**-53."""
+        return laws.bernoulli(self._take, shape, p)
+
+    def binomial(self, shape: Any = None, *, n: Any, p: Any) -> Node:
+        """Return int64: the successes among `n` (integer) trials that succeed with probability `p`.
+
+        By inversion for means below 10, else by Hoermann's BTRS (1993); exact in distribution for n up to 2**53.
+        """
+        return laws.binomial(self._take, shape, n, p)
+
+    def geometric(self, shape: Any = None, *, p: Any) -> Node:
+        """Return int64 from 1: the trials up to and including the first success, of probability `p`."""
+        return laws.geometric(self._take, shape, p)
+
+    def poisson(self, shape: Any = None, *, lam: Any = 1.0) -> Node:
+        """Return int64 of Poisson numbers of mean `lam`.
+
+        By inversion for means below 10, else by Hoermann's PTRS (1993), up to the largest int64.
+        """
+        return laws.poisson(self._take, shape, lam)
+
+    def negative_binomial(self, shape: Any = None, *, n: Any, p: Any) -> Node:
+        """Return int64 from 0: the failures before `n` (a float > 0) successes of probability `p`.
+
+        A Poisson number whose mean is a gamma number.
+        """
+        return laws.negative_binomial(self._take, shape, n, p)
 
     def categorical(self, logits: Any, shape: Any = None) -> Node:
         """Return int64 positions along the last axis of `logits`, with probabilities softmax(logits).
@@ -191,84 +155,127 @@ class Generator:
         `shape` is the result's, to which the other axes of `logits` broadcast. Computed as the position of the
         largest of logits + Gumbel numbers.
         """
-        node = as_node(logits)
-        if node.ndim == 0:
-            raise ShapeError(f"categorical: logits need a last axis, got {node.type}{at()}")
-        _real("categorical", "logits", node)
-        full = None if shape is None else (*make_shape(shape), node.shape[-1])
-        return argmax(self.gumbel(full, loc=node, dtype=node.dtype), axis=-1)
+        return laws.categorical(self._take, logits, shape)
 
-    # -- how they are made
+    def multinomial(self, n: Any, pvals: Any, shape: Any = None) -> Node:
+        """Return int64 counts of `n` trials along the last axis of `pvals`, whose sums are scaled to 1.
 
-    def _located(
-        self, name: str, shape: Any, loc: Any, scale: Any, dtype: Any, quantile: Callable[[Node], Node]
+        `shape` is that of the result without its last axis, to which `n` and the other axes of `pvals` broadcast. The
+        number of categories must be known.
+
+        >>> int(Generator(3).multinomial(100, [0.2, 0.3, 0.5]).sum().eval())
+        100
+        """
+        return laws.multinomial(self._take, n, pvals, shape)
+
+    # -- continuous distributions
+
+    def uniform(self, shape: Any = None, *, low: Any = 0.0, high: Any = 1.0, dtype: Any = None) -> Node:
+        """Return numbers of [low, high), multiples of 2**-53 (2**-24 in float32) of the interval."""
+        return laws.uniform(self._take, shape, low, high, dtype)
+
+    def normal(self, shape: Any = None, *, mean: Any = 0.0, std: Any = 1.0, dtype: Any = None) -> Node:
+        """Return normal numbers."""
+        return laws.normal(self._take, shape, mean, std, dtype)
+
+    def truncated_normal(
+        self, shape: Any = None, *, low: Any, high: Any, mean: Any = 0.0, std: Any = 1.0, dtype: Any = None
     ) -> Node:
-        """Draw loc + scale * quantile(u) for u inside (0, 1)."""
-        _positive(name, scale=scale)
-        return self._sample(name, "open", shape, dtype, lambda u, m, s: m + quantile(u) * s, loc=loc, scale=scale)
+        """Return normal numbers of `mean` and `std` that lie between `low` and `high`, which may be infinite.
 
-    def _sample(
-        self, name: str, kind: str, shape: Any, dtype: Any, transform: Callable[..., Node], **parameters: Any
-    ) -> Node:
-        """Draw standard numbers and transform them; as one axis, and so in one kernel, where parameters are 0-d."""
-        given = {what: value if is_weak(value) else as_node(value) for what, value in parameters.items()}
-        found = _float_dtype(name, dtype, given)
-        nodes = [cast(as_node(value, found), found) for value in given.values()]
-        full = _result_shape(name, shape, nodes)
-        standard = draw(kind, found, self.key, self.position, product(full))
-        if all(x.ndim == 0 for x in nodes):
-            return reshape_to(transform(standard, *nodes), full)
-        return transform(reshape_to(standard, full), *nodes)
+        >>> x = Generator(0).truncated_normal((1000,), low=-2.0, high=2.0).eval()
+        >>> bool((abs(x) <= 2).all())
+        True
+        """
+        return laws.truncated_normal(self._take, shape, low, high, mean, std, dtype)
 
+    def lognormal(self, shape: Any = None, *, mean: Any = 0.0, std: Any = 1.0, dtype: Any = None) -> Node:
+        """Return the exponential of normal numbers of that mean and standard deviation."""
+        return laws.lognormal(self._take, shape, mean, std, dtype)
 
-def _laplace(u: Node) -> Node:
-    lower = log(u * 2.0)
-    return where(u < 0.5, lower, -log((1.0 - u) * 2.0))
+    def exponential(self, shape: Any = None, *, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return exponentially distributed numbers of mean `scale`."""
+        return laws.exponential(self._take, shape, scale, dtype)
 
+    def gamma(self, shape: Any = None, *, a: Any, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return gamma numbers of shape parameter `a`, of mean a * scale.
 
-def _result_shape(name: str, shape: Any, parameters: list[Node]) -> Shape:
-    """Return the shape asked for, to which the parameters must broadcast, or else their common shape."""
-    types = [x.type for x in parameters]
-    if shape is None:
-        return broadcast_shapes(name, *types) if types else ()
-    found = make_shape(shape)
-    common = broadcast_shapes(name, *types, TensorType(INT64, found))
-    if common != found:
-        raise ShapeError(f"{name}: parameters {', '.join(map(str, types))} do not broadcast to shape {found}{at()}")
-    return found
+        By Marsaglia and Tsang (2000), in float64 whatever the `dtype`; for a < 1 boosted by a power of a uniform.
+        """
+        return laws.gamma(self._take, shape, a, scale, dtype)
 
+    def beta(self, shape: Any = None, *, a: Any, b: Any, dtype: Any = None) -> Node:
+        """Return beta numbers, x / (x + y) for gamma numbers of shapes `a` and `b`, from their logarithms."""
+        return laws.beta(self._take, shape, a, b, dtype)
 
-def _float_dtype(name: str, dtype: Any, parameters: dict[str, Any]) -> DType:
-    nodes = {what: value for what, value in parameters.items() if isinstance(value, Node)}
-    for what, node in nodes.items():
-        _real(name, what, node)
-    if dtype is None:
-        return as_dtype(np.result_type(*(x.dtype for x in nodes.values()))) if nodes else as_dtype("float64")
-    found = as_dtype(dtype)
-    if found.kind != "f":
-        raise DTypeError(f"{name}: dtype must be float64 or float32, got {found}{at()}")
-    return found
+    def dirichlet(self, alpha: Any, shape: Any = None, *, dtype: Any = None) -> Node:
+        """Return probabilities along the last axis: gamma numbers of shapes `alpha` divided by their sum.
 
+        `shape` is that of the result without its last axis, to which the other axes of `alpha` broadcast. Computed
+        from the gamma numbers' logarithms, so that small `alpha` give no 0 / 0.
+        """
+        return laws.dirichlet(self._take, alpha, shape, dtype)
 
-def _real(name: str, what: str, node: Node) -> None:
-    if node.dtype.kind != "f":
-        raise DTypeError(f"{name}: {what} must be of a float dtype, got {node.type} (convert with .astype){at()}")
+    def chi2(self, shape: Any = None, *, df: Any, dtype: Any = None) -> Node:
+        """Return chi-square numbers of `df` degrees of freedom, a float > 0."""
+        return laws.chi2(self._take, shape, df, dtype)
 
+    def student_t(self, shape: Any = None, *, df: Any, loc: Any = 0.0, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return loc + scale t for Student's t of `df` degrees of freedom, a float > 0."""
+        return laws.student_t(self._take, shape, df, loc, scale, dtype)
 
-def _integer(name: str, what: str, value: Any) -> Node:
-    node = as_node(value)
-    if node.dtype.kind not in "iu" or node.dtype == UINT64:
-        raise DTypeError(f"{name}: {what} must be an integer that fits int64, got {node.type}{at()}")
-    return cast(node, INT64)
+    def gumbel(self, shape: Any = None, *, loc: Any = 0.0, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return Gumbel numbers: loc - scale log(e) for standard exponential e."""
+        return laws.located("gumbel", laws.gumbel_quantile, self._take, shape, loc, scale, dtype)
 
+    def logistic(self, shape: Any = None, *, loc: Any = 0.0, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return logistic numbers."""
+        return laws.located("logistic", laws.logistic_quantile, self._take, shape, loc, scale, dtype)
 
-def _positive(name: str, **parameters: Any) -> None:
-    """Refuse numbers that are not positive; nodes are the caller's own care."""
-    for what, value in parameters.items():
-        if is_weak(value):
-            _require(name, f"{what} > 0", value > 0, value)
+    def laplace(self, shape: Any = None, *, loc: Any = 0.0, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return Laplace (double exponential) numbers."""
+        return laws.located("laplace", laws.laplace_quantile, self._take, shape, loc, scale, dtype)
 
+    def cauchy(self, shape: Any = None, *, loc: Any = 0.0, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return Cauchy numbers."""
+        return laws.located("cauchy", laws.cauchy_quantile, self._take, shape, loc, scale, dtype)
 
-def _require(name: str, condition: str, holds: bool, value: Any) -> None:
-    if not holds:
-        raise ArgumentError(f"{name}: {condition} is needed, got {value!r}{at()}")
+    def weibull(self, shape: Any = None, *, a: Any = 1.0, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return Weibull numbers of shape parameter `a`: scale e**(1/a) for standard exponential e."""
+        return laws.weibull(self._take, shape, a, scale, dtype)
+
+    def pareto(self, shape: Any = None, *, a: Any = 1.0, scale: Any = 1.0, dtype: Any = None) -> Node:
+        """Return Pareto numbers on [scale, inf), with P(X > x) = (scale / x)**a."""
+        return laws.pareto(self._take, shape, a, scale, dtype)
+
+    def vonmises(self, shape: Any = None, *, mu: Any = 0.0, kappa: Any, dtype: Any = None) -> Node:
+        """Return angles from -pi to pi about `mu`, of density proportional to exp(kappa cos(angle - mu)).
+
+        By Best and Fisher (1979), in float64 whatever the `dtype`.
+        """
+        return laws.vonmises(self._take, shape, mu, kappa, dtype)
+
+    # -- order
+
+    def permutation(self, n: Any, shape: Any = ()) -> Node:
+        """Return 0, ..., n - 1 in random order along the last axis, as int64; `n` is an int or a dimension.
+
+        `shape` is that of the other axes, each with an order of its own.
+        """
+        return laws.permutation(self._take, n, shape)
+
+    def shuffle(self, x: Any, *, axis: int = 0) -> Node:
+        """Return `x` with its parts along `axis` in random order.
+
+        >>> sorted(Generator(1).shuffle([3, 1, 2]).eval().tolist())
+        [1, 2, 3]
+        """
+        return laws.shuffle(self._take, x, axis)
+
+    def choice(self, a: Any, shape: Any = (), *, replace: bool = True, p: Any = None) -> Node:
+        """Return values of the array `a` along its first axis, or positions where `a` is an int or a dimension.
+
+        All are equally likely, or as likely as `p`, whose sum is scaled to 1. Without `replace` each is chosen at most
+        once: one after the other, with `p` among what is left. The result has `shape`, then the other axes of `a`.
+        """
+        return laws.choice(self._take, a, shape, replace, p)

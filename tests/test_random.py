@@ -18,12 +18,15 @@ import graphc as gc
 from graphc.codegen.intrinsics import jit_globals
 from graphc.codegen.jit import assembly
 from graphc.draws import place_draws
-from graphc.ops.random_formulas import FORMULAS, philox4x32, with_numpy
+from graphc.ops.random_formulas import philox4x32
+from graphc.ops.random_table import FORMULAS, with_numpy
 from graphc.random import Generator
 from graphc.types import Array
 
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
 MILLION = 1_000_000
+POSITIONAL = sorted(name for name, formula in FORMULAS.items() if formula.operands == ("u64",) * 3)
+"""The formulas of (key, start, index) alone."""
 WORD = 0xFFFFFFFF
 
 # Random123 1.09, kat_vectors, philox4x32 10: counter, key, result.
@@ -74,11 +77,11 @@ def exact_draws(rng: Generator) -> list[gc.Node]:
     return [
         rng.bits((5,)),
         rng.uniform((2, 33)),
-        rng.uniform((67,), -3.0, 2.5, dtype="float32"),
+        rng.uniform((67,), low=-3.0, high=2.5, dtype="float32"),
         rng.normal((41,)),
-        rng.normal((3, 17), 2.0, 0.5),
+        rng.normal((3, 17), mean=2.0, std=0.5),
         rng.normal((53,), dtype="float32"),
-        rng.normal((), gc.sum(p), 2.0),
+        rng.normal((), mean=gc.sum(p), std=2.0),
         rng.randint((9, 5), -(2**63), 2**63 - 1),
         rng.randint((31,), 0, 6),
         rng.bernoulli(p=p),
@@ -109,7 +112,7 @@ def test_other_distributions_agree_to_rounding_in_every_mode() -> None:
     rng = Generator(1)
     shape = (50,)
     outputs = [rng.exponential(shape), rng.gumbel(shape), rng.logistic(shape), rng.laplace(shape), rng.cauchy(shape)]
-    outputs += [rng.lognormal(shape), rng.weibull(shape, 2.0), rng.pareto(shape, 3.0)]
+    outputs += [rng.lognormal(shape), rng.weibull(shape, a=2.0), rng.pareto(shape, a=3.0)]
     outputs += [rng.gumbel(shape, dtype="float32"), rng.categorical(np.log([0.2, 0.5, 0.3]), shape)]
     expected = gc.evaluate(outputs, {})
     state = rng.get_state()
@@ -123,7 +126,7 @@ def test_other_distributions_agree_to_rounding_in_every_mode() -> None:
 
 def test_formulas_in_arrays_and_in_scalars() -> None:
     key, start, index = np.uint64(5), np.uint64(2**64 - 20), np.arange(40, dtype=np.uint64)
-    for name in FORMULAS:
+    for name in POSITIONAL:
         whole = with_numpy(name, key, start, index)
         assert whole.tolist() == [with_numpy(name, key, start, i).item() for i in index]
 
@@ -265,7 +268,7 @@ def test_threads_share_a_generator_without_overlap() -> None:
 
 
 def test_a_draw_and_what_is_computed_from_it_are_one_kernel() -> None:
-    f = gc.function([], gc.exp(Generator(2).normal((3000,), 1.0, 2.0)))
+    f = gc.function([], gc.exp(Generator(2).normal((3000,), mean=1.0, std=2.0)))
     f()
     assert f.stats["kernels"] == 2  # the numbers, and the position
     x = gc.placeholder("x")
@@ -273,7 +276,7 @@ def test_a_draw_and_what_is_computed_from_it_are_one_kernel() -> None:
 
 
 @pytest.mark.skipif(not ON_X86, reason="reads x86 assembly")
-@pytest.mark.parametrize("name", sorted(FORMULAS))
+@pytest.mark.parametrize("name", POSITIONAL)
 def test_formulas_become_packed_instructions(name: str) -> None:
     kind = name[-3:] if name[-3:] in ("f32", "f64") else "u64"
     text = f"def kernel(frame, lo, hi):\n    o = {kind}p(frame[0], 1)\n    k = u64(frame[1])\n    s = u64(frame[2])\n"
@@ -291,17 +294,17 @@ S = scipy.stats
 Rng = Generator
 CONTINUOUS: dict[str, tuple[Callable[[Rng, Any], gc.Node], Any]] = {
     "uniform": (lambda r, d: r.uniform((MILLION,), dtype=d), S.uniform()),
-    "uniform of an interval": (lambda r, d: r.uniform((MILLION,), -2, 5, dtype=d), S.uniform(-2, 7)),
+    "uniform of an interval": (lambda r, d: r.uniform((MILLION,), low=-2, high=5, dtype=d), S.uniform(-2, 7)),
     "normal": (lambda r, d: r.normal((MILLION,), dtype=d), S.norm()),
-    "normal with parameters": (lambda r, d: r.normal((1000, 1000), 3, 0.5, dtype=d), S.norm(3, 0.5)),
-    "lognormal": (lambda r, d: r.lognormal((MILLION,), 0.3, 0.4, dtype=d), S.lognorm(0.4, scale=np.exp(0.3))),
-    "exponential": (lambda r, d: r.exponential((MILLION,), 2.5, dtype=d), S.expon(scale=2.5)),
-    "gumbel": (lambda r, d: r.gumbel((MILLION,), 1, 2, dtype=d), S.gumbel_r(1, 2)),
-    "logistic": (lambda r, d: r.logistic((MILLION,), -1, 0.7, dtype=d), S.logistic(-1, 0.7)),
-    "laplace": (lambda r, d: r.laplace((MILLION,), 1, 3, dtype=d), S.laplace(1, 3)),
-    "cauchy": (lambda r, d: r.cauchy((MILLION,), 0.5, 2, dtype=d), S.cauchy(0.5, 2)),
-    "weibull": (lambda r, d: r.weibull((MILLION,), 1.7, 2, dtype=d), S.weibull_min(1.7, scale=2)),
-    "pareto": (lambda r, d: r.pareto((MILLION,), 9.0, 2, dtype=d), S.pareto(9.0, scale=2)),
+    "normal with parameters": (lambda r, d: r.normal((1000, 1000), mean=3, std=0.5, dtype=d), S.norm(3, 0.5)),
+    "lognormal": (lambda r, d: r.lognormal((MILLION,), mean=0.3, std=0.4, dtype=d), S.lognorm(0.4, scale=np.exp(0.3))),
+    "exponential": (lambda r, d: r.exponential((MILLION,), scale=2.5, dtype=d), S.expon(scale=2.5)),
+    "gumbel": (lambda r, d: r.gumbel((MILLION,), loc=1, scale=2, dtype=d), S.gumbel_r(1, 2)),
+    "logistic": (lambda r, d: r.logistic((MILLION,), loc=-1, scale=0.7, dtype=d), S.logistic(-1, 0.7)),
+    "laplace": (lambda r, d: r.laplace((MILLION,), loc=1, scale=3, dtype=d), S.laplace(1, 3)),
+    "cauchy": (lambda r, d: r.cauchy((MILLION,), loc=0.5, scale=2, dtype=d), S.cauchy(0.5, 2)),
+    "weibull": (lambda r, d: r.weibull((MILLION,), a=1.7, scale=2, dtype=d), S.weibull_min(1.7, scale=2)),
+    "pareto": (lambda r, d: r.pareto((MILLION,), a=9.0, scale=2, dtype=d), S.pareto(9.0, scale=2)),
 }
 
 
@@ -351,7 +354,7 @@ def test_integers_of_every_width_are_as_exact_products() -> None:
 
 def test_booleans() -> None:
     p = np.array([0.0, 0.1, 0.5, 0.75, 1.0])
-    draws = gc.function([], Generator(6).bernoulli((MILLION // 5, 5), p))()
+    draws = gc.function([], Generator(6).bernoulli((MILLION // 5, 5), p=p))()
     assert draws.dtype == np.bool_ and not draws[:, 0].any() and draws[:, 4].all()
     deviations = (draws.mean(axis=0) - p)[1:4] / np.sqrt(p * (1 - p) * 5 / MILLION)[1:4]
     assert (np.abs(deviations) < 4).all()
@@ -383,14 +386,14 @@ def test_derivatives_flow_through_parameters() -> None:
     rng = Generator(1)
     a, b = gc.placeholder("a", shape=(3,)), gc.placeholder("b")
     draws = [
-        rng.normal((4, 3), a, b),
-        rng.uniform((4, 3), a, a + b),
+        rng.normal((4, 3), mean=a, std=b),
+        rng.uniform((4, 3), low=a, high=a + b),
         rng.exponential(scale=a),
-        rng.weibull((3,), a, b),
-        rng.pareto((3,), a, b),
-        rng.gumbel((3,), a, b),
-        rng.lognormal((3,), a, b),
-        rng.laplace((3,), a, b),
+        rng.weibull((3,), a=a, scale=b),
+        rng.pareto((3,), a=a, scale=b),
+        rng.gumbel((3,), loc=a, scale=b),
+        rng.lognormal((3,), mean=a, std=b),
+        rng.laplace((3,), loc=a, scale=b),
     ]
     for node in draws:
         wrt = [x for x in (a, b) if x in gc.Graph([node]).index]
@@ -417,23 +420,23 @@ def test_shapes_and_dtypes_follow_the_parameters() -> None:
         (lambda r: Generator(2**64), gc.ArgumentError, "seed"),
         (lambda r: Generator(True), gc.ArgumentError, "seed"),
         (lambda r: r.set_state(3), gc.ArgumentError, "GeneratorState is needed, got 3"),
-        (lambda r: r.normal((2,), std=0), gc.ArgumentError, r"normal: std > 0 is needed, got 0  \[test_random"),
-        (lambda r: r.normal((2,), std=float("nan")), gc.ArgumentError, "std > 0"),
-        (lambda r: r.uniform((2,), 3, 3), gc.ArgumentError, "low < high"),
-        (lambda r: r.randint((2,), 3, 3), gc.ArgumentError, "low < high"),
+        (lambda r: r.normal((2,), std=0), gc.ArgumentError, r"normal: std must be > 0, got 0.0  \[test_random"),
+        (lambda r: r.normal((2,), std=float("nan")), gc.ArgumentError, "std must be > 0, got nan"),
+        (lambda r: r.uniform((2,), low=3, high=3), gc.ArgumentError, "low must be below high, got 3.0 and 3.0"),
+        (lambda r: r.randint((2,), 3, 3), gc.ArgumentError, "randint: low must be below high, got 3 and 3"),
         (lambda r: r.randint((2,), 0.5, 3), gc.DTypeError, "randint: low must be an integer"),
-        (lambda r: r.bernoulli((2,), 1.5), gc.ArgumentError, "0 <= p <= 1"),
+        (lambda r: r.bernoulli((2,), p=1.5), gc.ArgumentError, r"bernoulli: p must be in \[0, 1\], got 1.5"),
         (
-            lambda r: r.normal((2,), gc.constant([1, 2])),
+            lambda r: r.normal((2,), mean=gc.constant([1, 2])),
             gc.DTypeError,
             "mean must be of a float dtype, got i64",
         ),
         (lambda r: r.categorical([1, 2]), gc.DTypeError, "categorical: logits must be of a float dtype"),
-        (lambda r: r.categorical(1.0), gc.ShapeError, "last axis"),
+        (lambda r: r.categorical(1.0), gc.ShapeError, "categorical: logits needs a last axis"),
         (lambda r: r.normal((2,), dtype="int64"), gc.DTypeError, "dtype must be float64 or float32"),
-        (lambda r: r.normal((2,), [1.0, 2.0, 3.0]), gc.ShapeError, "normal: shapes do not broadcast"),
-        (lambda r: r.normal((2,), [[1.0], [2.0]]), gc.ShapeError, "do not broadcast to shape"),
-        (lambda r: r.normal((-2,)), gc.ShapeError, "negative"),
+        (lambda r: r.normal((2,), mean=[1.0, 2.0, 3.0]), gc.ShapeError, "normal: shapes do not broadcast"),
+        (lambda r: r.normal((2,), mean=[[1.0], [2.0]]), gc.ShapeError, "do not broadcast to shape"),
+        (lambda r: r.normal((-2,)), gc.ShapeError, "normal: shape: dimension -2 is negative"),
     ],
 )
 def test_errors(build: Any, error: type[Exception], message: str) -> None:

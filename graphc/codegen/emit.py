@@ -9,6 +9,7 @@ Invariant: both operands of an instruction have one type; Python numbers take th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Union
 
 import llvmlite.ir as ir
@@ -16,6 +17,7 @@ import llvmlite.ir as ir
 from graphc.codegen import corrections
 from graphc.codegen.libmvec import variant_attribute, vector_variant
 from graphc.codegen.polynomials import POLYNOMIALS, PREFERRED
+from graphc.ops.random_machine import Step
 
 Number = Union["Value", int, float]
 
@@ -240,6 +242,25 @@ class Emitter:
         if symbol not in module.globals:
             ir.Function(module, ir.FunctionType(type_, [type_] * arity), symbol)
         return module.globals[symbol]
+
+    def loop(self, step: Step, active: Value, operands: Sequence[Value], state: Sequence[Value]) -> tuple[Value, ...]:
+        """Repeat `done, state = step(self, *operands, *state)` if `active`, until done; return the last state."""
+        builder, entry = self.builder, self.builder.block
+        body, end = builder.append_basic_block("loop"), builder.append_basic_block("loop.done")
+        builder.cbranch(active.ir, body, end)
+        builder.position_at_end(body)
+        current = [Value(self, builder.phi(x.ir.type), x.kind) for x in state]
+        done, following = step(self, *operands, *current)
+        last = builder.block
+        builder.cbranch(done.ir, end, body)
+        builder.position_at_end(end)
+        results = tuple(Value(self, builder.phi(x.ir.type), x.kind) for x in state)
+        for first, phi, new, result in zip(state, current, following, results, strict=True):
+            phi.ir.add_incoming(first.ir, entry)
+            phi.ir.add_incoming(new.ir, last)
+            result.ir.add_incoming(first.ir, entry)
+            result.ir.add_incoming(new.ir, last)
+        return results
 
     def floor(self, x: Value) -> Value:
         return self.native("floor", x)

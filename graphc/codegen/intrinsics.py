@@ -21,7 +21,8 @@ from graphc.codegen.emit import Emitter, Value
 from graphc.codegen.libmvec import declarations, has_libmvec
 from graphc.codegen.pointers import CONSTRUCTORS, NUMBA_TYPES
 from graphc.codegen.vecmath import LIBM, MAX_CALL_ARGUMENTS, PRECISIONS
-from graphc.ops import random_formulas
+from graphc.ops.random_table import FORMULAS as RANDOM
+from graphc.ops.random_table import Formula as RandomFormula
 
 __all__ = ["declarations", "has_libmvec", "jit_globals"]
 
@@ -59,12 +60,11 @@ def _shift_operands(context: Any, args: tuple[Any, ...]) -> tuple[list[Any], Any
     return [args[0], args[0]], args[0]
 
 
-def _random_operands(result: str, context: Any, args: tuple[Any, ...]) -> tuple[list[Any], Any]:
-    return [types.uint64] * len(args), NUMBA_TYPES[result]
-
-
-def _random_rule(name: str) -> Callable[..., Any]:
-    return partial(_random_operands, name[-3:] if name.endswith(("f32", "f64")) else "u64")
+def _random_row(formula: RandomFormula) -> _Row:
+    """Return the row of a formula of random numbers, whose operands have types of their own."""
+    operands = [NUMBA_TYPES[kind] for kind in formula.operands]
+    rule = lambda context, args: (operands, NUMBA_TYPES[formula.result])  # noqa: E731
+    return len(operands), rule, formula.function
 
 
 def _common(context: Any, args: tuple[Any, ...]) -> Any:
@@ -93,6 +93,8 @@ def _make(name: str, arity: int, rule: Callable[..., Any], formula: Formula, pre
         1: lambda typingctx, a: resolve(typingctx, a),
         2: lambda typingctx, a, b: resolve(typingctx, a, b),
         3: lambda typingctx, a, b, c: resolve(typingctx, a, b, c),
+        5: lambda typingctx, a, b, c, d, e: resolve(typingctx, a, b, c, d, e),
+        6: lambda typingctx, a, b, c, d, e, f: resolve(typingctx, a, b, c, d, e, f),
     }
     defined = shapes[arity]
     defined.__name__ = defined.__qualname__ = name
@@ -136,8 +138,7 @@ _SHARED: dict[str, _Row] = {
     "fmod_floor": (2, _float_operands, formulas.fmod_floor),
     "shl": (2, _shift_operands, formulas.shl),
     "shr": (2, _shift_operands, formulas.shr),
-    **{n: (3, _random_rule(n), formula) for n, formula in random_formulas.FORMULAS.items()},
-    "multiply_high": (2, _random_rule("multiply_high"), random_formulas.multiply_high),
+    **{name: _random_row(formula) for name, formula in RANDOM.items()},
 }
 _COMPOSED: dict[str, _Row] = {
     "lgamma": (1, _float_operands, formulas.lgamma),

@@ -15,8 +15,7 @@ module imports neither numba nor llvmlite.
 - `radd(accumulator, x)`, `rmul`: sums and products in an order that LLVM may choose;
 - `idiv imod`: floor semantics, 0 where the divisor is 0; `fdiv fmod_floor`: NumPy's on floats;
 - `ipow`: wraps, negative exponents cut toward 0; `shl shr`: counts outside the width give 0 (-1 for negative `shr`);
-- random numbers: `random_bits random_uniform_f32 ...` of (key, start, index) and `multiply_high`, all of u64: see
-  `ops/random_formulas.py`;
+- random numbers: `random_bits random_uniform_f32 random_gamma ... multiply_high`: see `ops/random_table.py`;
 - pointers `f64p(address)`, `f64p(address, k)`: see `Pointer`; calls `call_i64(address, ...)`, `call_void`.
 """
 
@@ -30,14 +29,14 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.libmvec import VARIANTS, library_symbols, vector_variant
-from graphc.ops.random_formulas import FORMULAS as RANDOM
-from graphc.ops.random_formulas import with_numpy
+from graphc.ops.random_table import FORMULAS as RANDOM
+from graphc.ops.random_table import with_numpy
 from graphc.types import SHORT_NAMES, short_name
 
 __all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULARY", "Pointer", "vector_variant"]
 
 PRECISIONS = ("vector", "polynomial", "libm")
-MAX_CALL_ARGUMENTS = 13
+MAX_CALL_ARGUMENTS = 14
 WRITTEN_BUFFERS = 32
 """The number of written buffers per kernel that alias information tells apart."""
 
@@ -229,7 +228,7 @@ def _debug_globals() -> dict[str, Any]:
     table |= {n: _quiet(getattr(np, n)) for n in ("isnan", "isinf", "isfinite")}
     table |= {kind: _scalar_cast(kind) for kind in _DTYPES}
     table |= {f"to_{kind}": _to_int(kind) for kind in _DTYPES if kind[0] in "iu"}
-    table |= {n: functools.partial(with_numpy, n) for n in (*RANDOM, "multiply_high")}
+    table |= {n: functools.partial(with_numpy, n) for n in RANDOM}
     table |= {f"{kind}p": functools.partial(_pointer, kind) for kind in POINTER_KINDS}
     return table | {
         "fabs": _same(abs),

@@ -2,7 +2,8 @@
 
 A generator's stream is an infinite sequence; element i of a draw is a pure function of the generator's key and of
 the stream's position `start + i`. While a graph is built, `start` is a `Draw` of the generator's position;
-`graphc.draws` gives the draws of one program consecutive ranges. The arithmetic is in `ops/random_formulas.py`.
+`graphc.draws` gives the draws of one program consecutive ranges. The arithmetic is in `ops/random_formulas.py` and
+`ops/random_samplers.py`, the derivatives of samples by their parameters in `ops/random_slopes.py`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,38 @@ import numpy as np
 from graphc.node import Node, Shared
 from graphc.ops.base import Cotangents, apply
 from graphc.ops.creation import iota
-from graphc.ops.pointwise import Pointwise, broadcast_to_shape
-from graphc.ops.random_formulas import with_numpy
-from graphc.types import Array, DType, Size, TensorType, as_dtype, short_name
+from graphc.ops.elementwise import log
+from graphc.ops.pointwise import Pointwise, broadcast_to_shape, cast, masked_multiply
+from graphc.ops.random_slopes import loggamma_slope, truncated_slopes, vonmises_slope
+from graphc.ops.random_table import FORMULAS, with_numpy
+from graphc.ops.shape import reshape_to, slice_axis
+from graphc.types import Array, DType, Shape, Size, TensorType, as_dtype, product, short_name
 
 UINT64 = np.dtype(np.uint64)
+_LONG = {kind: np.dtype(kind.replace("i", "int").replace("f", "float")) for kind in ("i64", "f64")}
 _numbers = itertools.count()
 
 
+class _Bits(Pointwise):
+    """A pointwise op without derivatives."""
+
+    differentiable = False
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        return (None,) * len(inputs)
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        return None
+
+
 @dataclass(frozen=True)
-class Draw(Pointwise):
+class Draw(_Bits):
     """The position where a draw of `count` elements starts: the generator's own, until `graphc.draws` moves it.
 
     `number` orders the draws as the program made them.
     """
 
     name = "draw"
-    differentiable = False
     number: int
     count: Size
 
@@ -48,22 +64,15 @@ class Draw(Pointwise):
     def code(self, inputs: Sequence[DType], output: DType) -> str:
         return "{0}"
 
-    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        return (None,)
-
-    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
-        return None
-
 
 @dataclass(frozen=True)
-class Random(Pointwise):
+class Random(_Bits):
     """Random numbers of (key, start, index), all uint64.
 
     `kind`: "bits" (64 of them), "uniform" (in [0, 1)), "open" (in (0, 1)) or "normal" (standard).
     """
 
     name = "random"
-    differentiable = False
     kind: str
     dtype: DType
 
@@ -81,19 +90,12 @@ class Random(Pointwise):
     def code(self, inputs: Sequence[DType], output: DType) -> str:
         return f"{self.formula}({{0}}, {{1}}, {{2}})"
 
-    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        return (None, None, None)
-
-    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
-        return None
-
 
 @dataclass(frozen=True)
-class ScaledBits(Pointwise):
+class ScaledBits(_Bits):
     """Integers in [0, span) from (bits, span), both uint64: the upper half of their product."""
 
     name = "scaled_bits"
-    differentiable = False
 
     def infer(self, *types: TensorType) -> TensorType:
         return types[0]
@@ -104,19 +106,84 @@ class ScaledBits(Pointwise):
     def code(self, inputs: Sequence[DType], output: DType) -> str:
         return "multiply_high({0}, {1})"
 
+
+@dataclass(frozen=True)
+class Sample(Pointwise):
+    """Numbers of (key, start, index, *parameters) by a sampler that accepts or rejects; see `ops/random_samplers.py`.
+
+    `kind` names the sampler; `stream` tells several samples of one element apart.
+    """
+
+    name = "sample"
+    kind: str
+    stream: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(_LONG[FORMULAS[f"random_{self.kind}"].result], types[-1].shape)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(with_numpy(f"random_{self.kind}", *arrays[:3], np.uint64(self.stream), *arrays[3:]))
+
+    def code(self, inputs: Sequence[DType], output: DType) -> str:
+        parameters = "".join(f", {{{i}}}" for i in range(3, len(inputs)))
+        return f"random_{self.kind}({{0}}, {{1}}, {{2}}, u64({self.stream}){parameters})"
+
+    def _slopes(self, out: Node, *parameters: Node) -> tuple[Node, ...]:
+        """Return the derivative of the sample by each parameter."""
+        if self.kind == "gamma":
+            return (masked_multiply(out, loggamma_slope(log(out), *parameters)),)
+        if self.kind == "loggamma":
+            return (loggamma_slope(out, *parameters),)
+        if self.kind == "truncated":
+            return truncated_slopes(out, *parameters)
+        assert self.kind == "vonmises", "integers have no derivatives"
+        return (vonmises_slope(out, *parameters),)
+
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        return (None, None)
+        return (None, None, None, *(masked_multiply(g, slope) for slope in self._slopes(out, *inputs[3:])))
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
-        return None
+        total: Node | None = None
+        for t, slope in zip(tangents[3:], self._slopes(out, *inputs[3:]), strict=True):
+            if t is not None:
+                term = masked_multiply(t, slope)
+                total = term if total is None else total + term
+        return total
 
 
-def draw(kind: str, dtype: DType, key: Shared, position: Shared, count: Size) -> Node:
-    """Return `count` new random numbers of a `Random` kind, as one axis."""
+@dataclass(frozen=True)
+class Range:
+    """Where a draw of one number for each element of `shape` finds its bits."""
+
+    key: Node
+    start: Node
+    index: Node
+
+    @property
+    def shape(self) -> Shape:
+        return self.index.shape
+
+    def part(self, first: int, count: int) -> Range:
+        """Return the elements first, ..., first + count - 1 of the last axis."""
+        return Range(*(slice_axis(x, x.ndim - 1, first, count) for x in (self.key, self.start, self.index)))
+
+    def numbers(self, kind: str, dtype: DType) -> Node:
+        """Return numbers of a `Random` kind."""
+        return apply(Random(kind, as_dtype(dtype)), self.key, self.start, self.index)
+
+    def sample(self, kind: str, *parameters: Node, stream: int = 0) -> Node:
+        """Return numbers of a `Sample` kind, whose parameters broadcast to the shape; float64 or int64."""
+        kinds = FORMULAS[f"random_{kind}"].operands[4:]
+        whole = [broadcast_to_shape(cast(x, _LONG[k]), self.shape) for x, k in zip(parameters, kinds, strict=True)]
+        return apply(Sample(kind, stream), self.key, self.start, self.index, *whole)
+
+
+def draw(key: Shared, position: Shared, shape: Shape) -> Range:
+    """Return a new range of a generator's stream: element i, in row-major order, has position start + i."""
+    count = product(shape)
     start = apply(Draw(next(_numbers), count), position)
-    shape = (count,)
-    operands = [broadcast_to_shape(x, shape) for x in (key, start)]
-    return apply(Random(kind, as_dtype(dtype)), *operands, iota(shape, 0, UINT64))
+    index = reshape_to(iota((count,), 0, UINT64), shape)
+    return Range(broadcast_to_shape(key, shape), broadcast_to_shape(start, shape), index)
 
 
 def scaled_bits(bits: Node, span: Node) -> Node:

@@ -11,13 +11,8 @@ of a kernel with codegen's `Emitter`. A 32-bit word travels in a u64 whose upper
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from graphc.ops.random_machine import Machine, Scalar
 
-import numpy as np
-
-from graphc.types import SHORT_NAMES
-
-Scalar = Any
 Words = tuple[Scalar, Scalar, Scalar, Scalar]
 
 LOW = 0xFFFFFFFF
@@ -58,37 +53,6 @@ SINE = {
 LAYOUT = {"f32": (23, 0x3F800000, 0x3F3504F3), "f64": (52, 0x3FF0000000000000, 0x3FE6A09E667F3BCD)}
 
 
-class Machine(Protocol):
-    """What the formulas need besides operators."""
-
-    def convert(self, x: Any, kind: str, /) -> Any: ...
-    def bits(self, x: Any, /) -> Any: ...
-    def from_bits(self, x: Any, /) -> Any: ...
-    def sqrt(self, x: Any, /) -> Any: ...
-
-
-class NumpyMachine:
-    """The formulas' operations on NumPy arrays and scalars."""
-
-    _dtypes = {short: np.dtype(name) for name, short in SHORT_NAMES.items()}  # noqa: RUF012
-
-    def convert(self, x: Any, kind: str) -> Any:
-        """Convert as a C cast does."""
-        return np.asarray(x).astype(self._dtypes[kind])[()]
-
-    def bits(self, x: Any) -> Any:
-        """Return the bits of a float as a signed integer of its width."""
-        return np.asarray(x).view(f"i{x.dtype.itemsize}")[()]
-
-    def from_bits(self, x: Any) -> Any:
-        """Return the float that has the bits of a signed integer."""
-        return np.asarray(x).view(f"f{x.dtype.itemsize}")[()]
-
-    def sqrt(self, x: Any) -> Any:
-        """Return the square root."""
-        return np.sqrt(x)
-
-
 def philox4x32(counter: Words, key: tuple[Scalar, Scalar]) -> Words:
     """Return the four words of a block; all words are u64 whose upper halves are ignored, and arbitrary after."""
     (c0, c1, c2, c3), (k0, k1) = counter, key
@@ -106,18 +70,26 @@ def words(key: Scalar, start: Scalar, index: Scalar) -> Words:
     return philox4x32((position, position >> 32, position & 0, position & 0), (key, key >> 32))
 
 
+def more_words(key: Scalar, position: Scalar, attempt: Scalar, stream: Scalar) -> Words:
+    """Return a further block of the element at `position`, all u64: every `attempt` < 2**32 and `stream` has its own.
+
+    The last counter word is 0 for `words` and 1 for the keys of generators that are split off.
+    """
+    return philox4x32((position, position >> 32, attempt, stream + 2), (key, key >> 32))
+
+
 def bits64(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     """Return 64 random bits: the first word and, above it, the second."""
     w0, w1, _, _ = words(key, start, index)
     return (w0 & LOW) | (w1 << 32)
 
 
-def _signed(m: Machine, word: Scalar, kind: str) -> Scalar:
+def signed(m: Machine, word: Scalar, kind: str) -> Scalar:
     """Return a word less 2**31 as a float: int32 is what every vector unit converts."""
     return m.convert(m.convert(word ^ 0x80000000, "i32"), kind)
 
 
-def _high_bits(m: Machine, word: Scalar, count: int, kind: str) -> Scalar:
+def high_bits(m: Machine, word: Scalar, count: int, kind: str) -> Scalar:
     """Return the upper `count` < 32 bits of a word as a float."""
     return m.convert(m.convert((word & LOW) >> (32 - count), "i32"), kind)
 
@@ -125,28 +97,28 @@ def _high_bits(m: Machine, word: Scalar, count: int, kind: str) -> Scalar:
 def uniform_f64(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     """Return the upper 53 of the 64 bits as a multiple of 2**-53 in [0, 1); every step is exact."""
     w0, w1, _, _ = words(key, start, index)
-    return (_signed(m, w1, "f64") * 2.0**-32 + 0.5) + _high_bits(m, w0, 21, "f64") * 2.0**-53
+    return (signed(m, w1, "f64") * 2.0**-32 + 0.5) + high_bits(m, w0, 21, "f64") * 2.0**-53
 
 
 def uniform_f32(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     """Return the upper 24 of the 64 bits as a multiple of 2**-24 in [0, 1)."""
-    return _high_bits(m, words(key, start, index)[1], 24, "f32") * 2.0**-24
+    return high_bits(m, words(key, start, index)[1], 24, "f32") * 2.0**-24
 
 
-def _open_f64(m: Machine, low: Scalar, high: Scalar) -> Scalar:
+def open_of(m: Machine, low: Scalar, high: Scalar) -> Scalar:
     """Return 52 bits of two words as an odd multiple of 2**-53, inside (0, 1)."""
-    return (_signed(m, high, "f64") * 2.0**-32 + 0.5) + (_high_bits(m, low, 20, "f64") + 0.5) * 2.0**-52
+    return (signed(m, high, "f64") * 2.0**-32 + 0.5) + (high_bits(m, low, 20, "f64") + 0.5) * 2.0**-52
 
 
 def open_f64(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     """Return an odd multiple of 2**-53: neither 0 nor 1."""
     w0, w1, _, _ = words(key, start, index)
-    return _open_f64(m, w0, w1)
+    return open_of(m, w0, w1)
 
 
 def open_f32(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     """Return an odd multiple of 2**-24: neither 0 nor 1."""
-    return (_high_bits(m, words(key, start, index)[1], 23, "f32") + 0.5) * 2.0**-23
+    return (high_bits(m, words(key, start, index)[1], 23, "f32") + 0.5) * 2.0**-23
 
 
 def normal_f64(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
@@ -155,19 +127,24 @@ def normal_f64(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     The sine of an angle in (-pi/2, pi/2) is distributed as that of any angle.
     """
     w0, w1, w2, w3 = words(key, start, index)
-    angle = _open_f64(m, w2, w3) - 0.5
-    return _radius(m, _open_f64(m, w0, w1), "f64") * _sine(angle, "f64")
+    angle = open_of(m, w2, w3) - 0.5
+    return radius(m, open_of(m, w0, w1), "f64") * sine(angle, "f64")
 
 
 def normal_f32(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     """Return a standard normal as `normal_f64`, from two words; it reaches 6.6."""
     w0, w1, _, _ = words(key, start, index)
-    uniform = (_high_bits(m, w1, 31, "f32") + 0.5) * 2.0**-31
-    return _radius(m, uniform, "f32") * _sine((_signed(m, w0, "f32") + 0.5) * 2.0**-32, "f32")
+    uniform = (high_bits(m, w1, 31, "f32") + 0.5) * 2.0**-31
+    return radius(m, uniform, "f32") * sine((signed(m, w0, "f32") + 0.5) * 2.0**-32, "f32")
 
 
-def _radius(m: Machine, u: Scalar, kind: str) -> Scalar:
+def radius(m: Machine, u: Scalar, kind: str) -> Scalar:
     """Return sqrt(-2 log(u)) for u in (0, 1]."""
+    return m.sqrt(logarithm(m, u, kind) * -2.0)
+
+
+def logarithm(m: Machine, u: Scalar, kind: str = "f64") -> Scalar:
+    """Return the natural logarithm of a positive, finite, normal u."""
     width, one, root = LAYOUT[kind]
     wide = "u" + kind[1:]
     bits = m.convert(m.bits(u), wide)
@@ -175,16 +152,16 @@ def _radius(m: Machine, u: Scalar, kind: str) -> Scalar:
     significand = m.from_bits(m.convert((bits + one) - (exponent << width), "i" + kind[1:]))
     s = (significand - 1.0) / (significand + 1.0)
     whole = m.convert(m.convert(exponent, "i32") - (one >> width), kind)
-    logarithm = whole * 0.6931471805599453 + s * _horner(s * s, LOGARITHM[kind])
-    return m.sqrt(logarithm * -2.0)
+    return whole * 0.6931471805599453 + s * horner(s * s, LOGARITHM[kind])
 
 
-def _sine(y: Scalar, kind: str) -> Scalar:
+def sine(y: Scalar, kind: str) -> Scalar:
     """Return sin(pi y) for |y| <= 1/2."""
-    return y * _horner(y * y, SINE[kind])
+    return y * horner(y * y, SINE[kind])
 
 
-def _horner(x: Scalar, coefficients: tuple[float, ...]) -> Scalar:
+def horner(x: Scalar, coefficients: tuple[float, ...]) -> Scalar:
+    """Evaluate a polynomial, constant term first."""
     total = x * coefficients[-1] + coefficients[-2]
     for c in coefficients[-3::-1]:
         total = total * x + c
@@ -197,22 +174,3 @@ def multiply_high(m: Machine, a: Scalar, b: Scalar) -> Scalar:
     middle = a1 * b0 + ((a0 * b0) >> 32)
     cross = a0 * b1 + (middle & LOW)
     return a1 * b1 + (middle >> 32) + (cross >> 32)
-
-
-FORMULAS = {
-    "random_bits": bits64,
-    "random_uniform_f32": uniform_f32,
-    "random_uniform_f64": uniform_f64,
-    "random_open_f32": open_f32,
-    "random_open_f64": open_f64,
-    "random_normal_f32": normal_f32,
-    "random_normal_f64": normal_f64,
-}
-"""The functions of (key, start, index), by their names in kernels."""
-
-
-def with_numpy(name: str, *operands: Any) -> Any:
-    """Evaluate a formula, or `multiply_high`, on NumPy arrays or scalars."""
-    formula = multiply_high if name == "multiply_high" else FORMULAS[name]
-    with np.errstate(all="ignore"):
-        return formula(NumpyMachine(), *operands)
