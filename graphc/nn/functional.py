@@ -1,32 +1,117 @@
-"""Activations and losses of neural networks, as functions of nodes."""
+"""Functions of nodes for neural networks that are no activation, loss or normalisation: embedding and dropout."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from graphc.errors import DTypeError, ShapeError, at
+from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.elementwise import relu
-from graphc.ops.losses import cross_entropy_rows
+from graphc.ops.elementwise import equal, stop_gradient, where
+from graphc.ops.indexing import take
+from graphc.ops.losses import strict_index
 from graphc.ops.pointwise import as_node, cast, promote
-from graphc.ops.reduction import mean
-from graphc.types import INT64
+from graphc.ops.shape import insert_axes
+from graphc.random import Generator
+from graphc.types import INT64, Shape
 
-__all__ = ["cross_entropy", "relu"]
+__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "embedding"]
+
+SELU_FLOOR = -1.7580993408473766
+"""The limit of `selu` at -inf: minus its scale times its alpha."""
 
 
-def cross_entropy(logits: Any, labels: Any, /) -> Node:
-    """Return the mean over the batch of `-log(softmax(logits)[label])`, a 0-d node.
+def embedding(indices: Any, weight: Any, /, padding_idx: int | None = None) -> Node:
+    """Return the rows of `weight` at `indices` (integers of any shape): shape (*indices.shape, *weight.shape[1:]).
 
-    `logits` is float of shape (..., classes), not normalised; `labels` holds class numbers, integers of shape
-    (...). A label below 0 or not below the number of classes raises `IndexOutOfBoundsError` when it is computed.
+    The row `padding_idx` (negative counts from the end) gets no gradient. The gradient stays sparse in updates. An
+    index below 0 or not below the number of rows raises `IndexOutOfBoundsError` when it is computed.
 
-    >>> cross_entropy([[0.0, 0.0]], [1]).eval()
-    array(0.69314718)
+    >>> embedding([1, 0, 1], [[0.0, 0.0], [3.0, 4.0]]).eval()
+    array([[3., 4.],
+           [0., 0.],
+           [3., 4.]])
     """
-    (scores,), classes = promote("cross_entropy", "float", [logits]), as_node(labels)
-    if classes.dtype.kind not in "iu":
-        raise DTypeError(f"cross_entropy: labels must be integers, got {classes.type}{at()}")
-    if scores.ndim == 0 or classes.ndim != scores.ndim - 1:
-        raise ShapeError(f"cross_entropy: labels need one axis less than logits: {scores.type}, {classes.type}{at()}")
-    return mean(cross_entropy_rows(scores, cast(classes, INT64)))
+    places, table = as_node(indices), as_node(weight)
+    if places.dtype.kind not in "iu":
+        raise DTypeError(f"embedding: indices must be integers, got {places.type}{at()}")
+    if table.ndim == 0:
+        raise ShapeError(f"embedding: weight needs a leading axis, got {table.type}{at()}")
+    count = table.shape[0]
+    rows = take(table, strict_index(cast(places, INT64), count), axis=0)
+    if padding_idx is None:
+        return rows
+    if isinstance(count, int) and not -count <= padding_idx < count:
+        raise ArgumentError(f"embedding: padding_idx {padding_idx} is no row of {table.type}{at()}")
+    padding = equal(places, padding_idx if padding_idx >= 0 else count + padding_idx)
+    return where(insert_axes(padding, range(places.ndim, rows.ndim)), stop_gradient(rows), rows)
+
+
+def dropout(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
+    """Return `x` with each element set to 0 with probability `p`, and the others divided by `1 - p`.
+
+    Without `training`, or where `p` is 0, `x` itself. The gradient of what is dropped is a hard zero; the derivative
+    computes the same mask again from the generator's position, so nothing is stored. Raises `ArgumentError`.
+
+    >>> import graphc as gc
+    >>> sorted(set(dropout(gc.ones(100), 0.5, gc.random.Generator(0)).eval().tolist()))
+    [0.0, 2.0]
+    """
+    (node,) = promote("dropout", "float", [x])
+    return _dropped("dropout", node, node.shape, p, rng, training)
+
+
+def dropout1d(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
+    """Drop whole channels of `x`, of shape (batch, channels, length); see `dropout`."""
+    return _dropped_channels("dropout1d", 3, x, p, rng, training)
+
+
+def dropout2d(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
+    """Drop whole channels of `x`, of shape (batch, channels, height, width); see `dropout`."""
+    return _dropped_channels("dropout2d", 4, x, p, rng, training)
+
+
+def dropout3d(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
+    """Drop whole channels of `x`, of shape (batch, channels, depth, height, width); see `dropout`."""
+    return _dropped_channels("dropout3d", 5, x, p, rng, training)
+
+
+def alpha_dropout(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
+    """Set elements to the lower limit of `selu` with probability `p`, and rescale to the same mean and variance.
+
+    For inputs of mean 0 and variance 1. Source: Klambauer et al., Self-normalizing neural networks, 2017.
+    """
+    (node,) = promote("alpha_dropout", "float", [x])
+    if not _drops("alpha_dropout", p, rng, training):
+        return node
+    scale = ((1 - p) * (1 + p * SELU_FLOOR**2)) ** -0.5 if p < 1 else 0.0
+    shift = -scale * SELU_FLOOR * p
+    return where(_kept(node, node.shape, p, rng), node * scale + shift, SELU_FLOOR * scale + shift)
+
+
+def _dropped_channels(name: str, ndim: int, x: Any, p: float, rng: Generator | None, training: bool) -> Node:
+    (node,) = promote(name, "float", [x])
+    if node.ndim != ndim:
+        raise ShapeError(f"{name}: {ndim} axes are needed, got {node.type}{at()}")
+    return _dropped(name, node, (*node.shape[:2], *(1,) * (ndim - 2)), p, rng, training)
+
+
+def _dropped(name: str, x: Node, shape: Shape, p: float, rng: Generator | None, training: bool) -> Node:
+    """Drop with one decision for each element of `shape`, which broadcasts to that of `x`."""
+    if not _drops(name, p, rng, training):
+        return x
+    return where(_kept(x, shape, p, rng), x * (1 / (1 - p) if p < 1 else 0.0), 0.0)
+
+
+def _drops(name: str, p: float, rng: Generator | None, training: bool) -> bool:
+    """Tell whether anything is dropped."""
+    if not isinstance(p, (int, float)) or not 0 <= p <= 1:
+        raise ArgumentError(f"{name}: p must be a number from 0 to 1, got {p!r}{at()}")
+    if training and p > 0 and not isinstance(rng, Generator):
+        raise ArgumentError(f"{name}: rng must be a gc.random.Generator where something is dropped, got {rng!r}{at()}")
+    return bool(training and p > 0)
+
+
+def _kept(x: Node, shape: Shape, p: float, rng: Generator | None) -> Node:
+    """Return which elements stay: none where p is 1, since uniform numbers are below 1."""
+    assert rng is not None
+    return rng.uniform(shape, dtype="float32") >= p

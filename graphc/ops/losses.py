@@ -10,20 +10,26 @@ import numpy as np
 from graphc.errors import IndexOutOfBoundsError
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, apply
-from graphc.ops.elementwise import where
+from graphc.ops.elementwise import exp, log, where
+from graphc.ops.elementwise_logic import equal
 from graphc.ops.indexing import one_hot, take_along_axis
 from graphc.ops.manipulation import expand_dims, squeeze
-from graphc.ops.pointwise import masked_multiply
-from graphc.ops.reduction import LogSumExp, Softmax, sum
-from graphc.types import BOOL, Array, Size, TensorType
+from graphc.ops.pointwise import masked_multiply, size_node
+from graphc.ops.reduction import Softmax, shifted_arrays, shifted_nodes, sum
+from graphc.types import BOOL, INT64, Array, Size, TensorType
+
+
+def strict_index(index: Node, size: Size) -> Node:
+    """Return an int64 index of which negative entries, which would count from the end, are moved out of range."""
+    return where(index < 0, index - size_node(size, INT64), index)
 
 
 @dataclass(frozen=True)
 class CrossEntropy(Composite):
     """`logsumexp(logits) - logits[label]` along the last axis; labels are int64 without that axis.
 
-    Its derivative, `softmax - one_hot`, is written whole: it needs neither a scatter nor a division by a
-    probability.
+    Both terms are taken relative to the largest logit, so that offsets of the logits cost no digits. The derivative,
+    `softmax - one_hot`, is written whole: it needs neither a scatter nor a division by a probability.
     """
 
     name = "cross_entropy"
@@ -40,8 +46,10 @@ class CrossEntropy(Composite):
         bad = labels[(labels < 0) | (labels >= count)]
         if bad.size:
             raise IndexOutOfBoundsError(f"label {bad[0]} is out of bounds for {count} classes")
-        chosen = np.take_along_axis(logits, labels[..., None], -1)[..., 0]
-        return np.asarray(LogSumExp((logits.ndim - 1,)).evaluate(logits) - chosen)
+        with np.errstate(all="ignore"):
+            _, shifted = shifted_arrays(logits, (logits.ndim - 1,))
+            chosen = np.take_along_axis(shifted, labels[..., None], -1)[..., 0]
+            return np.asarray(np.log(np.sum(np.exp(shifted), -1)) - chosen)
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         return masked_multiply(expand_dims(g, axis=-1), _slope(*inputs)), None
@@ -51,10 +59,10 @@ class CrossEntropy(Composite):
 
     def expand(self, *inputs: Node) -> Node:
         logits, labels = inputs
-        # As indices, negative labels would count from the last class: move them out of range.
-        strict = where(labels < 0, labels - logits.shape[-1], labels)
-        chosen = squeeze(take_along_axis(logits, expand_dims(strict, axis=-1), axis=-1), -1)
-        return LogSumExp((logits.ndim - 1,)).expand(logits) - chosen
+        top, shifted = shifted_nodes(logits, (logits.ndim - 1,))
+        place = expand_dims(strict_index(labels, logits.shape[-1]), axis=-1)
+        chosen = squeeze(take_along_axis(logits, place, axis=-1), -1)
+        return log(sum(exp(shifted), -1)) - where(equal(chosen, top), 0, chosen - top)
 
 
 def _slope(logits: Node, labels: Node) -> Node:

@@ -159,14 +159,14 @@ def _on_one_axis(fn: Callable[[Node, int], Node], x: Node, axes: tuple[int, ...]
 # -- the softmax family
 
 
-def _shifted(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+def shifted_arrays(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Return the maximum over `axes` (kept as 1, -inf if empty), and x - maximum: 0 where equal, also at ±inf."""
     top = np.max(x, axes, keepdims=True, initial=-np.inf)
     return top, np.where(x == top, x.dtype.type(0), x - top)
 
 
-def _shifted_nodes(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
-    """Return what `_shifted` does, as nodes, the maximum without the reduced axes."""
+def shifted_nodes(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
+    """Return what `shifted_arrays` does, as nodes, the maximum without the reduced axes."""
     top = apply(Reduction("max", axes, may_be_empty=True), x)
     wide = _spread(top, x, axes)
     return top, pointwise(WHERE, equal(x, wide), constant(0, x.dtype), x - wide)
@@ -188,7 +188,7 @@ class LogSumExp(Composite):
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):
-            top, shifted = _shifted(arrays[0], self.axes)
+            top, shifted = shifted_arrays(arrays[0], self.axes)
             return np.asarray(np.squeeze(top, self.axes) + np.log(np.sum(np.exp(shifted), self.axes)))
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
@@ -200,7 +200,7 @@ class LogSumExp(Composite):
         return None if t is None else _sum_over(masked_multiply(t, softmax_over(x, self.axes)), self.axes)
 
     def expand(self, *inputs: Node) -> Node:
-        top, shifted = _shifted_nodes(inputs[0], self.axes)
+        top, shifted = shifted_nodes(inputs[0], self.axes)
         return top + log(_sum_over(exp(shifted), self.axes))
 
 
@@ -221,7 +221,7 @@ class Softmax(Composite):
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):
-            weights = np.exp(_shifted(arrays[0], (self.axis,))[1])
+            weights = np.exp(shifted_arrays(arrays[0], (self.axis,))[1])
             return np.asarray(weights / np.sum(weights, self.axis, keepdims=True))
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
@@ -234,7 +234,7 @@ class Softmax(Composite):
 
     def expand(self, *inputs: Node) -> Node:
         (x,) = inputs
-        weights = exp(_shifted_nodes(x, (self.axis,))[1])
+        weights = exp(shifted_nodes(x, (self.axis,))[1])
         return weights / _spread(_sum_over(weights, (self.axis,)), x, (self.axis,))
 
 
@@ -250,7 +250,7 @@ class LogSoftmax(Composite):
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):
-            shifted = _shifted(arrays[0], (self.axis,))[1]
+            shifted = shifted_arrays(arrays[0], (self.axis,))[1]
             return np.asarray(shifted - np.log(np.sum(np.exp(shifted), self.axis, keepdims=True)))
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
@@ -265,7 +265,7 @@ class LogSoftmax(Composite):
 
     def expand(self, *inputs: Node) -> Node:
         (x,) = inputs
-        shifted = _shifted_nodes(x, (self.axis,))[1]
+        shifted = shifted_nodes(x, (self.axis,))[1]
         return shifted - _spread(log(_sum_over(exp(shifted), (self.axis,))), x, (self.axis,))
 
 
