@@ -5,8 +5,9 @@ over trailing axes has joined, a split of it: *outer* axes and *inner* axes. Its
 per point of the space), outer values (one per point of the outer axes: those reductions and what is computed
 from them), and accumulated values (reductions over other axes, summed in memory).
 
-Acyclic by construction: every kernel has a stage, fixed when it is opened, and a node joins a kernel only if
-every operand is readable inside it or stored by a kernel of an earlier stage. One pass, linear in the graph.
+Acyclic by construction: every kernel has a stage, and a node joins a kernel only if every operand is readable inside
+it or stored by a kernel of an earlier stage. A kernel that no other reads yet moves to a later stage for a scalar, as
+the update of a state does for a bias correction. One pass, linear in the graph.
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class _Group:
     split: int | None = None
     levels: dict[Node, str] = field(default_factory=dict)
     reads: dict[Node, None] = field(default_factory=dict)
+    read: bool = False
+    """Whether another kernel reads this one, which fixes its stage."""
 
 
 def fuse(graph: Graph) -> Schedule:
@@ -223,6 +226,7 @@ class _Fuser:
         group.split = other.split if group.split is None else group.split
         group.levels.update(other.levels)
         group.reads.update(other.reads)
+        group.read |= other.read
         for node in other.levels:
             self.home[node] = group
         for base in other.reads:
@@ -254,7 +258,8 @@ class _Fuser:
         base = self.accesses[x].base
         found = placed.get(base) or group.levels.get(base)
         if found is None:
-            return base not in self.home or self.home[base].stage < group.stage
+            earlier = base not in self.home or self.home[base].stage < group.stage
+            return earlier or (not base.shape and not group.read and group.split is None)
         return not isinstance(node.op, Gather) and self._at_hand(x, base, found, level)
 
     def _at_hand(self, x: Node, base: Node, found: str, level: str) -> bool:
@@ -288,8 +293,15 @@ class _Fuser:
                 base = self.accesses[x].base
                 if base not in group.levels and not is_inline(base.op) and base not in self.inline:
                     group.reads[base] = None
+                    self._follow(group, base)
                     if base.shape:
                         self.readers[group.space, base] = group
+
+    def _follow(self, group: _Group, base: Node) -> None:
+        """Note that a kernel reads a value of another, and so runs after it."""
+        if base in self.home:
+            self.home[base].read = True
+            group.stage = max(group.stage, self.home[base].stage + 1)
 
     # -- the result
 
