@@ -14,6 +14,7 @@ The modules, in the order in which a program meets them:
 |---|---|
 | `errors`, `types` | errors with the user's line; dtypes, dimensions, tensor types |
 | `state` | what shared nodes keep between calls |
+| `tensorfile` | arrays in files |
 | `node`, `ops` | values, and the ops that make them |
 | `graph` | chosen outputs and all they depend on |
 | `binding`, `evaluate` | arguments of a call; the reference interpreter |
@@ -25,6 +26,7 @@ The modules, in the order in which a program meets them:
 | `special`, `nn`, `random` | namespaces: special functions, neural networks, random numbers |
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
+| `checkpoint` | training state in files |
 | `draws` | ranges of a generator's stream for the draws of a program |
 | `inspect`, `cli` | graphs as pictures, the command line |
 """
@@ -33,10 +35,12 @@ from numpy import e, inf, nan, newaxis, pi
 
 from graphc import data, metrics, nn, optim, random, special
 from graphc.branch import cond, switch, while_loop
+from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import fori_loop, map, scan
 from graphc.errors import (
     ArgumentError,
+    CheckpointError,
     CompileError,
     DTypeError,
     GradientError,
@@ -192,6 +196,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "CheckpointError",
+    "Checkpointer",
     "CompileError",
     "DTypeError",
     "Dim",
@@ -278,6 +284,7 @@ __all__ = [
     "less",
     "less_equal",
     "linspace",
+    "load_checkpoint",
     "log",
     "log1p",
     "log2",
@@ -326,6 +333,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "save_checkpoint",
     "scan",
     "searchsorted",
     "set_cache",

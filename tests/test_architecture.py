@@ -23,7 +23,7 @@ LAYERS = (
     ("errors",),
     ("lazy", "tree"),
     ("types",),
-    ("state",),
+    ("state", "tensorfile"),
     ("node",),
     ("ops", "special", "linalg", "random", "distributions"),
     ("graph",),
