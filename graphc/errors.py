@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -62,10 +63,16 @@ def user_source() -> Source:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith(PACKAGE):
+        if not code.co_filename.startswith(PACKAGE) and not _generated(frame):
             return code.co_filename, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return UNKNOWN
+
+
+def _generated(frame: FrameType) -> bool:
+    """Tell whether a frame runs what `dataclass` compiled for a class of graphc."""
+    module = frame.f_globals.get("__name__") or ""
+    return frame.f_code.co_filename == "<string>" and module.startswith(f"{__package__}.")
 
 
 @contextmanager
