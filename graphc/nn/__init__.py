@@ -5,6 +5,7 @@
 | `activations` | `relu`, `gelu`, `silu`, ... |
 | `losses`, `ctc` | `cross_entropy`, `mse_loss`, ..., `ctc_loss` |
 | `normalization` | `layer_norm`, `batch_norm`, ... |
+| `convolution`, `pooling`, `interpolation` | `conv2d`, `max_pool2d`, `interpolate`, ... |
 | `attention` | `scaled_dot_product_attention` |
 | `functional` | `embedding`, `dropout` |
 """
@@ -34,8 +35,21 @@ from graphc.nn.activations import (
     threshold,
 )
 from graphc.nn.attention import scaled_dot_product_attention
+from graphc.nn.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    fold,
+    unfold,
+)
 from graphc.nn.ctc import ctc_loss
 from graphc.nn.functional import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, embedding
+from graphc.nn.interpolation import (
+    interpolate,
+)
 from graphc.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -62,13 +76,47 @@ from graphc.nn.normalization import (
     normalize,
     rms_norm,
 )
+from graphc.nn.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    global_avg_pool,
+    global_max_pool,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -79,8 +127,11 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "fold",
     "gaussian_nll_loss",
     "gelu",
+    "global_avg_pool",
+    "global_max_pool",
     "glu",
     "group_norm",
     "hard_sigmoid",
@@ -90,13 +141,20 @@ __all__ = [
     "hinge_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "local_response_norm",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "mish",
     "mse_loss",
     "nll_loss",
@@ -116,4 +174,5 @@ __all__ = [
     "softsign",
     "tanhshrink",
     "threshold",
+    "unfold",
 ]

@@ -31,7 +31,7 @@ from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.padding import pad_with
 from graphc.ops.pointwise import promote
-from graphc.ops.shape import insert_axes, permute, reshape_to, slice_node
+from graphc.ops.shape import drop_axes, insert_axes, permute, reshape_to, slice_node
 from graphc.ops.windows import Steps, fold_onto, guarded, reach, window_count, windows_of
 from graphc.types import Shape, Size, product, size_max
 
@@ -322,4 +322,4 @@ def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding:
     out = reshape_to(node, (node.shape[0], channels, *kernel, *counts))
     out = permute(out, (0, 1, *range(2 + ndim, 2 + 2 * ndim), *range(2, 2 + ndim)))
     folded = _cropped("fold", given, fold_onto(out, full, strides, dilations), pads)
-    return like_input(folded, given) if given.ndim == 3 else reshape_to(folded, folded.shape[1:])
+    return folded if given.ndim == 3 else drop_axes(folded, (0,))

@@ -78,6 +78,12 @@ def require_room(name: str, x: Node, spatial: Shape, kernel: Shape, dilations: S
             )
 
 
+def require_elements(name: str, x: Node, ndim: int) -> None:
+    """Raise `ShapeError` where one of the last `ndim` axes is empty."""
+    if 0 in x.shape[x.ndim - ndim :]:
+        raise ShapeError(f"{name}: a spatial axis of {x.type} is empty{at()}")
+
+
 def batched(name: str, x: Node, ndim: int) -> Node:
     """Return `x` as (batch, channels, *spatial), with a batch of 1 where it has none."""
     if x.ndim not in (ndim + 1, ndim + 2):
