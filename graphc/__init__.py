@@ -23,7 +23,7 @@ The modules, in the order in which a program meets them:
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
 | `function` | the compiled callable |
-| `special`, `nn`, `random` | namespaces: special functions, neural networks, random numbers |
+| `special`, `linalg`, `nn`, `random` | namespaces: special functions, linear algebra, neural networks, random numbers |
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
 | `checkpoint` | training state in files |
@@ -33,7 +33,7 @@ The modules, in the order in which a program meets them:
 
 from numpy import e, inf, nan, newaxis, pi
 
-from graphc import data, metrics, nn, optim, random, special
+from graphc import data, linalg, metrics, nn, optim, random, special
 from graphc.branch import cond, switch, while_loop
 from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from graphc.codegen.cache import cache_directory, set_cache
@@ -46,6 +46,7 @@ from graphc.errors import (
     GradientError,
     GraphcError,
     IndexOutOfBoundsError,
+    LinAlgError,
     ShapeError,
 )
 from graphc.evaluate import evaluate
@@ -206,6 +207,7 @@ __all__ = [
     "Graph",
     "GraphcError",
     "IndexOutOfBoundsError",
+    "LinAlgError",
     "Node",
     "ShapeError",
     "Shared",
@@ -283,6 +285,7 @@ __all__ = [
     "jvp",
     "less",
     "less_equal",
+    "linalg",
     "linspace",
     "load_checkpoint",
     "log",

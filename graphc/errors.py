@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 
+import numpy as np
+
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 Source = tuple[str, int]
@@ -45,6 +47,10 @@ class GradientError(GraphcError, ValueError):
 
 class IndexOutOfBoundsError(GraphcError, IndexError):
     """An integer index outside the axis it selects from."""
+
+
+class LinAlgError(GraphcError, np.linalg.LinAlgError):
+    """A matrix that a factorisation or a solve cannot work with: singular, or not positive definite."""
 
 
 class CompileError(GraphcError, RuntimeError):

@@ -20,9 +20,10 @@ from graphc.binding import as_argument, check_guards, solve_sizes
 from graphc.codegen.debug import run_in_python
 from graphc.codegen.program import Bound, Program
 from graphc.codegen.tape import STATUS, entry_works, run_portably
-from graphc.errors import GraphcError, IndexOutOfBoundsError, at
+from graphc.errors import GraphcError, IndexOutOfBoundsError, LinAlgError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
+from graphc.ops.base import Routine
 from graphc.state import hold_states
 from graphc.types import Array, Sizes, size_value
 
@@ -133,4 +134,6 @@ class Compiled:
             run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
         except GraphcError as error:
             raise error from None
+        if isinstance(node.op, Routine):
+            raise LinAlgError(f"{node.op.name}: {node.op.failure}{at(node.source)}")
         raise IndexOutOfBoundsError(f"{node.op.name}: an index is out of bounds{at(node.source)}")

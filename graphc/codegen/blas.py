@@ -1,17 +1,18 @@
-"""Addresses of BLAS routines, from SciPy's Cython interface: the library that SciPy was built with."""
+"""Addresses of BLAS and LAPACK routines, from SciPy's Cython interface: the library that SciPy was built with."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 from functools import cache
 
 
 @cache
 def routine_address(name: str) -> int:
-    """Return the address of a Fortran-style BLAS routine such as `dgemm`; imports SciPy at the first call."""
-    from scipy.linalg import cython_blas
-
-    capsules: dict[str, object] = dict(cython_blas.__pyx_capi__)
+    """Return the address of a Fortran-style routine such as `dgemm` or `dpotrf`; imports SciPy at the first call."""
+    capsules: dict[str, object] = dict(importlib.import_module("scipy.linalg.cython_blas").__pyx_capi__)
+    if name not in capsules:
+        capsules = dict(importlib.import_module("scipy.linalg.cython_lapack").__pyx_capi__)
     capsule = capsules[name]
     api = ctypes.pythonapi
     api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from graphc.codegen.lapack import LAPACK
 from graphc.codegen.lower import Accesses, lower
 from graphc.codegen.nest import (
     Builder,
@@ -51,6 +52,7 @@ def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) 
         Concat: _concat,
         Unslice: _unslice,
         **SORTING,
+        **LAPACK,
         **WINDOWED,
     }
     return lowerings[type(node.op)](node, schedule.accesses)
