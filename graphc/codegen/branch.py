@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from graphc.codegen.loops import copy_nest
 from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
-from graphc.codegen.scan import Body, Moving, entries, storage
+from graphc.codegen.scan import ENTRY, Body, Moving, entries, storage
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.control import Project, Switch, While
@@ -36,7 +36,7 @@ def _write_slots(first: str, count: str, indent: str) -> tuple[str, ...]:
         f"{indent}for e in range({count}):",
         f"{indent}    slot = i64p(frame[k], 1)",
         f"{indent}    slot[0] = frame[k + 1] + frame[k + 2] * select(frame[k + 3] != 0, (s + frame[k + 4]) & 1, 0)",
-        f"{indent}    k = k + 5",
+        f"{indent}    k = k + {ENTRY}",
     )
 
 

@@ -80,13 +80,15 @@ class Memory:
             for number, region in nest.inner:
                 regions[region] = self._plan(section.bodies[number]).peak_bytes
         names = {n: f"%{i}" for n, i in section.graph.index.items()}
-        self.plans[section] = plan_buffers(section.nests, section.arena, self.sizes, names, regions)
+        self.plans[section] = plan_buffers(section.nests, section.arena, self.sizes, names, regions, section.placed)
         return self.plans[section]
 
     def _place(self, section: Section, base: int) -> None:
         """Give every value of a section's arena its address."""
         for block in self.plans[section].blocks:
             self.addresses[block.node] = base + block.offset
+        for node, (whole, offset) in section.placed.items():
+            self.addresses[node] = self.addresses[whole] + self._size(offset) * node.dtype.itemsize
         for node, value in section.constants.items():
             self.addresses[node] = value.ctypes.data
         for nest in section.nests:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.node import Node
-from graphc.types import Sizes, size_value
+from graphc.types import Size, Sizes, size_value
 
 ALIGNMENT = 64
 
@@ -48,14 +48,18 @@ class Plan:
         return "\n".join(lines)
 
 
-def live_ranges(nests: Sequence[LoopNest]) -> dict[Node, tuple[int, int]]:
-    """Return the first and last instruction that touches each stored value."""
+Placed = Mapping[Node, tuple[Node, Size]]
+"""Values that are parts of others: the other, and the offset in elements."""
+
+
+def live_ranges(nests: Sequence[LoopNest], placed: Placed) -> dict[Node, tuple[int, int]]:
+    """Return the first and last instruction that touches each stored value, or a value placed in it."""
     ranges: dict[Node, tuple[int, int]] = {}
     for position, nest in enumerate(nests):
         for slot in nest.slots:
             if isinstance(slot, PointerSlot):
-                first = ranges.get(slot.base, (position, position))[0]
-                ranges[slot.base] = (first, position)
+                base = placed[slot.base][0] if slot.base in placed else slot.base
+                ranges[base] = (ranges.get(base, (position, position))[0], position)
     return ranges
 
 
@@ -65,14 +69,16 @@ def plan_buffers(
     sizes: Sizes,
     names: Mapping[Node, str],
     regions: Mapping[Node, int] | None = None,
+    placed: Placed | None = None,
 ) -> Plan:
     """Give every node of `arena` an offset by its live range, and return the plan.
 
-    `regions` has the bytes of the arenas of loop bodies, which live while their loop runs.
+    `regions` has the bytes of the arenas of loop bodies, which live while their loop runs; a value in `placed` is a
+    part of another.
     """
-    ranges = live_ranges(nests)
+    ranges = live_ranges(nests, placed or {})
     rows = {node: size for nest in nests for node, size in nest.rows}
-    placed: list[Block] = []
+    blocks: list[Block] = []
     free = _FreeList()
     live: list[tuple[int, int, int]] = []
     peak = 0
@@ -87,8 +93,8 @@ def plan_buffers(
         if offset is None:
             offset, peak = peak, peak + nbytes
         heapq.heappush(live, (last, offset, nbytes))
-        placed.append(Block(node, offset, nbytes, first, last))
-    return Plan(dict(sizes), tuple(placed), peak, names)
+        blocks.append(Block(node, offset, nbytes, first, last))
+    return Plan(dict(sizes), tuple(blocks), peak, names)
 
 
 class _FreeList:

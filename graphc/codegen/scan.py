@@ -1,14 +1,14 @@
 """Lowering of `Scan`: a loop instruction that walks its body's tape and moves the pointers of the body's frames.
 
-Carries live in a pair of buffers: a step reads one and writes the other. Elements of sequences and of stacked
-results are reached by moving pointers by one row a step. No Python runs per step, and the one kernel that loops is
-the same for every scan.
+Elements of sequences and of stacked results are reached by moving pointers by one row a step. A carry lives in the
+stack of what the steps receive or give, where there is one, and else in a pair of buffers: a step reads one and
+writes the other. No Python runs per step, and the one kernel that loops is the same for every scan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
 
 from graphc.codegen.loops import copy_nest
 from graphc.codegen.nest import (
@@ -29,10 +29,12 @@ from graphc.ops.control import Project, Result, Scan
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel
 from graphc.passes.layout import Access
-from graphc.types import FLOAT64, Size, TensorType, floor_div, product
+from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min
 
 STEP_NS = 15.0
 """What a step of a loop costs beside its work."""
+ENTRY = 6
+"""Words of the table of slots that move: slot, base, stride, whether in a pair, its phase, the first step's place."""
 LOOP = (
     "length = frame[3]",
     "for s in range(lo, hi):",
@@ -40,8 +42,9 @@ LOOP = (
     "    k = 6",
     "    for e in range(frame[5]):",
     "        slot = i64p(frame[k], 1)",
-    "        slot[0] = frame[k + 1] + frame[k + 2] * select(frame[k + 3] != 0, (s + frame[k + 4]) & 1, t)",
-    "        k = k + 5",
+    "        place = frame[k + 1] + frame[k + 2] * select(frame[k + 3] != 0, (s + frame[k + 4]) & 1, t)",
+    "        slot[0] = select((s == 0) & (frame[k + 5] != 0), frame[k + 5], place)",
+    f"        k = k + {ENTRY}",
     "    status = call_i64(frame[2], frame[0], 0, frame[1])",
     "    if status != 0: return select((status & 65535) == 65535, 65535, 1)",
 )
@@ -61,30 +64,143 @@ class Body:
 
 @dataclass(frozen=True)
 class Moving:
-    """Where a value of the body is: in `base`, `row` elements a step, or in the two halves of a pair."""
+    """Where a value of the body is: in `base`, `row` elements a step, or in the two halves of a pair.
+
+    `first` is where it is at the first step instead.
+    """
 
     base: Node
     offset: Size
     row: Size
     paired: bool = False
     phase: int = 0
+    first: Access | None = None
 
 
-def lower_scan(kernel: Kernel, accesses: dict[Node, Access], body: Body) -> list[LoopNest]:
-    """Return the nests of a scan."""
+@dataclass
+class Placement:
+    """What lowering a scan decides about memory: the nests around the loop, and values inside other values.
+
+    `fixed` are the values of the outer graph whose memory is not the arena's; `placed` maps a value to the one that
+    it is a part of, and its offset there in elements.
+    """
+
+    fixed: Container[Node]
+    moving: dict[Node, Moving] = field(default_factory=dict)
+    starts: list[LoopNest] = field(default_factory=list)
+    ends: list[LoopNest] = field(default_factory=list)
+    private: list[Node] = field(default_factory=list)
+    placed: dict[Node, tuple[Node, Size]] = field(default_factory=dict)
+
+
+def lower_scan(
+    kernel: Kernel, accesses: dict[Node, Access], body: Body, fixed: Container[Node]
+) -> tuple[list[LoopNest], dict[Node, tuple[Node, Size]]]:
+    """Return the nests of a scan, and the values that it places inside others; `fixed` as in `Placement`."""
     node = kernel.nodes[0]
     op = node.op
     assert isinstance(op, Scan)
     results = {op.results[n.op.index]: n for n in kernel.nodes[1:] if isinstance(n.op, Project)}
-    pairs = [storage(f"pair{i}", _pair_type(c.type)) for i, c in enumerate(body.graph.inputs[: op.carries])]
-    moving = _moving(op, node, accesses, body, results, pairs)
-    starts = [_copy_carry(pair, 0, accesses[x]) for pair, x in zip(pairs, node.inputs, strict=False)]
-    ends = []
-    for i, pair in enumerate(pairs):
-        if ("final", i) in results:
-            ends.append(_copy_result(results["final", i], pair, op.length))
-    body.claim({x for x in moving if x not in body.graph.inputs})
-    return [*starts, _loop(node, op, body, moving, pairs), *ends]
+    place = Placement(fixed)
+    inside, outputs = body.graph.inputs, body.graph.outputs
+    for k, x in enumerate(inside[op.carries :], start=op.carries):
+        outer = accesses[node.inputs[k]]
+        row = product(x.shape) if k < op.carries + op.sequences else 0
+        place.moving[x] = Moving(outer.base, outer.offset, row)
+    for j, y in enumerate(outputs[op.carries :]):
+        place.moving[y] = Moving(results["stacked", j], 0, product(y.shape))
+    for i, x in enumerate(node.inputs[: op.carries]):
+        _place_carry(op, i, accesses[x], body, results, place)
+    body.claim({x for x in place.moving if x not in inside})
+    return [*place.starts, _loop(node, op, body, place), *place.ends], place.placed
+
+
+def _place_carry(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
+    """Decide where a carry lives: in the stack of what steps receive or give, or else in a pair of buffers."""
+    given = body.graph.outputs[i]
+    stack = next((n for (kind, j), n in results.items() if kind == "stacked" and _output(op, body, j) is given), None)
+    if ("carry", i) in results:
+        _keep_history(op, i, first, body, results, stack, place)
+    elif stack is not None:
+        _read_back(op, i, first, body, results, stack, place)
+    else:
+        _alternate(op, i, first, body, results, place)
+
+
+def _output(op: Scan, body: Body, j: int) -> Node:
+    return body.graph.outputs[op.carries + j]
+
+
+def _keep_history(
+    op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], stack: Node | None, place: Placement
+) -> None:
+    """Keep all carries in one buffer with one row more than steps: what steps receive and give are views of it."""
+    carry, given = body.graph.inputs[i], body.graph.outputs[i]
+    row, n = product(carry.shape), op.length
+    history = storage(f"history{i}", TensorType(carry.dtype, (n + 1, *carry.shape)))
+    place.private.append(history)
+    received_at, given_at = (row, 0) if op.reverse else (0, row)
+    first_at, last_at = (n * row, 0) if op.reverse else (0, n * row)
+    place.moving[carry] = Moving(history, received_at, row)
+    place.moving[given] = Moving(history, given_at, row)
+    strides = contiguous_strides(carry.shape)
+    place.starts.append(copy_nest(history, carry.shape, first, Access(history, first_at, strides)))
+    _view(results["carry", i], history, received_at, place)
+    if stack is not None:
+        _view(stack, history, given_at, place)
+    if ("final", i) in results:
+        place.ends.append(_copy(results["final", i], Access(history, last_at, strides)))
+
+
+def _view(result: Node, history: Node, offset: Size, place: Placement) -> None:
+    """Let a result be a part of a buffer, or copy it where it has memory of its own."""
+    if result in place.fixed:
+        place.ends.append(_copy(result, Access(history, offset, contiguous_strides(result.shape))))
+    else:
+        place.placed[result] = (history, offset)
+
+
+def _read_back(
+    op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], stack: Node, place: Placement
+) -> None:
+    """Read a carry from the row of the stacked result that the step before has written."""
+    carry = body.graph.inputs[i]
+    row, n = product(carry.shape), op.length
+    place.moving[carry] = Moving(stack, row if op.reverse else -row, row, first=first)
+    if ("final", i) not in results:
+        return
+    final = results["final", i]
+    last = 0 if op.reverse else (n - 1) * row
+    strides = contiguous_strides(carry.shape)
+    own = Access(final, 0, strides)
+    any_step = size_min(n, 1)
+    place.ends.append(_partial_copy(final, any_step * row, Access(stack, last, strides), own))
+    if any_step != 1:
+        place.ends.append(_partial_copy(final, (1 - any_step) * row, first, own))
+
+
+def _alternate(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
+    """Keep a carry in a pair of buffers: a step reads one and writes the other."""
+    carry, given = body.graph.inputs[i], body.graph.outputs[i]
+    row = product(carry.shape)
+    pair = storage(f"pair{i}", TensorType(carry.dtype, (2, *carry.shape)))
+    place.private.append(pair)
+    place.moving[carry] = Moving(pair, 0, row, paired=True)
+    place.moving[given] = Moving(pair, 0, row, paired=True, phase=1)
+    strides = contiguous_strides(carry.shape)
+    place.starts.append(copy_nest(pair, carry.shape, first, Access(pair, 0, strides)))
+    if ("final", i) in results:
+        odd = op.length - 2 * floor_div(op.length, 2)
+        place.ends.append(_copy(results["final", i], Access(pair, odd * row, strides)))
+
+
+def _copy(result: Node, source: Access) -> LoopNest:
+    return copy_nest(result, result.shape, source, Access(result, 0, contiguous_strides(result.shape)))
+
+
+def _partial_copy(target: Node, count: Size, source: Access, place: Access) -> LoopNest:
+    """Copy the first `count` elements of contiguous values."""
+    return copy_nest(target, (count,), Access(source.base, source.offset, (1,)), Access(place.base, place.offset, (1,)))
 
 
 def storage(name: str, type_: TensorType) -> Node:
@@ -92,56 +208,8 @@ def storage(name: str, type_: TensorType) -> Node:
     return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
 
 
-def _pair_type(type_: TensorType) -> TensorType:
-    return TensorType(type_.dtype, (2, *type_.shape))
-
-
-def _moving(
-    op: Scan,
-    node: Node,
-    accesses: dict[Node, Access],
-    body: Body,
-    results: dict[Result, Node],
-    pairs: list[Node],
-) -> dict[Node, Moving]:
-    """Return where the body finds its inputs and puts its outputs at each step."""
-    found: dict[Node, Moving] = {}
-    inside, outputs = body.graph.inputs, body.graph.outputs
-    for i, pair in enumerate(pairs):
-        row = product(inside[i].shape)
-        found[inside[i]] = Moving(pair, 0, row, paired=True)
-        found[outputs[i]] = Moving(pair, 0, row, paired=True, phase=1)
-        if ("carry", i) in results:
-            target = storage(f"stack{i}", inside[i].type)
-            strides = contiguous_strides(target.shape)
-            body.append(
-                [copy_nest(target, target.shape, Access(inside[i], 0, strides), Access(target, 0, strides))], -1
-            )
-            found[target] = Moving(results["carry", i], 0, row)
-    for k, x in enumerate(inside[op.carries :], start=op.carries):
-        outer = accesses[node.inputs[k]]
-        row = product(x.shape) if k < op.carries + op.sequences else 0
-        found[x] = Moving(outer.base, outer.offset, row)
-    for j, y in enumerate(outputs[op.carries :]):
-        found[y] = Moving(results["stacked", j], 0, product(y.shape))
-    return found
-
-
-def _copy_carry(pair: Node, half: int, source: Access) -> LoopNest:
-    shape = pair.shape[1:]
-    return copy_nest(pair, shape, source, Access(pair, half, contiguous_strides(shape)))
-
-
-def _copy_result(result: Node, pair: Node, length: Size) -> LoopNest:
-    """Copy the half of the pair that the last step wrote: the first for an even number of steps."""
-    odd = length - 2 * floor_div(length, 2)
-    strides = contiguous_strides(result.shape)
-    source = Access(pair, odd * product(result.shape), strides)
-    return copy_nest(result, result.shape, source, Access(result, 0, strides))
-
-
-def _loop(node: Node, op: Scan, body: Body, moving: dict[Node, Moving], pairs: list[Node]) -> LoopNest:
-    moved, count = entries(body, moving)
+def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
+    moved, count = entries(body, place.moving)
     head: list[Slot] = [
         TapeSlot(body.number),
         CountSlot(body.number),
@@ -157,28 +225,28 @@ def _loop(node: Node, op: Scan, body: Body, moving: dict[Node, Moving], pairs: l
         extent=op.length,
         work=op.length,
         checks=(node,),
-        rows=((region, 0), *((p, p.size) for p in pairs)),
+        rows=((region, 0), *((p, p.size) for p in place.private)),
         unit_ns=STEP_NS,
         inner=((body.number, region),),
     )
 
 
 def entries(body: Body, moving: dict[Node, Moving]) -> tuple[list[Slot], int]:
-    """Return the table of the slots of a body's frames that its control op writes, five words each."""
+    """Return the table of the slots of a body's frames that its control op writes, `ENTRY` words each."""
     table: list[Slot] = []
     for number, nest in enumerate(body.nests):
         for position, slot in enumerate(nest.slots):
             if isinstance(slot, PointerSlot) and slot.base in moving:
-                table += _entry(body, number, position, slot, moving[slot.base])
-    return table, len(table) // 5
+                table.append(BodySlot(body.number, number, position))
+                table += moving_words(slot, moving[slot.base])
+    return table, len(table) // ENTRY
 
 
-def _entry(body: Body, number: int, position: int, slot: PointerSlot, at: Moving) -> list[Slot]:
+def moving_words(slot: PointerSlot, at: Moving) -> list[Slot]:
+    """Return the words from which a step computes the address in a slot."""
+    first: Slot = LiteralSlot(0)
+    if at.first is not None:
+        first = PointerSlot(at.first.base, at.first.offset + slot.offset)
     stride = at.row * slot.base.dtype.itemsize
-    return [
-        BodySlot(body.number, number, position),
-        PointerSlot(at.base, at.offset + slot.offset),
-        SizeSlot(stride),
-        LiteralSlot(int(at.paired)),
-        LiteralSlot(at.phase),
-    ]
+    base = PointerSlot(at.base, at.offset + slot.offset)
+    return [base, SizeSlot(stride), LiteralSlot(int(at.paired)), LiteralSlot(at.phase), first]

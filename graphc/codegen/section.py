@@ -21,11 +21,15 @@ from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
-from graphc.types import Array
+from graphc.types import Array, Size
 
 
 class Section:
-    """A graph, lowered; `obtain` gives the address of a kernel's source."""
+    """A graph, lowered; `obtain` gives the address of a kernel's source.
+
+    `elsewhere` are values whose memory is not this section's; `placed` maps a value to the one that it is a part of,
+    and its offset there in elements.
+    """
 
     def __init__(self, graph: Graph, obtain: Callable[[str], int], *, inner: bool = False) -> None:
         self.graph = graph
@@ -35,6 +39,7 @@ class Section:
         self.bodies: list[Section] = []
         self.nests: list[LoopNest] = []
         self.kernel_of: list[int] = []
+        self.placed: dict[Node, tuple[Node, Size]] = {}
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
         for number, kernel in enumerate(self.schedule):
             self.append(self._lower(kernel), number)
@@ -52,7 +57,9 @@ class Section:
     def _lower(self, kernel: Kernel) -> list[LoopNest]:
         op, accesses = kernel.nodes[0].op, self.schedule.accesses
         if isinstance(op, Scan):
-            return lower_scan(kernel, accesses, self._open(op.body))
+            nests, placed = lower_scan(kernel, accesses, self._open(op.body), self.elsewhere)
+            self.placed |= placed
+            return nests
         if isinstance(op, Switch):
             return lower_switch(kernel, accesses, self._open)
         if isinstance(op, While):
@@ -98,7 +105,7 @@ class Section:
     @property
     def arena(self) -> list[Node]:
         """The values that live in this section's arena."""
-        stored = [n for k in self.schedule for n in k.stored if n not in self.elsewhere]
+        stored = [n for k in self.schedule for n in k.stored if n not in self.elsewhere and n not in self.placed]
         return stored + [n for nest in self.nests for n, _ in nest.rows]
 
     @property

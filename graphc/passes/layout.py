@@ -15,7 +15,7 @@ from graphc.errors import blame
 from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, Routine, View, apply
-from graphc.ops.control import Control
+from graphc.ops.control import Control, Scan
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
@@ -83,24 +83,32 @@ def _leads(stride: Size) -> bool:
     return low is not None and low >= 0 and stride != 0
 
 
-def lay_out(graph: Graph) -> Graph:
+def lay_out(graph: Graph, carries: int = 0) -> Graph:
     """Insert copies and move axes so that every computed value has a kernel form.
+
+    In a loop's body, whose first outputs are the next `carries`, a stacked result may be one of them.
 
     before: `%1 = permute_dims[axes=(1,0)](%0)`, `return %1`
     after: `%1 = permute_dims[axes=(1,0)](%0)`, `%2 = copy(%1)`, `return %2`
     """
     layout = _Layout()
     graph, _ = graph.map(layout.visit)
-    return graph.with_outputs(_distinct_outputs(graph, layout.accesses))
+    return graph.with_outputs(_distinct_outputs(graph, layout.accesses, carries))
 
 
-def _distinct_outputs(graph: Graph, accesses: dict[Node, Access]) -> list[Node]:
+def _distinct_outputs(graph: Graph, accesses: dict[Node, Access], carries: int) -> list[Node]:
     """Copy the outputs that are views, leaves, indices or repeated: each output has storage of its own."""
+    outputs: list[Node] = []
     seen: set[Node] = set()
-    outputs = []
-    for output in graph.outputs:
+    of_carry: dict[Node, Node] = {}
+    for number, output in enumerate(graph.outputs):
         stored = accesses[output].base is output and not isinstance(output.op, Leaf) and not is_inline(output.op)
-        outputs.append(output if stored and output not in seen else copy(output))
+        own = output if stored and output not in seen else copy(output)
+        if number < carries:
+            of_carry.setdefault(output, own)
+        elif output in of_carry:
+            own = of_carry.pop(output)
+        outputs.append(own)
         seen.add(output)
     return outputs
 
@@ -152,7 +160,8 @@ class _Layout:
 
     def _control(self, node: Node, op: Control, inputs: tuple[Node, ...]) -> Node:
         """Lay out the graphs inside; their outputs have storage of their own."""
-        inner = op.with_regions([lay_out(region) for region in op.regions()])
+        carries = op.carries if isinstance(op, Scan) else 0
+        inner = op.with_regions([lay_out(region, carries) for region in op.regions()])
         out = Node(inner, inputs, node.type, node.source, node.guards)
         self._access(out)
         return out
