@@ -272,3 +272,45 @@ def test_refusals() -> None:
         with pytest.raises(kind, match=message) as caught:
             build()
         assert "test_control.py:" in str(caught.value)
+
+
+def loop_kernels(f: gc.Function) -> int:
+    """Count the kernels that contain a loop over steps."""
+    return f.compile().source.count("for s in range(lo, hi):")
+
+
+def test_an_elementwise_body_is_one_kernel_that_contains_the_loop() -> None:
+    a = gc.placeholder("a", shape=("t",))
+    (x, v), ys = gc.scan(lambda c, u: ((c[0] + 0.1 * c[1], c[1] - gc.sin(c[0]) * u), c[0] * c[1]), (0.3, 0.0), a)
+    f = gc.function([a], [x, v, ys, gc.grad(x + gc.sum(ys), a)])
+    assert loop_kernels(f) == 2 and "call_i64" not in f.source
+    assert "carry0 = next0" in f.source
+    r = gc.function([a], [x, v, ys, gc.grad(x + gc.sum(ys), a)], mode="reference")
+    for steps in (0, 1, 2, 7, 8):
+        (given,) = draw((steps,))
+        for got, wanted in zip(f(given), r(given), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+def test_where_carries_live(mode: Any, reverse: bool, steps: int) -> None:
+    """Final, stacked before and stacked after, of one carry, in every combination and as results of the program."""
+    a = gc.placeholder("a", shape=("t", 3))
+    final, (given, received) = gc.scan(lambda c, x: (c * x + 1, (c * x + 1, c)), gc.zeros(3), a, reverse=reverse)
+    scalar, sums = gc.scan(lambda c, x: (c + gc.sum(x), c + gc.sum(x)), 0.5, a, reverse=reverse)
+    choices = [[final], [given], [received], [final, given], [final, received, gc.exp(received)], [given, received]]
+    choices += [[given * 2, received * 2, final], [scalar], [sums], [scalar, sums], [scalar, sums * 2]]
+    (x,) = draw((steps, 3))
+    for outputs in choices:
+        f, r = gc.function([a], outputs, mode=mode), gc.function([a], outputs, mode="reference")
+        for got, wanted in zip(f(x), r(x), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-15)
+
+
+def test_a_stacked_carry_is_not_copied_at_every_step() -> None:
+    a = gc.placeholder("a", shape=("t", 3))
+    last, ys = gc.scan(lambda c, x: (gc.tanh(c + x), gc.tanh(c + x)), gc.zeros(3), a)
+    f = gc.function([a], gc.grad(gc.sum(ys * ys) + gc.sum(last), a))
+    assert [names.count("copy") for names in bodies(f)] == [0, 0]

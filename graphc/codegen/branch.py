@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from graphc.codegen.inline import Moving
 from graphc.codegen.loops import copy_nest
 from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
-from graphc.codegen.scan import ENTRY, Body, Moving, entries, storage
+from graphc.codegen.scan import ENTRY, Body, entries, storage
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.control import Project, Switch, While

@@ -55,13 +55,14 @@ class Memory:
         self.starts: dict[Section, list[int]] = {}
         self.tapes: dict[Section, Words] = {}
         total = 0
-        for section in main.every():
+        walked = [section for section in main.every() if not section.inlined]
+        for section in walked:
             self.starts[section] = []
             for nest in section.nests:
                 self.starts[section].append(total)
                 total += len(nest.slots)
         self.frames = np.zeros(total + 1, np.int64)
-        for section in reversed(list(main.every())):
+        for section in reversed(walked):
             self._fill(section)
             if section is not main:
                 self.tapes[section] = self.tape(
@@ -142,7 +143,7 @@ class Memory:
         if isinstance(slot, LiteralSlot):
             return slot.bits
         if isinstance(slot, FrameSlot):
-            return self._frame(section, number)
+            return self._frame(section, number) + 8 * slot.offset
         if isinstance(slot, RoutineSlot):
             return self._routine(section, slot.routine)
         if isinstance(slot, TapeSlot):

@@ -92,7 +92,7 @@ def _lowered(source: str, precision: str) -> tuple[str, str]:
     space = dict(names)
     exec(compile(source, "<graphc kernel>", "exec"), space)
     kernel = space["kernel"]
-    signature = (PointerType("i64", 0), *[types.int64] * (kernel.__code__.co_argcount - 1))
+    signature = (PointerType("i64", 0, 0), *[types.int64] * (kernel.__code__.co_argcount - 1))
     result = compile_extra(typing_context, target_context, kernel, signature, types.int64, _flags(), {})
     return str(result.library._final_module), result.fndesc.mangled_name
 

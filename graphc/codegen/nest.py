@@ -43,7 +43,9 @@ class LiteralSlot:
 
 @dataclass(frozen=True, slots=True)
 class FrameSlot:
-    """A frame slot that holds the address of its own frame."""
+    """A frame slot that holds the address of its own frame, or of the slot at an offset there."""
+
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

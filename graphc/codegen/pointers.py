@@ -3,7 +3,9 @@
 An element is addressed from the base pointer (LLVM 22 miscompiles integer pointer arithmetic), signed, with
 natural alignment; a bool is one byte. Alias information replaces LLVM's run-time overlap checks: `f64p(address, k)`
 is the k-th written buffer, which no other written buffer and no read-only input overlaps; `f64p(address)` is
-read-only. A buffer updated in place is read through the pointer it is written through.
+read-only. A buffer updated in place is read through the pointer it is written through. A kernel that holds several
+nests numbers them: `f64p(address, k, group)` says nothing about pointers of other groups, k = 0 is read-only there;
+`f64p(address, 0)` says nothing at all.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ _BYTES = {kind: 1 if kind == "bool" else int(kind[1:]) // 8 for kind in NUMBA_TY
 
 
 class PointerType(types.Type):
-    """A pointer to elements of one dtype; `scope` is 0 for a read-only buffer, k for the k-th written one."""
+    """A pointer to elements of one dtype; `scope` is 0 for a read-only buffer, k for the k-th written one.
 
-    def __init__(self, kind: str, scope: int) -> None:
-        self.kind, self.scope = kind, scope
+    `group` is the nest's number in a kernel of several, or None for a pointer without alias information.
+    """
+
+    def __init__(self, kind: str, scope: int, group: int | None) -> None:
+        self.kind, self.scope, self.group = kind, scope, group
         self.element = NUMBA_TYPES[kind]
-        super().__init__(name=f"pointer({kind}, {scope})")
+        super().__init__(name=f"pointer({kind}, {scope}, {group})")
 
 
 @register_model(PointerType)
@@ -73,7 +78,7 @@ class _SetItem(AbstractTemplate):
 def _lower_getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     pointer, (base, index) = sig.args[0], args
     loaded = builder.load(builder.gep(base, [index]), align=_BYTES[pointer.kind])
-    _mark(builder.module, loaded, pointer.scope)
+    _mark(builder.module, loaded, pointer)
     return builder.icmp_unsigned("!=", loaded, loaded.type(0)) if pointer.kind == "bool" else loaded
 
 
@@ -82,7 +87,7 @@ def _lower_setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     if pointer.kind == "bool":
         value = builder.zext(value, ir.IntType(8))
     stored = builder.store(value, builder.gep(base, [index]), align=_BYTES[pointer.kind])
-    _mark(builder.module, stored, pointer.scope)
+    _mark(builder.module, stored, pointer)
     return context.get_dummy_value()
 
 
@@ -96,31 +101,34 @@ def _memory_type(kind: str) -> Any:
     return ir.IntType(8 * _BYTES[kind])
 
 
-def _mark(module: Any, access: Any, scope: int) -> None:
-    """Attach alias metadata: this access is in its scope, and touches no other."""
-    inside, others = _alias_lists(module, scope)
-    access.set_metadata("alias.scope", inside)
-    access.set_metadata("noalias", others)
+def _mark(module: Any, access: Any, pointer: Any) -> None:
+    """Attach alias metadata: this access is in its scope, and touches no other of its group."""
+    if pointer.group is not None:
+        inside, others = _alias_lists(module, pointer.group, pointer.scope)
+        access.set_metadata("alias.scope", inside)
+        access.set_metadata("noalias", others)
 
 
-_alias_cache: WeakKeyDictionary[Any, dict[int, tuple[Any, Any]]] = WeakKeyDictionary()
+_alias_cache: WeakKeyDictionary[Any, dict[tuple[int, int], tuple[Any, Any]]] = WeakKeyDictionary()
 
 
-def _alias_lists(module: Any, scope: int) -> tuple[Any, Any]:
-    """Return the metadata of one scope and of all others, made once per module."""
+def _alias_lists(module: Any, group: int, scope: int) -> tuple[Any, Any]:
+    """Return the metadata of one scope and of all others of its group, made once per module."""
     made = _alias_cache.setdefault(module, {})
-    if scope not in made:
-        domain = module.add_metadata(["graphc"])
-        scopes = [module.add_metadata([f"buffer {k}", domain]) for k in range(WRITTEN_BUFFERS + 1)]
+    if (group, scope) not in made:
+        domain = module.add_metadata([f"graphc {group}"])
+        scopes = [module.add_metadata([f"buffer {k} of {group}", domain]) for k in range(WRITTEN_BUFFERS + 1)]
         others = [s for k, s in enumerate(scopes) if k != scope]
-        made[scope] = module.add_metadata([scopes[scope]]), module.add_metadata(others)
-    return made[scope]
+        made[group, scope] = module.add_metadata([scopes[scope]]), module.add_metadata(others)
+    return made[group, scope]
 
 
 def _make_constructor(kind: str) -> Any:
-    def constructor(typingctx: Any, address: Any, scope: Any = None) -> Any:
-        buffer = _literal_scope(scope)
-        sig = PointerType(kind, buffer)(types.int64, types.Omitted(None) if scope is None else scope)
+    def constructor(typingctx: Any, address: Any, scope: Any = None, group: Any = None) -> Any:
+        given = [x for x in (scope, group) if x is not None]
+        pointer = PointerType(kind, *_literal_scope(*given))
+        omitted = [types.Omitted(None)] * (2 - len(given))
+        sig = pointer(types.int64, *given, *omitted)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], _memory_type(kind).as_pointer())
@@ -131,12 +139,16 @@ def _make_constructor(kind: str) -> Any:
     return intrinsic(prefer_literal=True)(constructor)
 
 
-def _literal_scope(scope: Any) -> int:
+def _literal_scope(scope: Any = None, group: Any = None) -> tuple[int, int | None]:
+    """Return the scope and the group that a constructor's literals mean."""
     if scope is None:
-        return 0
-    if not isinstance(scope, types.IntegerLiteral) or not 1 <= scope.literal_value <= WRITTEN_BUFFERS:
-        raise TypingError(f"the number of a written buffer is a literal in 1..{WRITTEN_BUFFERS}, got {scope}")
-    return int(scope.literal_value)
+        return 0, 0
+    numbers = [x.literal_value if isinstance(x, types.IntegerLiteral) else -1 for x in (scope, group) if x is not None]
+    if not 0 <= numbers[0] <= WRITTEN_BUFFERS or numbers[-1] < 0:
+        raise TypingError(f"a written buffer is a literal in 0..{WRITTEN_BUFFERS}, a group a literal, got {numbers}")
+    if group is None:
+        return numbers[0], 0 if numbers[0] else None
+    return numbers[0], numbers[1]
 
 
 CONSTRUCTORS: dict[str, Any] = {f"{kind}p": _make_constructor(kind) for kind in POINTER_KINDS}

@@ -125,7 +125,7 @@ class Program:
         users: dict[str, list[str]] = {}
         for depth, section in enumerate(self.sections):
             place = f"body {depth}, " if depth else ""
-            for source, number in zip(section.sources, section.kernel_of, strict=True):
+            for source, number in [] if section.inlined else zip(section.sources, section.kernel_of, strict=True):
                 users.setdefault(source, []).append(f"{place}kernel {number}" if number >= 0 else f"{place}copy")
         parts = []
         for source, kernels in users.items():

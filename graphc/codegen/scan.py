@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
+from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
 from graphc.codegen.loops import copy_nest
 from graphc.codegen.nest import (
     BodySlot,
@@ -60,21 +61,8 @@ class Body:
     append: Callable[[list[LoopNest], int], None]
     claim: Callable[[set[Node]], None]
     """Take values out of the body's arena: they live where the op around it says."""
-
-
-@dataclass(frozen=True)
-class Moving:
-    """Where a value of the body is: in `base`, `row` elements a step, or in the two halves of a pair.
-
-    `first` is where it is at the first step instead.
-    """
-
-    base: Node
-    offset: Size
-    row: Size
-    paired: bool = False
-    phase: int = 0
-    first: Access | None = None
+    inline: Callable[[], None]
+    """Say that the nests have become part of another nest: they are neither compiled nor walked."""
 
 
 @dataclass
@@ -112,7 +100,8 @@ def lower_scan(
     for i, x in enumerate(node.inputs[: op.carries]):
         _place_carry(op, i, accesses[x], body, results, place)
     body.claim({x for x in place.moving if x not in inside})
-    return [*place.starts, _loop(node, op, body, place), *place.ends], place.placed
+    loop = _inlined(node, op, body, place) if can_inline(body.nests) else _loop(node, op, body, place)
+    return [*place.starts, loop, *place.ends], place.placed
 
 
 def _place_carry(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
@@ -206,6 +195,25 @@ def _partial_copy(target: Node, count: Size, source: Access, place: Access) -> L
 def storage(name: str, type_: TensorType) -> Node:
     """Return a node that stands for memory that no node of the graph owns."""
     return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
+
+
+def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
+    """Return the loop as one kernel."""
+    pairs = zip(body.graph.inputs, body.graph.outputs[: op.carries], strict=False)
+    carries = [Carry(received, given) for received, given in pairs]
+    text, slots = inline_loop(body.nests, place.moving, carries, op.length, op.reverse)
+    body.inline()
+    region = storage("body", TensorType(FLOAT64, ()))
+    return LoopNest(
+        text,
+        (*slots, PointerSlot(region, 0), *(PointerSlot(p, 0) for p in place.private)),
+        extent=op.length,
+        work=op.length,
+        checks=(node,),
+        rows=((region, 0), *((p, p.size) for p in place.private)),
+        unit_ns=1.0,
+        inner=((body.number, region),),
+    )
 
 
 def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:

@@ -38,6 +38,7 @@ class Section:
         self.aliased = updates_in_place(self.schedule)
         self.bodies: list[Section] = []
         self.nests: list[LoopNest] = []
+        self.inlined = False
         self.kernel_of: list[int] = []
         self.placed: dict[Node, tuple[Node, Size]] = {}
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
@@ -70,7 +71,12 @@ class Section:
         """Lower a graph inside an op as a section of its own."""
         section = Section(graph, self.obtain, inner=True)
         self.bodies.append(section)
-        return Body(len(self.bodies) - 1, graph, section.nests, section.append, section.elsewhere.update)
+        number, claim = len(self.bodies) - 1, section.elsewhere.update
+        return Body(number, graph, section.nests, section.append, claim, section.inline)
+
+    def inline(self) -> None:
+        """Note that the nests have become part of a nest of the section around this one."""
+        self.inlined = True
 
     def _updates(self) -> Iterator[tuple[Shared, Node]]:
         first = len(self.graph.outputs) - len(self.graph.updates)
@@ -91,7 +97,7 @@ class Section:
 
     def finish(self) -> None:
         """Render and compile every nest, inner sections too."""
-        self.sources = [render(nest) for nest in self.nests]
+        self.sources = [] if self.inlined else [render(nest) for nest in self.nests]
         self.addresses = [self.obtain(source) for source in self.sources]
         for body in self.bodies:
             body.finish()

@@ -258,7 +258,7 @@ def _debug_globals() -> dict[str, Any]:
     }
 
 
-def _pointer(kind: str, address: Any, scope: int = 0) -> Pointer:
+def _pointer(kind: str, address: Any, scope: int = 0, group: int = 0) -> Pointer:
     return Pointer(kind, int(address))
 
 
