@@ -48,8 +48,8 @@ class Generator:
     `shape` comes first and is the result's, by default that to which the parameters broadcast; parameters go by name.
     They are numbers, arrays or float nodes, and derivatives of every order flow through them wherever a number moves
     with them: through all continuous distributions, by implicit differentiation for gamma, beta, Dirichlet, chi2,
-    Student's t, truncated normal and von Mises. Integers and booleans have no derivatives. `dtype` is float64 or
-    float32, by default that of the parameters that are nodes or arrays.
+    Student's t, truncated normal and von Mises. The derivative of integers and booleans is zero. `dtype` is float64
+    or float32, by default that of the parameters that are nodes or arrays.
 
     Numbers and arrays outside a distribution's range raise `ArgumentError`; where a node has such a value, the draw is
     NaN, or -1 for integers.

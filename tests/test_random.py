@@ -268,9 +268,12 @@ def test_threads_share_a_generator_without_overlap() -> None:
 
 
 def test_a_draw_and_what_is_computed_from_it_are_one_kernel() -> None:
-    f = gc.function([], gc.exp(Generator(2).normal((3000,), mean=1.0, std=2.0)))
-    f()
-    assert f.stats["kernels"] == 2  # the numbers, and the position
+    rng = Generator(2)
+    row = gc.placeholder("row", shape=(40,))
+    for draw in (rng.normal((3000,), mean=1.0, std=2.0), rng.normal((5, 30, 40), mean=row), rng.gamma(a=gc.abs(row))):
+        f = gc.function([row], gc.exp(draw), on_unused="ignore")
+        f(np.ones(40))
+        assert f.stats["kernels"] == 2  # the numbers, and the position
     x = gc.placeholder("x")
     assert place_draws([x]) == ([x], {})
 

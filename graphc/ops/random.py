@@ -17,7 +17,7 @@ import numpy as np
 from graphc.node import Node, Shared
 from graphc.ops.base import Cotangents, apply
 from graphc.ops.creation import iota
-from graphc.ops.elementwise import log
+from graphc.ops.elementwise import exp, log, where
 from graphc.ops.pointwise import Pointwise, broadcast_to_shape, cast, masked_multiply
 from graphc.ops.random_slopes import loggamma_slope, truncated_slopes, vonmises_slope
 from graphc.ops.random_table import FORMULAS, with_numpy
@@ -131,9 +131,10 @@ class Sample(Pointwise):
     def _slopes(self, out: Node, *parameters: Node) -> tuple[Node, ...]:
         """Return the derivative of the sample by each parameter."""
         if self.kind == "gamma":
-            return (masked_multiply(out, loggamma_slope(log(out), *parameters)),)
+            x = where(out > 0, out, 1.0)
+            return (where(out > 0, x * loggamma_slope(x, log(x), *parameters), 0.0),)
         if self.kind == "loggamma":
-            return (loggamma_slope(out, *parameters),)
+            return (loggamma_slope(exp(out), out, *parameters),)
         if self.kind == "truncated":
             return truncated_slopes(out, *parameters)
         assert self.kind == "vonmises", "integers have no derivatives"
