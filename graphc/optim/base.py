@@ -31,8 +31,8 @@ Scalar = Node | float
 Scalars = Mapping[str, Scalar]
 State = Mapping[str, Node]
 Updates = dict[Shared, Node]
-LearningRate = float | Shared | Callable[[Node], Any]
-"""A number, a 0-d shared node, or a function (a schedule) of the int64 count of finished steps."""
+LearningRate = float | Node | Callable[[Node], Any]
+"""A number, a 0-d float node (shared: set between calls), or a function of the int64 count of finished steps."""
 
 
 @dataclass(eq=False, repr=False)
@@ -47,8 +47,11 @@ class Optimizer(Settings, ABC):
         """Return the new values of parameters and state, for `gc.function(..., updates=...)`.
 
         `loss` is a 0-d float node. `params` holds shared float nodes: one, or a nesting of lists and dicts, or what a
-        module's `parameters()` returns. Raises `ArgumentError` for parameters that are not shared or given twice,
-        `DTypeError` for integers, `GradientError` for a loss that is not 0-d or does not depend on a parameter.
+        module's `parameters()` returns. Parameters that need other settings take an optimiser of their own:
+        `SGD(0.1).updates(loss, a) | SGD(0.01).updates(loss, b)`.
+
+        Raises `ArgumentError` for parameters that are not shared or given twice, `DTypeError` for integers,
+        `GradientError` for a loss that is not 0-d or does not depend on a parameter.
 
         >>> import graphc as gc
         >>> w = gc.shared([3.0, 4.0], name="w")
@@ -165,7 +168,7 @@ class Clock:
 class Descent(Optimizer):
     """The family of rules that move each parameter by its gradient and its own state.
 
-    `lr` is a number, a schedule, or a 0-d float shared node that may be set between calls. Gradients are clipped to
+    `lr` is a number, a schedule, or a 0-d float node: shared, it may be set between calls. Gradients are clipped to
     +-`clip_value` first, then to a global norm of `clip_norm`, where these are given.
     """
 
