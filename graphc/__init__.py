@@ -43,6 +43,7 @@ from graphc.errors import (
     CheckpointError,
     CompileError,
     DTypeError,
+    FormatError,
     GradientError,
     GraphcError,
     IndexOutOfBoundsError,
@@ -191,6 +192,7 @@ from graphc.ops import (
     zeros,
     zeros_like,
 )
+from graphc.serialization import load, save
 from graphc.types import Dim, TensorType, dim
 
 __version__ = "0.1.0"
@@ -202,6 +204,7 @@ __all__ = [
     "CompileError",
     "DTypeError",
     "Dim",
+    "FormatError",
     "Function",
     "GradientError",
     "Graph",
@@ -287,6 +290,7 @@ __all__ = [
     "less_equal",
     "linalg",
     "linspace",
+    "load",
     "load_checkpoint",
     "log",
     "log1p",
@@ -336,6 +340,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "save",
     "save_checkpoint",
     "scan",
     "searchsorted",

@@ -53,6 +53,10 @@ class LinAlgError(GraphcError, np.linalg.LinAlgError):
     """A matrix that a factorisation or a solve cannot work with: singular, or not positive definite."""
 
 
+class FormatError(GraphcError, ValueError):
+    """A file that is truncated, altered, not of the format it should have, or larger than allowed."""
+
+
 class CompileError(GraphcError, RuntimeError):
     """A kernel that could not be compiled; carries its source."""
 

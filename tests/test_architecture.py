@@ -30,7 +30,7 @@ LAYERS = (
     ("binding", "draws"),
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
-    ("branch", "control", "function", "runner", "signature", "pickling", "jacobians"),
+    ("branch", "control", "function", "runner", "signature", "pickling", "jacobians", "serialization"),
     ("inspect", "nn", "optim"),
     ("data", "metrics", "history", "checkpoint", "fit", "plots"),
     ("",),  # graphc/__init__.py

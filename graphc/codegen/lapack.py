@@ -220,7 +220,10 @@ def _lu_solve(node: Node, accesses: Accesses) -> list[LoopNest]:
 
 
 def _exchange_rows(nest: _Nest, factors: Node, *, backwards: bool) -> Loop:
-    """Exchange rows of the result as `LuFactor` did, first to last or last to first."""
+    """Exchange rows of the result as `LuFactor` did, first to last or last to first.
+
+    Numbers that `LuFactor` does not write (in a program from a file, factors can be any array) exchange nothing.
+    """
     size, columns = nest.node.shape[-2:]
     n, k, out = nest.size(size), nest.size(columns), nest.pointer(nest.node)
     return _every(
@@ -228,7 +231,7 @@ def _exchange_rows(nest: _Nest, factors: Node, *, backwards: bool) -> Loop:
         n,
         f"r = {n} - 1 - i" if backwards else "r = i",
         f"q = i64({nest.pointer(factors)}[m + {nest.size(size * size)} + r])",
-        "if q != r:",
+        f"if q > r and q < {n}:",
         f"    for j in range({k}):",
         f"        t = {out}[o + r * {k} + j]",
         f"        {out}[o + r * {k} + j] = {out}[o + q * {k} + j]",
