@@ -47,6 +47,12 @@ def test_curve_fit() -> None:
         assert float(found) == pytest.approx(float(true), abs=0.05)
 
 
+def test_optimizers() -> None:
+    output = run("optimizers.py")
+    accuracies = [float(a) for a in re.findall(r"accuracy ([\d.]+)%", output)]
+    assert len(accuracies) == 6 and min(accuracies) >= 93
+
+
 def test_every_example_is_tested() -> None:
     tested = set(re.findall(r'run\("(\w+\.py)"\)', Path(__file__).read_text(encoding="utf-8")))
     assert tested == {path.name for path in EXAMPLES.glob("*.py")}
