@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from graphc.errors import ArgumentError, ShapeError, at
+from graphc.linalg import cholesky
 from graphc.node import Node
 from graphc.ops.cumulative import cumulative_sum
 from graphc.ops.elementwise import atan, clip, exp, log, log1p, minimum, nextafter, round, sigmoid, tan, where
 from graphc.ops.indexing import take
-from graphc.ops.manipulation import concat, expand_dims, stack
+from graphc.ops.linalg import matmul
+from graphc.ops.manipulation import concat, expand_dims, matrix_transpose, stack
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast
 from graphc.ops.random import UINT64, Range, scaled_bits
 from graphc.ops.random_parameters import (
@@ -33,7 +35,7 @@ from graphc.ops.random_parameters import (
     result_shape,
 )
 from graphc.ops.reduction import argmax, softmax, sum
-from graphc.ops.shape import axis_index, reshape_to, slice_axis
+from graphc.ops.shape import axis_index, drop_axes, never_equal, reshape_to, slice_axis
 from graphc.ops.sorting import argsort, searchsorted
 from graphc.types import FLOAT64, INT64, Dim, Shape, Size, product
 
@@ -152,6 +154,21 @@ def dirichlet(source: Source, alpha: Any, shape: Any, dtype: Any) -> Node:
     return cast(softmax(source(full).sample("loggamma", p["alpha"]), axis=-1), p.dtype)
 
 
+def multivariate_normal(source: Source, mean: Any, cov: Any, shape: Any, dtype: Any) -> Node:
+    """Return mean + L z for the Cholesky factor L of the covariance and standard normals z."""
+    p = Parameters("multivariate_normal", dtype, mean=mean, cov=cov)
+    size, sides = p["mean"].shape[-1:], p["cov"].shape[-2:]
+    if len(sides) < 2 or not size or any(never_equal(size[0], side) for side in sides):
+        types = f"mean {p['mean'].type} and cov {p['cov'].type}"
+        raise ShapeError(f"multivariate_normal: mean needs a last axis and cov two of its size, got {types}{at()}")
+    full = _rows("multivariate_normal", "mean", p["mean"], shape, _blank(p["cov"].shape[:-2]))
+    z = source(full).numbers("normal", p.dtype)
+    factor = cholesky(p["cov"])
+    if factor.ndim == 2:
+        return p["mean"] + matmul(z, matrix_transpose(factor))
+    return p["mean"] + drop_axes(matmul(factor, expand_dims(z, axis=-1)), [len(full)])
+
+
 def chi2(source: Source, shape: Any, df: Any, dtype: Any) -> Node:
     """Twice a gamma number of shape df / 2."""
     p = Parameters("chi2", dtype, df=df).need(POSITIVE, "df")
@@ -263,8 +280,12 @@ def _rows(name: str, what: str, node: Node, shape: Any, *others: Node) -> Shape:
     """Return the shape of a result whose last axis is that of `node`, and whose other axes are `shape`."""
     if node.ndim == 0:
         raise ShapeError(f"{name}: {what} needs a last axis, got {node.type}{at()}")
-    row = broadcast_to_shape(as_node(0), node.shape[:-1])
-    return (*result_shape(name, shape, row, *others), node.shape[-1])
+    return (*result_shape(name, shape, _blank(node.shape[:-1]), *others), node.shape[-1])
+
+
+def _blank(shape: Shape) -> Node:
+    """Return a node of which only the shape is used."""
+    return broadcast_to_shape(as_node(0), shape)
 
 
 # -- order

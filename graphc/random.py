@@ -178,6 +178,18 @@ class Generator:
         """Return normal numbers."""
         return laws.normal(self._take, shape, mean, std, dtype)
 
+    def multivariate_normal(self, mean: Any, cov: Any, shape: Any = None, *, dtype: Any = None) -> Node:
+        """Return normal vectors along the last axis, of mean vector `mean` and covariance matrix `cov`.
+
+        `shape` is that of the result without its last axis, to which the other axes of `mean` and those of `cov` before
+        its last two broadcast. Derivatives flow through the Cholesky factor; a `cov` that is not positive definite
+        raises `LinAlgError` in the call.
+
+        >>> Generator(0).multivariate_normal([1.0, 2.0], [[2.0, 0.5], [0.5, 1.0]], (100,)).shape
+        (100, 2)
+        """
+        return laws.multivariate_normal(self._take, mean, cov, shape, dtype)
+
     def truncated_normal(
         self, shape: Any = None, *, low: Any, high: Any, mean: Any = 0.0, std: Any = 1.0, dtype: Any = None
     ) -> Node:

@@ -225,6 +225,34 @@ def test_dirichlet_has_beta_marginals() -> None:
         assert_follows(draws[:, i], S.beta(alpha[i], alpha.sum() - alpha[i]))
 
 
+def test_multivariate_normals() -> None:
+    mean, cov = np.array([1.0, -2.0, 0.5]), np.array([[2.0, 0.3, -0.4], [0.3, 1.0, 0.2], [-0.4, 0.2, 0.7]])
+    m, c = gc.placeholder("m", shape=("k",)), gc.placeholder("c", shape=("k", "k"))
+    draw = Generator(8).multivariate_normal(m, c, (300_000,))
+    draws = gc.function([m, c], draw)(mean, cov)
+    for i in range(3):
+        assert_follows(draws[:, i], S.norm(mean[i], np.sqrt(cov[i, i])))
+    np.testing.assert_allclose(np.cov(draws.T), cov, atol=8 / np.sqrt(len(draws)))
+    # The quadratic form is chi2, and the derivative of the mean square by the covariance is the identity.
+    forms = np.einsum("ni,ij,nj->n", draws - mean, np.linalg.inv(cov), draws - mean)
+    assert_follows(forms, S.chi2(3))
+    slope = gc.function([m, c], gc.grad(gc.mean(gc.sum((draw - m) ** 2, axis=-1)), c))(mean, cov)
+    np.testing.assert_allclose((slope + slope.T) / 2, np.eye(3), atol=0.02)
+
+
+def test_multivariate_normals_of_a_batch() -> None:
+    rng = Generator(8)
+    covs = np.stack([np.eye(2), 4 * np.eye(2)])
+    whole = rng.multivariate_normal(np.zeros((3, 1, 2)), covs).eval()
+    plain = rng.normal((3, 2, 2)).eval()
+    np.testing.assert_allclose(whole, plain * [[[1.0], [2.0]]], rtol=1e-14)
+    assert str(rng.multivariate_normal(np.zeros(2, "f"), np.eye(2, dtype="f"), (0, 5)).type) == "f32[0,5,2]"
+    with pytest.raises(gc.ShapeError, match=r"two of its size, got mean f64\[3\] and cov f64\[2,2\]"):
+        rng.multivariate_normal(np.zeros(3), np.eye(2))
+    with pytest.raises(gc.ShapeError, match="multivariate_normal: mean needs a last axis and cov two"):
+        rng.multivariate_normal(np.zeros(3), np.zeros(3))
+
+
 def test_multinomial_has_binomial_marginals_and_its_covariance() -> None:
     weights = np.array([2.0, 0.0, 1.0, 4.0, 3.0])
     p = weights / weights.sum()
