@@ -6,6 +6,8 @@ al., Connectionist temporal classification, 2006.
 
 from __future__ import annotations
 
+import builtins
+import itertools
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from graphc.ops.losses import strict_index
 from graphc.ops.manipulation import concat, expand_dims, reshape, squeeze, stack
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote, size_node
 from graphc.ops.reduction import any, mean, sum
-from graphc.ops.shape import slice_axis
+from graphc.ops.shape import never_equal, slice_axis
 from graphc.types import INT64, Size
 
 __all__ = ["ctc_loss"]
@@ -65,6 +67,9 @@ def ctc_loss(
     steps, lengths = _integers("input_lengths", input_lengths, 1), _integers("target_lengths", target_lengths, 1)
     if scores.ndim != 3:
         raise ShapeError(f"ctc_loss: log_probs must be of shape (time, batch, classes), got {scores.type}{at()}")
+    batch = (scores.shape[1], labels.shape[0], steps.shape[0], lengths.shape[0])
+    if builtins.any(never_equal(a, b) or (a == 1) != (b == 1) for a, b in itertools.pairwise(batch)):
+        raise ShapeError(f"ctc_loss: batch sizes differ: {', '.join(map(str, batch))}{at()}")
     if reduction not in ("mean", "sum", "none"):
         raise ArgumentError(f'ctc_loss: reduction must be "mean", "sum" or "none", got {reduction!r}{at()}')
     classes = scores.shape[-1]
