@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from graphc.codegen.program import Bound
     from graphc.passes.fuse import Schedule
     from graphc.runner import Compiled, Reference
+    from graphc.scipy_adaptors import ScipyFunction
 
 Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
 
@@ -220,6 +221,26 @@ class Function:
             "compile_seconds": sum(self._seconds.values()),
             "seconds": dict(self._seconds),
         }
+
+    # -- for other libraries
+
+    def to_scipy(self, wrt: Any, x0: Any = None) -> ScipyFunction:
+        """Return this function of one flat vector with its derivatives, as `scipy.optimize` wants it.
+
+        `wrt` holds the variables: names of inputs, placeholders or shared nodes, one or any nesting; `x0` is a start
+        in the same nesting, needed where shapes are symbolic. The function must have one output (0-d for `minimize`,
+        residuals for `root` and `least_squares`) and no updates.
+
+        >>> import graphc as gc
+        >>> from scipy.optimize import minimize
+        >>> x = gc.placeholder("x", shape=("n",))
+        >>> f = gc.function([x], gc.sum((x - 3) ** 2)).to_scipy(x, x0=[0.0, 0.0])
+        >>> minimize(f.fun, f.x0, jac=f.jac).x.round(6)
+        array([3., 3.])
+        """
+        from graphc.scipy_adaptors import ScipyFunction
+
+        return ScipyFunction(self, wrt, x0)
 
     @property
     def _built(self) -> Compiled:

@@ -30,7 +30,17 @@ LAYERS = (
     ("binding", "draws"),
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
-    ("branch", "control", "function", "runner", "signature", "pickling", "jacobians", "serialization"),
+    (
+        "branch",
+        "control",
+        "function",
+        "runner",
+        "signature",
+        "pickling",
+        "jacobians",
+        "serialization",
+        "scipy_adaptors",
+    ),
     ("inspect", "nn", "optim"),
     ("data", "metrics", "history", "checkpoint", "fit", "plots"),
     ("",),  # graphc/__init__.py
