@@ -68,9 +68,8 @@ def quantiles(method: Any, q: Any, axis: int | None, **more: Any) -> Case:
 
 SORT = [
     *(case for d in ("float64", "float32") for case in sorts(d, special=SPECIAL)),
-    *(case for d in ("int64", "int8", "uint8", "bool") for case in sorts(d)),
-    Case("sort-long", gc.sort, np.sort, ((200,),), differentiable=()),
-    Case("argsort-long", gc.argsort, lambda x: np.argsort(x, kind="stable"), ((100,),), ("int8",), low=-9, high=9),
+    *(case for d in ("int64", "bool") for case in sorts(d)),
+    Case("sort-uint8", gc.sort, np.sort, ((3, 15),), ("uint8",), high=5),
     Case("sort-axis-0", lambda x: gc.sort(x, axis=0), lambda x: np.sort(x, 0), ((5, 3),)),
     Case("argsort-axis-1", lambda x: gc.argsort(x, axis=1), lambda x: np.argsort(x, 1), ((2, 5, 3),)),
     Case(
@@ -85,7 +84,6 @@ SORT = [
     searching("left"),
     searching("right"),
     searching("left", "int32"),
-    searching("right", "float32"),
     Case(
         "searchsorted-sorter",
         lambda a, v: gc.searchsorted(a, v, sorter=gc.argsort(a)),

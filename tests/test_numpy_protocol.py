@@ -68,6 +68,12 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "repeat": lambda x: np.repeat(x, 2, axis=1),
     "take": lambda x: np.take(x, [2, 0], axis=1),
     "take_along_axis": lambda x: np.take_along_axis(x, np.array([[0], [2], [1]]), axis=1),
+    "sort": lambda x: np.sort(x, axis=None),
+    "argsort": lambda x: np.argsort(x, 0, stable=True),
+    "searchsorted": lambda x: np.searchsorted(np.sort(x[0]), x, side="right"),
+    "diff": lambda x: np.diff(x, 1, 0, prepend=x[:1]),
+    "median": lambda x: np.median(x, 0),
+    "quantile": lambda x: np.quantile(x, 0.3, axis=1, method="higher"),
     "where": lambda x: np.where(x > 0.5, x, -x),
     "clip": lambda x: np.clip(x, 0.3, max=0.6) if isinstance(x, Node) else np.clip(x, 0.3, 0.6),
     "round": lambda x: np.round(10 * x),
@@ -101,6 +107,22 @@ def test_functions(name: str) -> None:
     got, wanted = on_nodes(CALLS[name], A), CALLS[name](A)
     assert np.asarray(got).dtype == np.asarray(wanted).dtype
     np.testing.assert_allclose(got, wanted, rtol=1e-14)
+
+
+LINEAR_ALGEBRA: dict[str, Callable[[Any], Any]] = {
+    "cholesky": lambda x: np.linalg.cholesky(x @ x.mT + np.eye(3)),
+    "inv": np.linalg.inv,
+    "norm": lambda x: np.linalg.norm(x, 1, axis=0),
+    "slogdet": lambda x: np.linalg.slogdet(x)[1],
+    "solve": lambda x: np.linalg.solve(x, x[0]),
+    "svd": lambda x: np.linalg.svd(x, full_matrices=False)[1],
+}
+
+
+@pytest.mark.parametrize("name", LINEAR_ALGEBRA)
+def test_linear_algebra(name: str) -> None:
+    call = LINEAR_ALGEBRA[name]
+    np.testing.assert_allclose(on_nodes(call, A), call(A), rtol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +159,8 @@ def test_an_array_on_the_left(fn: Callable[[Any, Any], Any]) -> None:
         (lambda x: np.exp(x, out=A.copy()), r"np.exp: a node cannot be written into an array"),
         (lambda x: np.exp(x, dtype="float32"), r"np.exp: dtype cannot be used with nodes"),
         (lambda x: A.copy().__iadd__(x), r"np.add: a node cannot be written into an array"),
-        (lambda x: np.sort(x), r"np.sort does not accept nodes; accepted: all, amax"),
+        (lambda x: np.unique(x), r"np.unique does not accept nodes; accepted: all, amax"),
+        (lambda x: np.linalg.lstsq(x, x), r"np.linalg.lstsq does not accept nodes; accepted: cho_solve, cholesky"),
         (lambda x: np.sum(x, out=A.copy()), r"np.sum of a node: got an unexpected keyword argument 'out'; accepted:"),
         (lambda x: np.round(x, 2), r"np.round: decimals=2 is not supported"),
         (lambda x: np.asarray(x), r"a node has no array before a call"),

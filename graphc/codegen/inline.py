@@ -23,7 +23,7 @@ from graphc.types import Size, short_name
 MAX_COST = 240
 """Of statements in one kernel, a vector function counting as eight: LLVM is superlinear in straight-line code."""
 _NAME = re.compile(r"(?<![\w.])([a-z_]\w*)\b(?!\s*\()")
-_WORDS = {"frame", "for", "in", "if", "or", "and", "not", "return", "else"}
+_WORDS = {"frame", "for", "in", "while", "if", "or", "and", "not", "return", "else"}
 _FRAME = re.compile(r"\bframe\[(\d+)\]")
 _ASSIGNED = re.compile(r"([a-z_]\w*) = (.*)")
 _POINTER = re.compile(r"(\w+p)\(frame\[(\d+)\](?:, (\d+))?\)")

@@ -233,7 +233,8 @@ class LuSolve(Routine):
     def _one(self, a: Array, factors: Array, b: Array) -> Array:
         if (np.diagonal(factors) == 0).any():
             raise LinAlgError(self.failure)
-        exchanges = factors[-1].astype(np.int32)
+        rows, exchanges = np.arange(len(a)), factors[-1]
+        exchanges = np.where((exchanges > rows) & (exchanges < len(a)), exchanges, rows).astype(np.int32)
         x, _ = routine("getrs", a)(factors[:-1].T, exchanges, b, trans=0 if self.transposed else 1)
         return np.asarray(x)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
-from graphc.ops import creation, cumulative, indexing, linalg, manipulation, reduction
+from graphc.ops import creation, cumulative, indexing, linalg, manipulation, reduction, sorting
 from graphc.ops import elementwise_arithmetic as basic
 from graphc.ops import elementwise_float as floats
 from graphc.ops import elementwise_logic as logic
@@ -132,6 +132,13 @@ def _cumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Node:
     return cumulative.cumulative_prod(x, axis=along, dtype=dtype)
 
 
+def _along(function: Function, a: Any, axis: int | None) -> Node:
+    """Sort along an axis, or the flat array."""
+    x, along = _accumulator(a) if axis is None else (as_node(a), axis)
+    out: Node = function(x, axis=along)
+    return out
+
+
 FUNCTIONS: dict[str, Function] = {
     "sum": lambda a, axis=None, dtype=None, *, keepdims=False: reduction.sum(a, axis, dtype=dtype, keepdims=keepdims),
     "prod": lambda a, axis=None, dtype=None, *, keepdims=False: reduction.prod(a, axis, dtype=dtype, keepdims=keepdims),
@@ -162,6 +169,16 @@ FUNCTIONS: dict[str, Function] = {
     "repeat": lambda a, repeats, axis=None: manipulation.repeat(a, repeats, axis=axis),
     "take": lambda a, indices, axis=None: indexing.take(a, indices, axis=axis),
     "take_along_axis": lambda arr, indices, axis=-1: indexing.take_along_axis(arr, indices, axis=axis),
+    "sort": lambda a, axis=-1, kind=None, *, stable=None: _along(sorting.sort, a, axis),
+    "argsort": lambda a, axis=-1, kind=None, *, stable=None: _along(sorting.argsort, a, axis),
+    "searchsorted": lambda a, v, side="left", sorter=None: sorting.searchsorted(a, v, side=side, sorter=sorter),
+    "diff": lambda a, n=1, axis=-1, prepend=None, append=None: sorting.diff(
+        a, n=n, axis=axis, prepend=prepend, append=append
+    ),
+    "median": lambda a, axis=None, *, keepdims=False: sorting.median(a, axis=axis, keepdims=keepdims),
+    "quantile": lambda a, q, axis=None, *, method="linear", keepdims=False: sorting.quantile(
+        a, q, axis=axis, method=method, keepdims=keepdims
+    ),
     "where": lambda condition, x, y: basic.where(condition, x, y),
     "clip": _clip,
     "round": _round,
@@ -190,6 +207,8 @@ FUNCTIONS: dict[str, Function] = {
 def numpy_function(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Build what a NumPy function call means on nodes; raise `ArgumentError` for what graphc does not have."""
     name = function.__name__
+    if function.__module__ == "numpy.linalg" and name not in FUNCTIONS:
+        return _linear_algebra(name)(*args, **kwargs)
     if name not in FUNCTIONS:
         raise ArgumentError(f"np.{name} does not accept nodes; accepted: {', '.join(sorted(FUNCTIONS))}{at()}")
     adapter = FUNCTIONS[name]
@@ -199,3 +218,13 @@ def numpy_function(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     except TypeError as error:
         raise ArgumentError(f"np.{name} of a node: {error}; accepted: {name}{signature}{at()}") from None
     return adapter(*args, **kwargs)
+
+
+def _linear_algebra(name: str) -> Function:
+    """Return the function of `gc.linalg` that has the name of one of NumPy's."""
+    from graphc import linalg as namespace  # built on the ops, which this module serves
+
+    if name not in namespace.__all__:
+        raise ArgumentError(f"np.linalg.{name} does not accept nodes; accepted: {', '.join(namespace.__all__)}{at()}")
+    found: Function = getattr(namespace, name)
+    return found
