@@ -42,8 +42,10 @@ def scalar_code(node: Node, operands: Sequence[str]) -> str:
     return code if exact or code.startswith(name + "(") else f"{name}({code})"
 
 
-def _is_expensive_member(node: Node) -> bool:
-    return not isinstance(node.op, Reduction) and is_expensive(node)
+def _unit_ns(node: Node) -> float:
+    """Return a rough estimate of the time of one element of a member."""
+    own = node.op.unit_ns if isinstance(node.op, Pointwise) else 0.0
+    return own or (1.0 if not isinstance(node.op, Reduction) and is_expensive(node) else 0.15)
 
 
 @dataclass
@@ -350,7 +352,7 @@ class _Lowering:
             tuple(self.build.checks),
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
             divisible=ACCUMULATED not in self.kernel.levels.values() and not self.kept,
-            unit_ns=0.1 + sum(1.0 if _is_expensive_member(n) else 0.15 for n in self.kernel.nodes),
+            unit_ns=0.1 + sum(map(_unit_ns, self.kernel.nodes)),
         )
 
     def _root(self, root: Node, number: int) -> None:

@@ -36,6 +36,9 @@ Partial = Callable[..., Node] | float | None
 class Pointwise(Op):
     """One scalar expression per element; inputs and output have equal shapes."""
 
+    unit_ns = 0.0
+    """A rough estimate of the time of one element, where it is far above that of an elementary function."""
+
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         first = types[0].shape if types else ()
         return (pair for t in types[1:] if t.shape != first for pair in zip(first, t.shape, strict=True))

@@ -115,6 +115,7 @@ class Sample(Pointwise):
     """
 
     name = "sample"
+    unit_ns = 50.0
     kind: str
     stream: int
 

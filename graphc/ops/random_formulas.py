@@ -134,25 +134,25 @@ def normal_f64(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
 def normal_f32(m: Machine, key: Scalar, start: Scalar, index: Scalar) -> Scalar:
     """Return a standard normal as `normal_f64`, from two words; it reaches 6.6."""
     w0, w1, _, _ = words(key, start, index)
-    uniform = (high_bits(m, w1, 31, "f32") + 0.5) * 2.0**-31
-    return radius(m, uniform, "f32") * sine((signed(m, w0, "f32") + 0.5) * 2.0**-32, "f32")
+    lifted = high_bits(m, w1, 31, "f32") + 0.5
+    return radius(m, lifted, "f32", 31) * sine((signed(m, w0, "f32") + 0.5) * 2.0**-32, "f32")
 
 
-def radius(m: Machine, u: Scalar, kind: str) -> Scalar:
-    """Return sqrt(-2 log(u)) for u in (0, 1]."""
-    return m.sqrt(logarithm(m, u, kind) * -2.0)
+def radius(m: Machine, u: Scalar, kind: str, lift: int = 0) -> Scalar:
+    """Return sqrt(-2 log(u 2**-lift)) for u 2**-lift in (0, 1]."""
+    return m.sqrt(logarithm(m, u, kind, lift, -2.0))
 
 
-def logarithm(m: Machine, u: Scalar, kind: str = "f64") -> Scalar:
-    """Return the natural logarithm of a positive, finite, normal u."""
+def logarithm(m: Machine, u: Scalar, kind: str = "f64", lift: int = 0, factor: float = 1.0) -> Scalar:
+    """Return the natural logarithm of u 2**-lift, times a power of two, for a positive, finite, normal u."""
     width, one, root = LAYOUT[kind]
-    wide = "u" + kind[1:]
-    bits = m.convert(m.bits(u), wide)
-    exponent = (bits + (one - root)) >> width
-    significand = m.from_bits(m.convert((bits + one) - (exponent << width), "i" + kind[1:]))
+    signed_kind, wide = "i" + kind[1:], "u" + kind[1:]
+    moved = m.convert(m.bits(u), wide) + (one - root)
+    whole = m.convert(m.convert(moved >> width, "i32") - ((one >> width) + lift), kind)
+    significand = m.from_bits(m.convert((moved & ((1 << width) - 1)) + root, signed_kind))
     s = (significand - 1.0) / (significand + 1.0)
-    whole = m.convert(m.convert(exponent, "i32") - (one >> width), kind)
-    return whole * 0.6931471805599453 + s * horner(s * s, LOGARITHM[kind])
+    polynomial = horner(s * s, tuple(factor * c for c in LOGARITHM[kind]))
+    return whole * (factor * 0.6931471805599453) + s * polynomial
 
 
 def sine(y: Scalar, kind: str) -> Scalar:
