@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
@@ -86,6 +86,35 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+class EighResult(NamedTuple):
+    """What `eigh` returns."""
+
+    eigenvalues: Node
+    eigenvectors: Node
+
+
+class QRResult(NamedTuple):
+    """What `qr` returns."""
+
+    Q: Node
+    R: Node
+
+
+class SlogdetResult(NamedTuple):
+    """What `slogdet` returns."""
+
+    sign: Node
+    logabsdet: Node
+
+
+class SVDResult(NamedTuple):
+    """What `svd` returns."""
+
+    U: Node
+    S: Node
+    Vh: Node
 
 
 def _matrices(name: str, x: Any) -> Node:
@@ -207,7 +236,7 @@ def det(x: Any, /) -> Node:
     return apply(Determinant(), a, apply(LuFactor(), a))
 
 
-def slogdet(x: Any, /) -> tuple[Node, Node]:
+def slogdet(x: Any, /) -> SlogdetResult:
     """Return the sign of the determinant and the logarithm of its magnitude, which cannot overflow.
 
     A singular matrix gives 0 and -inf. The derivative of the sign is 0.
@@ -219,13 +248,13 @@ def slogdet(x: Any, /) -> tuple[Node, Node]:
     a = _square("slogdet", x)
     factors = apply(LuFactor(), a)
     pivots, signs = lu_parts(factors)
-    return prod(sign(pivots), -1) * signs, apply(Determinant(log=True), a, factors)
+    return SlogdetResult(prod(sign(pivots), -1) * signs, apply(Determinant(log=True), a, factors))
 
 
 # -- eigenvalues, QR and singular values
 
 
-def eigh(x: Any, /) -> tuple[Node, Node]:
+def eigh(x: Any, /) -> EighResult:
     """Return the eigenvalues (ascending) and the eigenvectors (columns) of symmetric matrices.
 
     Only the lower triangle is read; the derivative takes `x` as symmetric. That of eigenvectors is defined where
@@ -236,7 +265,7 @@ def eigh(x: Any, /) -> tuple[Node, Node]:
     array([1., 2.])
     """
     values, rows = Eigh.parts(apply(Eigh(), _square("eigh", x)))
-    return values, matrix_transpose(rows)
+    return EighResult(values, matrix_transpose(rows))
 
 
 def eigvalsh(x: Any, /) -> Node:
@@ -248,7 +277,7 @@ def eigvalsh(x: Any, /) -> Node:
     return eigh(x)[0]
 
 
-def qr(x: Any, /, *, mode: str = "reduced") -> tuple[Node, Node]:
+def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     """Return q with orthonormal columns and the upper triangular r with q @ r = x: the reduced factorisation.
 
     The derivative needs linearly independent columns (the first m of them, where there are more columns than rows).
@@ -264,12 +293,12 @@ def qr(x: Any, /, *, mode: str = "reduced") -> tuple[Node, Node]:
     k = size_min(m, n)
     q, r = Qr.parts(apply(Qr(), slice_axis(a, a.ndim - 1, 0, k)))
     if k == n:
-        return q, r
+        return QRResult(q, r)
     rest = matmul(matrix_transpose(q), slice_axis(a, a.ndim - 1, k, n - k))
-    return q, concat([r, rest], axis=-1)
+    return QRResult(q, concat([r, rest], axis=-1))
 
 
-def svd(x: Any, /, *, full_matrices: bool = False) -> tuple[Node, Node, Node]:
+def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
     """Return (u, s, vh) with u @ diag(s) @ vh = x and s descending: the reduced factorisation.
 
     The derivative of u and vh is defined where singular values differ and are not 0; functions that do not depend on
@@ -283,7 +312,7 @@ def svd(x: Any, /, *, full_matrices: bool = False) -> tuple[Node, Node, Node]:
         raise ArgumentError(f"svd: only full_matrices=False is supported{at()}")
     a = _matrices("svd", x)
     ut, s, vh = Svd.parts(apply(Svd(), a), a.shape[-2])
-    return matrix_transpose(ut), s, vh
+    return SVDResult(matrix_transpose(ut), s, vh)
 
 
 def svdvals(x: Any, /) -> Node:

@@ -189,6 +189,19 @@ def test_slogdet_does_not_overflow() -> None:
     assert sign.eval({x: -np.eye(200)}) == 1.0
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_results_have_the_standard_s_names(mode: Mode) -> None:
+    x = gc.placeholder("x", (3, 3))
+    outputs = [la.eigh(x), la.qr(x), la.slogdet(x), la.svd(x)]
+    a = definite(3, 3)
+    eigh, qr, slogdet, svd = gc.function([x], outputs, mode=mode)(a)
+    np.testing.assert_allclose(eigh.eigenvalues, np.linalg.eigvalsh(a), rtol=1e-12)
+    np.testing.assert_allclose(np.abs(eigh.eigenvectors), np.abs(np.linalg.eigh(a)[1]), rtol=1e-10)
+    np.testing.assert_allclose(qr.Q @ qr.R, a, rtol=1e-12)
+    np.testing.assert_allclose(slogdet.sign * np.exp(slogdet.logabsdet), np.linalg.det(a), rtol=1e-12)
+    np.testing.assert_allclose((svd.U * svd.S) @ svd.Vh, a, rtol=1e-12)
+
+
 # -- derivatives at the edges
 
 
