@@ -27,13 +27,15 @@ The modules, in the order in which a program meets them:
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
 | `checkpoint` | training state in files |
+| `fit`, `history`, `progress` | the training loop and what it saw |
+| `plots` | pictures of training |
 | `draws` | ranges of a generator's stream for the draws of a program |
 | `inspect`, `cli` | graphs as pictures, the command line |
 """
 
 from numpy import e, inf, nan, newaxis, pi
 
-from graphc import data, linalg, metrics, nn, optim, random, special
+from graphc import data, linalg, metrics, nn, optim, plots, random, special
 from graphc.branch import cond, switch, while_loop
 from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from graphc.codegen.cache import cache_directory, set_cache
@@ -51,9 +53,11 @@ from graphc.errors import (
     ShapeError,
 )
 from graphc.evaluate import evaluate
+from graphc.fit import EarlyStopping, StopTraining, fit
 from graphc.function import Function, function
 from graphc.grad import check_grad, grad, jvp, value_and_grad, vjp
 from graphc.graph import Graph
+from graphc.history import History, TensorBoard
 from graphc.jacobians import hessian, hvp, jacobian
 from graphc.node import Node, Shared
 from graphc.ops import (
@@ -204,16 +208,20 @@ __all__ = [
     "CompileError",
     "DTypeError",
     "Dim",
+    "EarlyStopping",
     "FormatError",
     "Function",
     "GradientError",
     "Graph",
     "GraphcError",
+    "History",
     "IndexOutOfBoundsError",
     "LinAlgError",
     "Node",
     "ShapeError",
     "Shared",
+    "StopTraining",
+    "TensorBoard",
     "TensorType",
     "abs",
     "acos",
@@ -267,6 +275,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fit",
     "flip",
     "floor",
     "floor_divide",
@@ -329,6 +338,7 @@ __all__ = [
     "permute_dims",
     "pi",
     "placeholder",
+    "plots",
     "positive",
     "pow",
     "prod",

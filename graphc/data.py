@@ -1,8 +1,8 @@
 """`gc.data`: minibatches of arrays for a training loop, and the split into training and test rows.
 
-`batches` is iterated once per epoch. Unshuffled batches are views of the arrays; shuffled ones are fresh copies of
-the chosen rows. The order of an epoch depends on the seed and the number of the epoch alone, so the state is two
-numbers: (epoch, position) continues a run in the middle of an epoch with the very same batches.
+`batches` is iterated once per epoch. Unshuffled batches are views of the arrays; shuffled ones are fresh copies, small
+ones gathered several at once. The order of an epoch depends on the seed and the number of the epoch alone, so the state
+is two numbers: (epoch, position) continues a run in the middle of an epoch with the very same batches.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from graphc.types import Array
 
 __all__ = ["Batches", "BatchesState", "batches", "split"]
 
+CHUNK_BYTES = 1 << 18
 _Build = Callable[[list[Array]], Any]
 
 
@@ -112,26 +113,37 @@ class Batches:
     def __iter__(self) -> Iterator[Any]:
         epoch, start = self._epoch, self._start
         self._position, self._start = start, 0
-        cut, positions = self._cutter(epoch), range(start, len(self))
-        found = _ahead(cut, positions, self._prefetch) if self._prefetch else map(cut, positions)
-        return self._deliver(found, epoch, start)
+        return self._deliver(epoch, start)
 
-    def _deliver(self, found: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:
-        """Count what is delivered, whatever was made ahead, before the consumer's turn."""
-        for position, batch in enumerate(found, start + 1):
-            self._epoch, self._position = epoch, position
-            yield batch
+    def _deliver(self, epoch: int, start: int) -> Iterator[Any]:
+        """Cut batches from chunks; count what is delivered, whatever was made ahead, before the consumer's turn."""
+        size, build, position = self.batch_size, self._build, start
+        gather, chunk = self._gatherer(epoch)
+        firsts = range(start * size, min(self.rows, self._length * size), chunk)
+        for parts in _ahead(gather, firsts, self._prefetch) if self._prefetch else map(gather, firsts):
+            for i in range(0, len(parts[0]), size):
+                batch = build([x[i : i + size] for x in parts])
+                position += 1
+                self._epoch, self._position = epoch, position
+                yield batch
         self._epoch, self._position = epoch + 1, 0
 
-    def _cutter(self, epoch: int) -> Callable[[int], Any]:
-        """Return the function from a position to its batch."""
-        leaves, build, size = self._leaves, self._build, self.batch_size
+    def _gatherer(self, epoch: int) -> tuple[Callable[[int], list[Array]], int]:
+        """Return the function from a first row to a chunk of each array, and the rows of a chunk: whole batches."""
+        leaves, end = self._leaves, self._length * self.batch_size
         if self._seed is not None:
-            order = _generator(self._seed, epoch).permutation(self.rows)
-            return lambda i: build([x.take(order[i * size : (i + 1) * size], axis=0) for x in leaves])
+            order = _generator(self._seed, epoch).permutation(self.rows)[:end]
+            chunk = self.batch_size * (1 if self._prefetch else self._batches_in_chunk())
+            return lambda i: [x.take(order[i : i + chunk], 0) for x in leaves], chunk
         if self._prefetch:  # a view of a memory map would leave the reading to the consumer
-            return lambda i: build([np.array(x[i * size : (i + 1) * size]) for x in leaves])
-        return lambda i: build([x[i * size : (i + 1) * size] for x in leaves])
+            chunk = self.batch_size
+            return lambda i: [np.array(x[i : min(i + chunk, end)]) for x in leaves], chunk
+        return lambda i: [x[i:end] for x in leaves], self.rows
+
+    def _batches_in_chunk(self) -> int:
+        """Return how many batches to gather at once: small ones cost mostly the call, and should stay in the cache."""
+        row_bytes = sum(x.nbytes for x in self._leaves) // self.rows
+        return max(1, CHUNK_BYTES // max(1, row_bytes * self.batch_size))
 
 
 def split(
@@ -199,6 +211,25 @@ def _generator(seed: int, *more: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, *more]))
 
 
+def call_with(function: Callable[..., Any], batch: Any) -> tuple[Any, int]:
+    """Call a function with a batch, as `gc.fit` does; return its result and the batch's rows.
+
+    A tuple or list gives positional arguments, a dict named ones, anything else the only one. What has no rows
+    counts as one.
+    """
+    if isinstance(batch, (tuple, list)):
+        return function(*batch), _rows(batch[0]) if batch else 1
+    if isinstance(batch, dict):
+        return function(**batch), _rows(next(iter(batch.values()))) if batch else 1
+    return function(batch), _rows(batch)
+
+
+def _rows(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else 1
+    return len(value) if isinstance(value, Sized) else 1
+
+
 # -- arguments
 
 
@@ -242,17 +273,17 @@ def _whole(name: str, what: str, value: Any, least: int) -> int:
 # -- the thread that works ahead
 
 
-def _ahead(cut: Callable[[int], Any], positions: range, count: int) -> Iterator[Any]:
-    """Yield `cut(i)` for every position, made by a thread that is at most `count` ahead and ends with us."""
+def _ahead(make: Callable[[int], Any], numbers: range, count: int) -> Iterator[Any]:
+    """Yield `make(i)` for every number, made by a thread that is at most `count` ahead and ends with us."""
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(1, "graphc-prefetch")
     try:
-        waiting = deque(pool.submit(cut, i) for i in positions[:count])
-        for i in positions[count:]:
-            batch = waiting.popleft().result()
-            waiting.append(pool.submit(cut, i))
-            yield batch
+        waiting = deque(pool.submit(make, i) for i in numbers[:count])
+        for i in numbers[count:]:
+            found = waiting.popleft().result()
+            waiting.append(pool.submit(make, i))
+            yield found
         while waiting:
             yield waiting.popleft().result()
     finally:

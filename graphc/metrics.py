@@ -7,11 +7,12 @@ stand for the class of the largest. Nothing here builds graph: these follow trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from graphc.data import call_with
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.types import Array
 
@@ -186,6 +187,8 @@ def r2_score(y_true: Any, y_pred: Any) -> float:
 class Mean:
     """A running mean of numbers, or of dicts of named numbers, each with the rows that it stands for.
 
+    `totals` are the sums so far, by name (None for numbers without), and `rows` is what they stand for.
+
     >>> loss = Mean()
     >>> loss.update(1.0, rows=3)
     >>> loss.update(2.0, rows=1)
@@ -194,28 +197,39 @@ class Mean:
     """
 
     def __init__(self) -> None:
-        self.reset()
+        self.totals: dict[str | None, float] = {}
+        self.rows = 0
 
     def reset(self) -> None:
         """Forget everything."""
-        self._totals: dict[str | None, float] = {}
-        self._rows = 0
+        self.totals, self.rows = {}, 0
 
     def update(self, value: Any, rows: int = 1) -> None:
         """Take in a number, or a dict of numbers with the same names every time, that stands for `rows` rows."""
-        named = value if isinstance(value, Mapping) else {None: value}
-        if self._rows and named.keys() != self._totals.keys():
-            raise ArgumentError(f"Mean: names {list(named)} differ from {list(self._totals)} before{at()}")
-        numbers = {name: _number(name, each) for name, each in named.items()}
-        for name, number in numbers.items():
-            self._totals[name] = self._totals.get(name, 0.0) + number * rows
-        self._rows += rows
+        self.update_all([value], [rows])
+
+    def update_all(self, values: Sequence[Any], rows: Sequence[int]) -> None:
+        """Take in several values, in order, at less cost: those after the first are of its kind."""
+        if not values:
+            return
+        names: list[str | None] = list(values[0]) if isinstance(values[0], dict) else [None]
+        if self.rows and set(names) != self.totals.keys():
+            raise ArgumentError(f"Mean: names {names} differ from {list(self.totals)} before{at()}")
+        for name in names:
+            column = values if name is None else [value[name] for value in values]
+            total = (
+                self.totals.get(name, 0.0) + as_number("a value" if name is None else repr(name), column[0]) * rows[0]
+            )
+            for number, weight in zip(column[1:], rows[1:], strict=True):
+                total += float(number) * weight
+            self.totals[name] = total
+        self.rows += sum(rows)
 
     def result(self) -> Any:
         """Return the mean: a float, or a dict of floats."""
-        if not self._rows:
+        if not self.rows:
             raise ArgumentError(f"Mean: nothing to average{at()}")
-        means = {name: total / self._rows for name, total in self._totals.items()}
+        means = {name: total / self.rows for name, total in self.totals.items()}
         return means.get(None, means)
 
 
@@ -231,20 +245,15 @@ def average(function: Callable[..., Any], data: Iterable[Any]) -> Any:
     """
     mean = Mean()
     for batch in data:
-        if isinstance(batch, (tuple, list)):
-            mean.update(function(*batch), len(batch[0]))
-        elif isinstance(batch, dict):
-            mean.update(function(**batch), len(next(iter(batch.values()))))
-        else:
-            mean.update(function(batch), len(batch))
+        mean.update(*call_with(function, batch))
     return mean.result()
 
 
-def _number(name: str | None, value: Any) -> float:
+def as_number(name: str, value: Any) -> float:
+    """Return a number, or an array that is one, as a float."""
     found = np.asarray(value)
     if found.ndim or found.dtype.kind not in "fiub":
-        what = "a value" if name is None else repr(name)
-        raise ShapeError(f"Mean: {what} must be one number, got {found.dtype} of shape {found.shape}{at()}")
+        raise ShapeError(f"{name} must be one number, got {found.dtype} of shape {found.shape}{at()}")
     return float(found)
 
 

@@ -42,7 +42,7 @@ LAYERS = (
         "scipy_adaptors",
     ),
     ("inspect", "nn", "optim"),
-    ("data", "metrics", "history", "checkpoint", "fit", "plots"),
+    ("data", "metrics", "history", "progress", "checkpoint", "fit", "plots"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
 )
@@ -140,7 +140,7 @@ def test_every_module_says_what_it_is_for(module: str) -> None:
 
 
 def test_import_is_light() -> None:
-    heavy = ("numba", "llvmlite", "scipy", "networkx", "sklearn", "tqdm")
+    heavy = ("numba", "llvmlite", "scipy", "networkx", "sklearn", "tqdm", "matplotlib", "tensorboardX")
     code = f"import sys, graphc; print(*[m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
