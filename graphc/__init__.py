@@ -39,7 +39,7 @@ from graphc import data, linalg, metrics, nn, optim, plots, random, special
 from graphc.branch import cond, switch, while_loop
 from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from graphc.codegen.cache import cache_directory, set_cache
-from graphc.control import fori_loop, map, scan
+from graphc.control import associative_scan, fori_loop, map, scan
 from graphc.errors import (
     ArgumentError,
     CheckpointError,
@@ -235,6 +235,7 @@ __all__ = [
     "argsort",
     "asin",
     "asinh",
+    "associative_scan",
     "astype",
     "atan",
     "atan2",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.control import capture, inside_node, refuse_draws, require_functions, scan
+from graphc.control import capture, inside_node, next_carry, refuse_draws, require_functions, scan
 from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError, at
 from graphc.evaluate import run_graph
 from graphc.grad import jvp, vjp, zeros_of
@@ -84,8 +84,8 @@ def while_loop(
     carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
     since = next(serials)
     test = _test(cond_fun, unflatten(init_val, carries))
-    after = [as_node(leaf) for leaf in flatten(body_fun(unflatten(init_val, carries)))]
-    _check_same("while_loop: the carry after a step", None, carries, after)
+    before = unflatten(init_val, carries)
+    after = next_carry("while_loop: body_fun", before, body_fun(before))
     refuse_draws("while_loop", [test, *after], since)
     return unflatten(init_val, build_while(first, carries, test, after))
 
@@ -106,8 +106,7 @@ def _bounded(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], ini
         running, value = carry
         go = logical_and(running, _test(cond_fun, value))
         before = flatten(value)
-        after = [as_node(leaf) for leaf in flatten(body_fun(value))]
-        _check_same("while_loop: the carry after a step", None, before, after)
+        after = next_carry("while_loop: body_fun", value, body_fun(value))
         return (go, unflatten(value, [where(go, n, o) for n, o in zip(after, before, strict=True)])), None
 
     return scan(step, (True, init_val), None, length=max_steps)[0][1]

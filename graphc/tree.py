@@ -1,6 +1,6 @@
 """Nested structures: lists, tuples and dicts of leaves, flattened to a list and rebuilt.
 
-Every public function that takes "a Node, or any nesting of list, tuple, dict" goes through these three.
+Every public function that takes "a Node, or any nesting of list, tuple, dict" goes through these.
 """
 
 from __future__ import annotations
@@ -53,6 +53,42 @@ def _fill(item: Any, leaves: Iterator[Any]) -> Any:
         parts = [_fill(value, leaves) for value in item]
         return type(item)(*parts) if hasattr(item, "_fields") else type(item)(parts)
     return next(leaves)
+
+
+def flatten_like(tree: Any, other: Any) -> list[Any] | None:
+    """Return the leaves of `other` in the order of `tree`'s, or None where the structures differ.
+
+    >>> flatten_like({"a": 1, "b": (2, 3)}, {"b": ("y", "z"), "a": "x"})
+    ['x', 'y', 'z']
+    """
+    if isinstance(tree, dict):
+        if not isinstance(other, dict) or set(tree) != set(other):
+            return None
+        pairs = [(value, other[key]) for key, value in tree.items()]
+    elif isinstance(tree, (list, tuple)):
+        if not isinstance(other, (list, tuple)) or len(tree) != len(other):
+            return None
+        pairs = list(zip(tree, other, strict=True))
+    elif tree is None:
+        return [] if other is None else None
+    else:
+        return None if other is None or isinstance(other, (dict, list, tuple)) else [other]
+    parts = [flatten_like(a, b) for a, b in pairs]
+    return None if any(part is None for part in parts) else [leaf for part in parts for leaf in part or ()]
+
+
+def show_structure(tree: Any, show: Callable[[Any], str]) -> str:
+    """Return a nested structure as text, leaves by `show`.
+
+    >>> show_structure({"a": [1, 2]}, str)
+    '{a: [1, 2]}'
+    """
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{key}: {show_structure(value, show)}" for key, value in tree.items()) + "}"
+    if isinstance(tree, (list, tuple)):
+        inside = ", ".join(show_structure(part, show) for part in tree)
+        return f"[{inside}]" if isinstance(tree, list) else f"({inside})"
+    return "None" if tree is None else show(tree)
 
 
 def map_structure(fn: Callable[[Any], Any], tree: Any) -> Any:

@@ -1,13 +1,14 @@
 """What is known before a call: dtypes, symbolic dimensions and tensor types.
 
 A shape is a tuple of ints and `Dim`s. A `Dim` is an integer polynomial over atoms (`Symbol`, `FloorDiv`,
-`Max`, `Min`), kept in canonical form, so that equal polynomials compare equal; a constant polynomial is
+`Extremum`, `Isqrt`), kept in canonical form, so that equal polynomials compare equal; a constant polynomial is
 always a plain int. Every dimension is at least 0, and only a literal 1 broadcasts.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
@@ -114,6 +115,19 @@ class Extremum:
         return f"{self.kind}({self.left},{self.right})"
 
 
+@dataclass(frozen=True, slots=True)
+class Isqrt:
+    """An atom: the integer square root of a size, as the distance of checkpoints."""
+
+    of: Size
+
+    def value(self, sizes: Sizes) -> int:
+        return math.isqrt(size_value(self.of, sizes))
+
+    def __str__(self) -> str:
+        return f"isqrt({self.of})"
+
+
 _values: Any = None
 
 
@@ -123,7 +137,7 @@ def bind_values(ops: Any) -> None:
     _values = ops
 
 
-Atom = Symbol | FloorDiv | Extremum
+Atom = Symbol | FloorDiv | Extremum | Isqrt
 Monomial = tuple[Atom, ...]
 _fresh = itertools.count()
 
@@ -281,6 +295,11 @@ def size_min(left: Size, right: Size) -> Size:
     return _extremum("min", left, right)
 
 
+def isqrt(size: Size) -> Size:
+    """Return the integer square root of a size that is at least 0."""
+    return math.isqrt(size) if isinstance(size, int) else _make({(Isqrt(size),): 1})
+
+
 def _extremum(kind: str, left: Size, right: Size) -> Size:
     difference = _combine(left, right, -1)
     low, high = bounds(difference)
@@ -312,7 +331,7 @@ def bounds(size: Size) -> tuple[int | None, int | None]:
 
 def _nonnegative(atom: Atom) -> bool:
     """Tell whether an atom is provably at least 0."""
-    if isinstance(atom, Symbol):
+    if isinstance(atom, (Symbol, Isqrt)):
         return True
     if isinstance(atom, FloorDiv):
         return _at_least_zero(atom.numerator)
@@ -350,6 +369,8 @@ def symbols(sizes: Iterable[Size]) -> Iterator[str]:
                     yield atom.name
                 elif isinstance(atom, FloorDiv):
                     yield from symbols((atom.numerator, atom.denominator))
+                elif isinstance(atom, Isqrt):
+                    yield from symbols((atom.of,))
                 else:
                     yield from symbols((atom.left, atom.right))
 

@@ -90,9 +90,13 @@ class Scan(Control):
     reverse: bool
     results: tuple[Result, ...] = field(repr=False)
     rules: Rules = field(repr=False)
+    chunk: Size = 0
+    """Steps of the loop inside the body of a checkpointed loop, which the adjoint computes again; 0 in others."""
 
     def __str__(self) -> str:
-        shown = f"length={self.length}{', reverse' if self.reverse else ''}, body of {len(self.body)} nodes"
+        chunks = f", chunks of {self.chunk}" if self.chunk != 0 else ""
+        direction = ", reverse" if self.reverse else ""
+        shown = f"length={self.length}{direction}{chunks}, body of {len(self.body)} nodes"
         return f"scan[{shown}]"
 
     def regions(self) -> tuple[Graph, ...]:
@@ -117,7 +121,7 @@ class Scan(Control):
         return ("carry", own.index(output)) if output in own else result
 
     def sizes(self) -> Iterable[Size]:
-        return (self.length, *super().sizes())
+        return (self.length, self.chunk, *super().sizes())
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         sequences = types[self.carries : self.carries + self.sequences]
