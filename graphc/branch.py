@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.control import capture, inside_node, next_carry, refuse_draws, require_functions, scan
+from graphc.control import next_carry, refuse_draws, require_functions, scan
 from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError, at
 from graphc.evaluate import run_graph
 from graphc.grad import jvp, vjp, zeros_of
@@ -21,6 +21,7 @@ from graphc.ops.base import apply
 from graphc.ops.control import Switch, While, project
 from graphc.ops.elementwise import logical_and, where
 from graphc.ops.pointwise import as_node, cast
+from graphc.scan_rules import capture, inside_node
 from graphc.tree import flatten, unflatten
 from graphc.types import BOOL, INT64, Array, Sizes, is_float
 

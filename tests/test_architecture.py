@@ -33,6 +33,7 @@ LAYERS = (
     (
         "branch",
         "control",
+        "scan_rules",
         "function",
         "runner",
         "signature",
