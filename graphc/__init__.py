@@ -36,10 +36,10 @@ The modules, in the order in which a program meets them:
 from numpy import e, inf, nan, newaxis, pi
 
 from graphc import data, linalg, metrics, nn, optim, plots, random, special
-from graphc.branch import cond, switch, while_loop
+from graphc.branch import cond, switch
 from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from graphc.codegen.cache import cache_directory, set_cache
-from graphc.control import associative_scan, fori_loop, map, scan
+from graphc.control import associative_scan, fori_loop, map, scan, while_loop
 from graphc.errors import (
     ArgumentError,
     CheckpointError,

@@ -1,4 +1,4 @@
-"""Branches and open-ended loops for users: `cond`, `switch` and `while_loop`, with JAX's signatures and meaning.
+"""Branches for users: `cond` and `switch`, with JAX's signatures and meaning.
 
 A branch is traced into a graph of its own: whatever its function builds is inside and runs only where the branch is
 taken; what exists already is captured. Derivatives of a switch are switches, so one branch runs there too.
@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from graphc.control import next_carry, refuse_draws, require_functions, scan
-from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError, at
+from graphc.errors import ArgumentError, at
 from graphc.evaluate import run_graph
-from graphc.grad import jvp, vjp, zeros_of
+from graphc.grad import jvp, vjp
 from graphc.graph import Graph
 from graphc.node import Node, serials
 from graphc.ops.base import apply
-from graphc.ops.control import Switch, While, project
-from graphc.ops.elementwise import logical_and, where
+from graphc.ops.control import Switch, project
 from graphc.ops.pointwise import as_node, cast
 from graphc.scan_rules import capture, inside_node
-from graphc.tree import flatten, unflatten
+from graphc.tracing import like_first, require_functions
+from graphc.tree import flatten, map_structure, unflatten
 from graphc.types import BOOL, INT64, Array, Sizes, is_float
 
 
@@ -40,7 +39,8 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *
     chosen = as_node(pred)
     if chosen.dtype != BOOL or chosen.shape:
         raise ArgumentError(f"cond: pred must be a 0-d bool, got {chosen.type}{at()}")
-    return switch(cast(chosen, INT64), [false_fn, true_fn], *operands)
+    names = ["cond: false_fn", "cond: true_fn"]
+    return _choose(cast(chosen, INT64), [false_fn, true_fn], names, operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -55,73 +55,21 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         raise ArgumentError(f"switch: index must be a 0-d integer, got {chosen.type}{at()}")
     if not branches:
         raise ArgumentError(f"switch: at least one branch is needed{at()}")
-    require_functions("cond, switch: branches", *branches)
+    names = [f"switch: branch {k}" for k in range(len(branches))]
+    return _choose(cast(chosen, INT64), branches, names, operands)
+
+
+def _choose(index: Node, branches: Sequence[Callable[..., Any]], names: Sequence[str], operands: Any) -> Any:
+    """Trace the branches, the last of which may be built from what the first returned, and build the switch."""
+    require_functions(f"{names[0]} and others", *branches)
     given = unflatten(operands, [as_node(leaf) for leaf in flatten(operands)])
     since = next(serials)
-    found = [branch(*given) for branch in branches]
-    traced = [[as_node(leaf) for leaf in flatten(result)] for result in found]
-    for k, outputs in enumerate(traced[1:], start=1):
-        _check_same("switch: branch", k, traced[0], outputs)
-    results = build_switch(cast(chosen, INT64), [([], outputs) for outputs in traced], [], since)
+    found = [map_structure(as_node, branch(*given)) for branch in branches]
+    traced = [flatten(found[0])]
+    for name, result in zip(names[1:], found[1:], strict=True):
+        traced.append(like_first(names[0], found[0], name, result))
+    results = build_switch(index, [([], outputs) for outputs in traced], [], since)
     return unflatten(found[0], results)
-
-
-def while_loop(
-    cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, *, max_steps: int | None = None
-) -> Any:
-    """Return the carry after `carry = body_fun(carry)` for as long as `cond_fun(carry)` holds.
-
-    The loop has forward derivatives. With `max_steps` it stops there at the latest, and has reverse derivatives
-    too, at the cost of always running that many steps.
-
-    >>> import graphc as gc
-    >>> gc.while_loop(lambda x: x < 100, lambda x: x * 2, 3).eval()
-    array(192)
-    """
-    require_functions("while_loop: cond_fun and body_fun", cond_fun, body_fun)
-    first = [as_node(leaf) for leaf in flatten(init_val)]
-    if max_steps is not None:
-        return _bounded(cond_fun, body_fun, init_val, max_steps)
-    carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
-    since = next(serials)
-    test = _test(cond_fun, unflatten(init_val, carries))
-    before = unflatten(init_val, carries)
-    after = next_carry("while_loop: body_fun", before, body_fun(before))
-    refuse_draws("while_loop", [test, *after], since)
-    return unflatten(init_val, build_while(first, carries, test, after))
-
-
-def _test(cond_fun: Callable[[Any], Any], carry: Any) -> Node:
-    test = as_node(cond_fun(carry))
-    if test.dtype != BOOL or test.shape:
-        raise ArgumentError(f"while_loop: cond_fun must return a 0-d bool, got {test.type}{at()}")
-    return test
-
-
-def _bounded(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, max_steps: int) -> Any:
-    """Scan for `max_steps` steps, of which those after the condition fails change nothing."""
-    if not isinstance(max_steps, int) or max_steps < 0:
-        raise ArgumentError(f"while_loop: max_steps must be an int of at least 0, got {max_steps!r}{at()}")
-
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        running, value = carry
-        go = logical_and(running, _test(cond_fun, value))
-        before = flatten(value)
-        after = next_carry("while_loop: body_fun", value, body_fun(value))
-        return (go, unflatten(value, [where(go, n, o) for n, o in zip(after, before, strict=True)])), None
-
-    return scan(step, (True, init_val), None, length=max_steps)[0][1]
-
-
-def _check_same(what: str, number: int | None, wanted: Sequence[Node], got: Sequence[Node]) -> None:
-    name = what if number is None else f"{what} {number}"
-    if len(wanted) != len(got):
-        raise ArgumentError(f"{name} has {len(got)} parts, {len(wanted)} needed{at()}")
-    for i, (a, b) in enumerate(zip(wanted, got, strict=True)):
-        if a.dtype != b.dtype:
-            raise DTypeError(f"{name}: part {i} is {b.type}, {a.type} needed{at()}")
-        if a.shape != b.shape:
-            raise ShapeError(f"{name}: part {i} is {b.type}, {a.type} needed{at()}")
 
 
 Traced = tuple[Sequence[Node], Sequence[Node]]
@@ -145,22 +93,6 @@ def build_switch(index: Node, branches: Sequence[Traced], operands: Sequence[Nod
     guards = (*node.guards, *(g for graph in graphs for g in graph.guards))
     node = Node(node.op, node.inputs, node.type, node.source, guards)
     return [project(node, k) for k in range(count)]
-
-
-def build_while(first: Sequence[Node], carries: Sequence[Node], test: Node, after: Sequence[Node]) -> list[Node]:
-    """Close a traced loop over what it captures and return the last carries."""
-    captured = list(dict.fromkeys([*capture(carries, [test]), *capture(carries, after)]))
-    graphs = []
-    for outputs in ([test], list(after)):
-        own = [inside_node(f"carry{i}", c.type) for i, c in enumerate(carries)]
-        inside = [inside_node(f"outer{i}", x.type) for i, x in enumerate(captured)]
-        names = dict(zip([*carries, *captured], [*own, *inside], strict=True))
-        closed, _ = Graph(outputs).replace(names)
-        graphs.append(Graph(closed.outputs, [*own, *inside]))
-    op = While(graphs[0], graphs[1], tuple(range(len(after))), WHILE_RULES)
-    node = apply(op, *first, *captured)
-    node = Node(node.op, node.inputs, node.type, node.source, (*node.guards, *graphs[0].guards, *graphs[1].guards))
-    return [project(node, k) for k in range(len(after))]
 
 
 class _SwitchRules:
@@ -206,49 +138,4 @@ class _SwitchRules:
         return tuple(found.get(k) for k in op.results)
 
 
-class _WhileRules:
-    """The rules of `While`: forward derivatives only, since the number of steps is not known before it ends."""
-
-    def evaluate(self, op: While, arrays: Sequence[Array], sizes: Sizes) -> tuple[Array, ...]:
-        """Run the body for as long as the condition holds."""
-        count = len(op.body.outputs)
-        carry, outer = list(arrays[:count]), arrays[count:]
-        while run_graph(op.condition, dict(zip(op.condition.inputs, [*carry, *outer], strict=True)), sizes)[0]:
-            carry = run_graph(op.body, dict(zip(op.body.inputs, [*carry, *outer], strict=True)), sizes)
-        return tuple(np.asarray(carry[k]) for k in op.results)
-
-    def vjp(
-        self, op: While, cotangents: Sequence[Node | None], out: Node, inputs: Sequence[Node]
-    ) -> tuple[Node | None, ...]:
-        """Refuse, and name the form that has reverse derivatives."""
-        raise GradientError(
-            "while_loop has no reverse derivative, since its number of steps is unknown; give max_steps, or use"
-            f" fori_loop or scan{at()}"
-        )
-
-    def jvp(self, op: While, tangents: Sequence[Node | None], inputs: Sequence[Node]) -> tuple[Node | None, ...]:
-        """Run values and tangents together."""
-        own = op.body.inputs
-        count = len(op.body.outputs)
-        moving = [i for i in range(count) if is_float(own[i].dtype)]
-        outer = [i for i in range(count, len(own)) if tangents[i] is not None]
-        inner = {i: inside_node(f"t{i}", own[i].type) for i in (*moving, *outer)}
-        pushed = jvp([op.body.outputs[i] for i in moving], [own[i] for i in inner], list(inner.values()))
-        bind = dict(zip(own[count:], inputs[count:], strict=True))
-        for i in outer:
-            tangent = tangents[i]
-            assert tangent is not None
-            bind[inner[i]] = tangent
-        same = dict(zip(op.condition.inputs, [*own[:count], *inputs[count:]], strict=True))
-        test = Graph(op.condition.outputs).replace(same)[0].outputs[0]
-        after = Graph([*op.body.outputs, *pushed]).replace(bind)[0].outputs
-        starts = [tangents[i] for i in moving]
-        first = [zeros_of(inputs[i]) if t is None else t for i, t in zip(moving, starts, strict=True)]
-        carries = [*own[:count], *(inner[i] for i in moving)]
-        results = build_while([*inputs[:count], *first], carries, test, after)
-        found = dict(zip(moving, results[count:], strict=True))
-        return tuple(found.get(k) for k in op.results)
-
-
 SWITCH_RULES = _SwitchRules()
-WHILE_RULES = _WhileRules()

@@ -1,4 +1,4 @@
-"""Loops for users: `scan`, `fori_loop` and `map`, with JAX's signatures and meaning.
+"""Loops for users: `scan`, `fori_loop`, `map`, `associative_scan`, `while_loop`, with JAX's signatures and meaning.
 
 The loop body is traced once into a graph. What it takes from outside is captured by closure: everything that does
 not depend on the loop's own values is computed before the loop, so loop-invariant code moves out by construction.
@@ -9,26 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.graph import topological_order
+from graphc.branch import cond
+from graphc.errors import ArgumentError, ShapeError, at
+from graphc.grad import zeros_of
 from graphc.node import Node, serials
 from graphc.ops.base import constant
 from graphc.ops.creation import arange
-from graphc.ops.elementwise import where
+from graphc.ops.elementwise import logical_and, where
 from graphc.ops.manipulation import expand_dims, moveaxis, squeeze
-from graphc.ops.pointwise import as_node, broadcast_to_shape, cast
-from graphc.ops.random import Draw
+from graphc.ops.pointwise import as_node, broadcast_to_shape
 from graphc.ops.shape import axis_index, join, reshape_to, slice_axis
 from graphc.scan_rules import Traced, build_scan, inside_node
-from graphc.tree import flatten, flatten_like, show_structure, unflatten
+from graphc.tracing import condition, next_carry, refuse_draws, require_functions
+from graphc.tree import flatten, map_structure, unflatten
 from graphc.types import Dim, Size, TensorType, floor_div, isqrt, size_max
+from graphc.while_rules import build_while
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def scan(
-    f: Step, init: Any, xs: Any = None, length: Any = None, *, reverse: bool = False, checkpoint: Any = None
-) -> tuple[Any, Any]:
+    f: Step,
+    init: Any,
+    xs: Any = None,
+    length: Any = None,
+    *,
+    reverse: bool = False,
+    checkpoint: Any = None,
+    until: Callable[[Any], Any] | None = None,
+) -> tuple[Any, ...]:
     """Run `carry, y = f(carry, x)` over the leading axis of `xs` and return the last carry and the stacked ys.
 
     Parameters
@@ -48,6 +57,10 @@ def scan(
         Steps between the carries that a reverse derivative keeps; it computes the steps between them again, so that
         values are kept for one such stretch at a time. `"sqrt"` takes the square root of the length (Griewank &
         Walther, Algorithm 799, 2000, describe the trade). None keeps what is dear of all steps.
+    until
+        A function of the carry after a step that gives a 0-d bool: once it holds, `f` runs no more. The ys of the
+        other steps are 0, and the result is (carry, ys, count) with the int64 number of steps that ran. Derivatives
+        of any order pass through the steps that ran.
 
     Raises `ArgumentError`, `ShapeError`, `DTypeError` that show the carry before and after a step.
 
@@ -57,15 +70,18 @@ def scan(
     (array(6.), array([0., 0., 2., 9.]))
     """
     require_functions("scan: f", f)
+    if until is not None:
+        require_functions("scan: until", until)
+        outer = scan(_stopping(f, until), (False, 0, init), xs, length, reverse=reverse, checkpoint=checkpoint)
+        (_, count, carry), ys = outer
+        return carry, ys, count
     first = [as_node(leaf) for leaf in flatten(init)]
     sequences = [as_node(leaf) for leaf in flatten(xs)]
     steps = _steps(sequences, length)
     carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
     elements = [inside_node(f"x{i}", TensorType(x.dtype, x.shape[1:])) for i, x in enumerate(sequences)]
     since = next(serials)
-    found = f(unflatten(init, carries), unflatten(xs, elements))
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise ArgumentError(f"scan: f must return (carry, y), got {type(found).__name__}{at()}")
+    found = _result_pair(f(unflatten(init, carries), unflatten(xs, elements)))
     after = next_carry("scan: f", unflatten(init, carries), found[0])
     stacked = [as_node(leaf) for leaf in flatten(found[1])]
     refuse_draws("scan", [*after, *stacked], since)
@@ -75,6 +91,78 @@ def scan(
     else:
         outputs = _in_chunks(first, sequences, traced, steps, reverse, _chunk(checkpoint, steps))
     return unflatten(init, outputs[: len(first)]), unflatten(found[1], outputs[len(first) :])
+
+
+def while_loop(
+    cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, *, max_steps: int | None = None
+) -> Any:
+    """Return the carry after `carry = body_fun(carry)` for as long as `cond_fun(carry)` holds.
+
+    The loop has forward derivatives. With `max_steps` it stops there at the latest, and has reverse derivatives
+    too, at the cost of always running that many steps.
+
+    >>> import graphc as gc
+    >>> gc.while_loop(lambda x: x < 100, lambda x: x * 2, 3).eval()
+    array(192)
+    """
+    require_functions("while_loop: cond_fun and body_fun", cond_fun, body_fun)
+    first = [as_node(leaf) for leaf in flatten(init_val)]
+    if max_steps is not None:
+        return _bounded(cond_fun, body_fun, init_val, max_steps)
+    carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
+    since = next(serials)
+    test = condition("while_loop: cond_fun", cond_fun(unflatten(init_val, carries)))
+    before = unflatten(init_val, carries)
+    after = next_carry("while_loop: body_fun", before, body_fun(before))
+    refuse_draws("while_loop", [test, *after], since)
+    return unflatten(init_val, build_while(first, carries, test, after))
+
+
+def _bounded(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, max_steps: int) -> Any:
+    """Scan for `max_steps` steps, of which those after the condition fails change nothing."""
+    if not isinstance(max_steps, int) or max_steps < 0:
+        raise ArgumentError(f"while_loop: max_steps must be an int of at least 0, got {max_steps!r}{at()}")
+
+    def step(carry: Any, _: None) -> tuple[Any, None]:
+        running, value = carry
+        go = logical_and(running, condition("while_loop: cond_fun", cond_fun(value)))
+        before = flatten(value)
+        after = next_carry("while_loop: body_fun", value, body_fun(value))
+        return (go, unflatten(value, [where(go, n, o) for n, o in zip(after, before, strict=True)])), None
+
+    return scan(step, (True, init_val), None, length=max_steps)[0][1]
+
+
+def _stopping(f: Step, until: Callable[[Any], Any]) -> Step:
+    """Return the step that runs `f` until the condition has held, and then only keeps the carry."""
+
+    def step(state: Any, x: Any) -> tuple[Any, Any]:
+        done, count, carry = state
+        shapes: list[Any] = []
+
+        def run() -> Any:
+            found = _result_pair(f(carry, x))
+            after = next_carry("scan: f", carry, found[0])
+            shapes.append(map_structure(as_node, found[1]))
+            return (
+                condition("scan: until", until(unflatten(carry, after))),
+                count + 1,
+                unflatten(carry, after),
+            ), found[1]
+
+        def rest() -> Any:
+            return (done, count, carry), map_structure(zeros_of, shapes[0])
+
+        state, ys = cond(done, rest, run)
+        return state, ys
+
+    return step
+
+
+def _result_pair(found: Any) -> tuple[Any, Any]:
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise ArgumentError(f"scan: f must return (carry, y), got {type(found).__name__}{at()}")
+    return found
 
 
 def _chunk(checkpoint: Any, steps: Size) -> Size:
@@ -176,23 +264,6 @@ def _one_element(x: Node, place: int) -> tuple[Size, ...]:
     return (*x.shape[:place], 1, *x.shape[place + 1 :])
 
 
-def require_functions(what: str, *functions: Any) -> None:
-    """Raise where a node or a value was given instead of a function that builds one."""
-    for f in functions:
-        if not callable(f):
-            raise ArgumentError(f"{what} must be functions, got {type(f).__name__}; write lambda: ...{at()}")
-
-
-def refuse_draws(name: str, outputs: Sequence[Node], since: int) -> None:
-    """Raise for a random draw inside a loop: it would be made once, and every step would see the same numbers."""
-    drawn = [n for n in topological_order(outputs) if isinstance(n.op, Draw) and n.serial >= since]
-    if drawn:
-        raise ArgumentError(
-            f"{name}: a draw inside the loop would give every step the same numbers; draw all of them before the loop"
-            f" and pass them as xs{at(drawn[0].source)}"
-        )
-
-
 def _steps(sequences: Sequence[Node], length: Any) -> Size:
     for x in sequences:
         if not x.shape:
@@ -203,29 +274,3 @@ def _steps(sequences: Sequence[Node], length: Any) -> Size:
     if not isinstance(found, (int, Dim)) or isinstance(found, bool):
         raise ArgumentError(f"scan: length must be an int or a dimension, got {length!r}{at()}")
     return found
-
-
-def next_carry(what: str, before: Any, found: Any) -> list[Node]:
-    """Return the leaves of the carry after a step, which must be like those before it."""
-    leaves = flatten_like(before, found)
-    if leaves is None:
-        raise ArgumentError(f"{what} changes the structure of the carry{_both(before, found)}")
-    after = []
-    for was, leaf in zip(flatten(before), leaves, strict=True):
-        node = as_node(leaf) if isinstance(leaf, Node) else cast(as_node(leaf), was.dtype)
-        if node.dtype != was.dtype:
-            raise DTypeError(
-                f"{what} changes the dtype of a part of the carry from {was.dtype} to {node.dtype}"
-                f"{_both(before, found)}"
-            )
-        if node.shape != was.shape:
-            raise ShapeError(f"{what} changes the shape of a part of the carry{_both(before, found)}")
-        after.append(node)
-    return after
-
-
-def _both(before: Any, after: Any) -> str:
-    def shown(tree: Any) -> str:
-        return show_structure(tree, lambda leaf: str(leaf.type) if isinstance(leaf, Node) else repr(leaf))
-
-    return f": it takes {shown(before)} and returns {shown(after)}{at()}"

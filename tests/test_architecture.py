@@ -34,6 +34,8 @@ LAYERS = (
         "branch",
         "control",
         "scan_rules",
+        "while_rules",
+        "tracing",
         "function",
         "runner",
         "signature",
