@@ -134,13 +134,22 @@ def test_refusals() -> None:
     refused: list[tuple[Any, type[Exception], str]] = [
         (lambda: gc.cond(X, lambda: X, lambda: X), gc.ArgumentError, "pred must be a 0-d bool"),
         (lambda: gc.cond(W > 0, lambda: X, lambda: X), gc.ArgumentError, r"0-d bool, got bool\[3\]"),
+        (
+            lambda: gc.cond(X > 0, lambda: {"a": X}, lambda: X),
+            gc.ArgumentError,
+            "true_fn returns {a: f64",
+        ),
         (lambda: gc.switch(X, [lambda: X]), gc.ArgumentError, "index must be a 0-d integer"),
         (lambda: gc.switch(0, []), gc.ArgumentError, "at least one branch"),
-        (lambda: gc.switch(0, [lambda: X, lambda: W]), gc.ShapeError, r"branch 1: part 0 is f64\[3\], f64\[\] needed"),
-        (lambda: gc.switch(0, [lambda: X, lambda: (X, X)]), gc.ArgumentError, "branch 1 has 2 parts, 1 needed"),
-        (lambda: gc.switch(0, [lambda: X, lambda: 1]), gc.DTypeError, r"branch 1: part 0 is i64\[\]"),
+        (
+            lambda: gc.switch(0, [lambda: X, lambda: W]),
+            gc.ShapeError,
+            r"branch 1 returns f64\[3\], but switch",
+        ),
+        (lambda: gc.switch(0, [lambda: X, lambda: (X, X)]), gc.ArgumentError, r"branch 1 returns \(f64\[\], f64\[\]\)"),
+        (lambda: gc.switch(0, [lambda: X, lambda: 1]), gc.DTypeError, r"branch 1 returns i64\[\]"),
         (lambda: gc.while_loop(lambda c: c, lambda c: c, X), gc.ArgumentError, "cond_fun must return a 0-d bool"),
-        (lambda: gc.while_loop(lambda c: c < 1, lambda c: W, X), gc.ShapeError, "carry after a step"),
+        (lambda: gc.while_loop(lambda c: c < 1, lambda c: W, X), gc.ShapeError, "body_fun changes the shape"),
         (lambda: gc.while_loop(lambda c: c < 1, lambda c: c, X, max_steps=-1), gc.ArgumentError, "max_steps"),
     ]
     for build, kind, message in refused:

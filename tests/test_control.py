@@ -256,13 +256,19 @@ def test_pickle_of_a_function_with_a_loop() -> None:
 def test_refusals() -> None:
     x = gc.placeholder("x", shape=("n",))
     rng = gc.random.Generator(0)
+    no_function: Any = True
     refused: list[tuple[Any, type[Exception], str]] = [
         (lambda: gc.scan(lambda c, v: (c, None), 0.0), gc.ArgumentError, "length is needed"),
         (lambda: gc.scan(lambda c, v: (c, None), 0.0, gc.constant(1.0)), gc.ShapeError, "leading axis"),
         (lambda: gc.scan(lambda c, v: c, 0.0, x), gc.ArgumentError, r"must return \(carry, y\)"),
-        (lambda: gc.scan(lambda c, v: ((c, c), None), 0.0, x), gc.ArgumentError, "1 parts, f returned 2"),
-        (lambda: gc.scan(lambda c, v: (c + v, None), 0, x), gc.DTypeError, r"is i64\[\] but f returned f64\[\]"),
-        (lambda: gc.scan(lambda c, v: (c * x, None), 0.0, x), gc.ShapeError, r"is f64\[\] but f returned f64\[n\]"),
+        (lambda: gc.scan(lambda c, v: ((c, c), None), 0.0, x), gc.ArgumentError, r"takes f64\[\] and returns \(f64"),
+        (lambda: gc.scan(lambda c, v: (c + v, None), 0, x), gc.DTypeError, r"from int64 to float64: it takes i64\[\]"),
+        (lambda: gc.scan(lambda c, v: (c * x, None), 0.0, x), gc.ShapeError, r"takes f64\[\] and returns f64\[n\]"),
+        (lambda: gc.scan(lambda c, v: (c, v), 0.0, x, checkpoint=0), gc.ArgumentError, "checkpoint must be"),
+        (lambda: gc.scan(lambda c, v: (c, v), 0.0, x, checkpoint=-2), gc.ArgumentError, "checkpoint must be"),
+        (lambda: gc.scan(lambda c, v: (c, v), 0.0, x, until=lambda c: c), gc.ArgumentError, "until must return"),
+        (lambda: gc.scan(lambda c, v: (c, v), 0.0, x, until=no_function), gc.ArgumentError, "must be functions"),
+        (lambda: gc.associative_scan(lambda a, b: (a, b), x), gc.ArgumentError, "associative_scan: fn changes"),
         (lambda: gc.scan(lambda c, v: (c, v), 0.0, x, length=1.5), gc.ArgumentError, "length must be"),
         (lambda: gc.scan(lambda c, v: (c, v), 0.0, gc.ones(3), length=4), gc.ShapeError, "3 != 4"),
         (lambda: gc.scan(lambda c, v: (c + rng.normal(), v), 0.0, x), gc.ArgumentError, "a draw inside the loop"),
@@ -314,3 +320,92 @@ def test_a_stacked_carry_is_not_copied_at_every_step() -> None:
     last, ys = gc.scan(lambda c, x: (gc.tanh(c + x), gc.tanh(c + x)), gc.zeros(3), a)
     f = gc.function([a], gc.grad(gc.sum(ys * ys) + gc.sum(last), a))
     assert [names.count("copy") for names in bodies(f)] == [0, 0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_until_stops_pads_and_counts(mode: Any) -> None:
+    a = gc.placeholder("a", shape=("t",))
+    last, ys, count = gc.scan(lambda c, x: (c + gc.sin(x), {"c": c * x}), 0.0, a, until=lambda c: c > 1.0)
+    loss = last * last + gc.sum(ys["c"])
+    f = gc.function([a], [last, ys["c"], count, gc.grad(loss, a)], mode=mode)
+    given = np.linspace(0.1, 2, 8)
+    total, steps, seen = 0.0, 0, np.zeros(8)
+    while total <= 1.0:
+        seen[steps] = total * given[steps]
+        total, steps = total + np.sin(given[steps]), steps + 1
+    got = f(given)
+    assert int(got[2]) == steps < 8
+    np.testing.assert_allclose(got[0], total, rtol=1e-14)
+    np.testing.assert_allclose(got[1], seen, rtol=1e-14)
+    assert got[3][: steps - 1].all() and not got[3][steps:].any()
+    assert int(f(given[:2])[2]) == 2 and int(f([])[2]) == 0
+    gc.check_grad(loss, a, {a: given})
+    gc.check_grad(gc.sum(gc.sin(gc.grad(loss, a))), a, {a: given})
+
+
+def test_until_works_backwards() -> None:
+    a = gc.placeholder("a", shape=("t",))
+    last, ys, count = gc.scan(lambda c, x: (c + x, x), 0.0, a, reverse=True, until=lambda c: c >= 3.0)
+    got = gc.function([a], [last, ys, count])([5.0, 1.0, 2.0, 1.0])
+    assert (float(got[0]), int(got[2])) == (3.0, 2)
+    np.testing.assert_array_equal(got[1], [0, 0, 2, 1])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("checkpoint", [1, 3, 4, 100, "sqrt"])
+def test_checkpoints_change_no_value(reverse: bool, checkpoint: Any) -> None:
+    def cell(c: Any, x: gc.Node) -> tuple[Any, gc.Node]:
+        return (gc.tanh(c[0] @ W + x @ U), c[1] * 0.9), c[0] * c[1]
+
+    def program(**options: Any) -> list[gc.Node]:
+        (h, c), ys = gc.scan(cell, (H0, 2.0), XS, reverse=reverse, **options)
+        loss = gc.sum(h) * c + gc.sum(gc.square(ys))
+        return [h, ys, *gc.grad(loss, [XS, H0, W, U])]
+
+    f, plain = (gc.function([XS, H0, W, U], program(**options)) for options in ({"checkpoint": checkpoint}, {}))
+    for steps in (0, 1, 2, 9, 12):
+        arrays = draw((steps, 3), (4,), (4, 4), (3, 4))
+        for got, wanted in zip(f(*arrays), plain(*arrays), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_checkpoints_take_less_memory_and_compute_the_body_once_more() -> None:
+    a, w = gc.placeholder("a", shape=(400, 50)), gc.placeholder("w", shape=(50,))
+
+    def gradient(checkpoint: Any) -> gc.Function:
+        last, _ = gc.scan(lambda c, x: (gc.tanh(c * w + x), None), gc.zeros(50), a, checkpoint=checkpoint)
+        return gc.function([a, w], gc.grad(gc.sum(last), w)).compile()
+
+    plain, saved = gradient(None), gradient("sqrt")
+    assert saved.plan.peak_bytes < 0.2 * plain.plan.peak_bytes
+    assert "20 chunks of 20 steps" in str(saved.plan) and "chunks" not in str(plain.plan)
+    forward, adjoint = (n.op for n in saved.optimized.nodes if isinstance(n.op, gc.ops.control.Scan))
+    inner = [n.op for n in adjoint.body.nodes if isinstance(n.op, gc.ops.control.Scan)]
+    assert (forward.length, forward.chunk, adjoint.chunk, len(inner)) == (20, 20, 20, 2)
+
+
+def test_associative_scan() -> None:
+    a = gc.placeholder("a", shape=(2, "n"))
+    rows = draw((2, 6))[0]
+    for reverse in (False, True):
+        pair = gc.associative_scan(
+            lambda p, q: (p[0] * q[0], p[1] * q[0] + q[1]), (gc.exp(a), a), axis=1, reverse=reverse
+        )
+        loss = gc.sum(pair[1] * pair[0])
+        got = gc.function([a], [*pair, gc.grad(loss, a)])(rows)
+        order = slice(None, None, -1) if reverse else slice(None)
+        factor, value = np.exp(rows)[:, order], rows[:, order].copy()
+        for i in range(1, 6):
+            value[:, i] += value[:, i - 1] * factor[:, i]
+        np.testing.assert_allclose(got[0], np.cumprod(factor, axis=1)[:, order], rtol=1e-13)
+        np.testing.assert_allclose(got[1], value[:, order], rtol=1e-12, atol=1e-14)
+        gc.check_grad(loss, a, {a: rows})
+        assert gc.function([a], pair[0])(np.zeros((2, 0))).shape == (2, 0)
+
+
+def test_carries_and_branches_are_compared_by_structure() -> None:
+    init = {"h": 0.0, "c": gc.zeros(3)}
+    after, _ = gc.scan(lambda c, _: ({"c": c["c"] + 1, "h": c["h"] + 2}, None), init, length=2)
+    assert list(after) == ["h", "c"] and float(after["h"].eval()) == 4.0
+    with pytest.raises(gc.ArgumentError, match=r"takes {h: f64\[\], c: f64\[3\]} and returns {h: f64\[\], k: i64\[\]}"):
+        gc.scan(lambda c, _: ({"h": c["h"], "k": gc.constant(1)}, None), init, length=2)

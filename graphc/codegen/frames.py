@@ -6,6 +6,8 @@ call, slots of loop bodies that move are written by the loop.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from graphc.codegen.blas import routine_address
@@ -23,7 +25,7 @@ from graphc.codegen.nest import (
     Slot,
     TapeSlot,
 )
-from graphc.codegen.plan import ALIGNMENT, Plan, plan_buffers
+from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.graph import Graph
@@ -44,7 +46,7 @@ class Memory:
     def __init__(self, main: Section, graph: Graph, sizes: Sizes) -> None:
         self.sizes = sizes
         self.plans: dict[Section, Plan] = {}
-        self.plan = self._plan(main)
+        self.plan = replace(self._plan(main), checkpoints=tuple(checkpoints_of(graph, sizes)))
         self.arena = _aligned(self.plan.peak_bytes)
         self.addresses: dict[Node, int] = {s: s.state.array.ctypes.data for s in graph.shared}
         for state, value in main.aliased.items():

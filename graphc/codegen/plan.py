@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.nest import LoopNest, PointerSlot
+from graphc.graph import Graph
 from graphc.node import Node
+from graphc.ops.control import Project, Scan
 from graphc.types import Size, Sizes, size_value
 
 ALIGNMENT = 64
@@ -31,13 +33,52 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """What the adjoint of a checkpointed loop keeps: the carries between chunks, and values of one chunk's steps."""
+
+    loop: Node
+    chunks: int
+    steps: int
+    between: int
+    inside: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.chunks:,} chunks of {self.steps:,} steps keep {self.between:,} bytes between them and"
+            f" {self.inside:,} bytes of one, in place of {self.inside * self.chunks:,} bytes of all"
+        )
+
+
+def checkpoints_of(graph: Graph, sizes: Sizes) -> Iterator[Checkpoints]:
+    """Yield what each adjoint of a checkpointed loop keeps."""
+    for node in graph.nodes:
+        if isinstance(node.op, Scan) and node.op.chunk != 0:
+            body = node.op.body
+            kept = [n for n in body.nodes if isinstance(n.op, Project) and n not in body.outputs and _stacked(n)]
+            given = node.inputs[node.op.carries : node.op.carries + node.op.sequences]
+            carries = [x for x in given if isinstance(x.op, Project) and _stacked(x)]
+            if kept:
+                sums = [sum(size_value(n.size, sizes) * n.dtype.itemsize for n in group) for group in (carries, kept)]
+                counts = [size_value(s, sizes) for s in (node.op.length, node.op.chunk)]
+                yield Checkpoints(node, counts[0], counts[1], sums[0], sums[1])
+
+
+def _stacked(node: Node) -> bool:
+    """Tell whether a result of a loop holds a value of every step."""
+    loop = node.inputs[0].op
+    assert isinstance(node.op, Project)
+    return isinstance(loop, Scan) and loop.results[node.op.index][0] != "final"
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The arena of a program at one set of sizes; `str` prints one line a block."""
+    """The arena of a program at one set of sizes; `str` prints one line a block, and one a checkpointed loop."""
 
     sizes: Mapping[str, int]
     blocks: tuple[Block, ...]
     peak_bytes: int
     names: Mapping[Node, str]
+    checkpoints: tuple[Checkpoints, ...] = ()
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
@@ -45,6 +86,7 @@ class Plan:
         for b in self.blocks:
             span = f"{b.offset}..{b.offset + b.nbytes}"
             lines.append(f"{self.names.get(b.node, '?')}: {b.node.type} at {span}, live {b.first}..{b.last}")
+        lines += [f"{self.names.get(c.loop, '?')}: {c}" for c in self.checkpoints]
         return "\n".join(lines)
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from graphc.branch import SWITCH_RULES, WHILE_RULES
-from graphc.control import RULES
+from graphc.branch import SWITCH_RULES
 from graphc.errors import ArgumentError, FormatError, GraphcError, Source, at, blame
 from graphc.graph import Graph, require_inputs, topological_order
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Op, Placeholder, SharedValue, apply
 from graphc.ops.control import Control
 from graphc.ops.pointwise import ELEMENTWISE, Elementwise
+from graphc.scan_rules import RULES
 from graphc.serialization.conditions import Pairs, nonnegative, require
 from graphc.serialization.ops import OPS, check_operands, saved_name
 from graphc.serialization.sizes import (
@@ -38,6 +38,7 @@ from graphc.serialization.sizes import (
 )
 from graphc.state import State
 from graphc.types import Array, Dim, TensorType, TupleType
+from graphc.while_rules import WHILE_RULES
 
 _ALIASES = {
     "Axes": "tuple[int, ...]",

@@ -15,9 +15,11 @@ from graphc.errors import FormatError
 from graphc.serialization.conditions import require
 from graphc.types import (
     SHORT_NAMES,
+    Atom,
     Dim,
     DType,
     FloorDiv,
+    Isqrt,
     Size,
     Symbol,
     TensorType,
@@ -26,6 +28,7 @@ from graphc.types import (
     dim,
     floor_div,
     fresh_dim,
+    isqrt,
     size_max,
     size_min,
     tuple_type,
@@ -62,18 +65,14 @@ def pack_size(size: Size) -> Any:
     return [[factor, *(_pack_atom(a) for a in monomial)] for monomial, factor in size.terms]
 
 
-def _pack_atom(atom: Any) -> Any:
+def _pack_atom(atom: Atom) -> Any:
     if isinstance(atom, Symbol):
         return atom.name
-    kind, parts = (
-        ("//", (atom.numerator, atom.denominator))
-        if isinstance(atom, FloorDiv)
-        else (
-            atom.kind,
-            (atom.left, atom.right),
-        )
-    )
-    return [kind, *(pack_size(s) for s in parts)]
+    if isinstance(atom, Isqrt):
+        return ["isqrt", pack_size(atom.of)]
+    if isinstance(atom, FloorDiv):
+        return ["//", pack_size(atom.numerator), pack_size(atom.denominator)]
+    return [atom.kind, pack_size(atom.left), pack_size(atom.right)]
 
 
 # -- reading
@@ -179,10 +178,12 @@ class TypeReader:
         if type(value) is str:
             return self._symbol(value)
         items = expect(list, value, "a size")
-        require(len(items) == 3 and isinstance(items[0], str) and items[0] in _COMPOSED, "an unknown kind of size")
-        left, right = (v if type(v) is int else self._operand(v, depth + 1) for v in items[1:])
-        require(items[0] != "//" or not isinstance(right, int) or right > 0, "a division by 0")
-        found = _COMPOSED[items[0]](left, right)
+        kind = items[0] if items and isinstance(items[0], str) else ""
+        require(len(items) == {"isqrt": 2}.get(kind, 3) and kind in (*_COMPOSED, "isqrt"), "an unknown kind of size")
+        operands = [v if type(v) is int else self._operand(v, depth + 1) for v in items[1:]]
+        require(kind != "//" or not isinstance(operands[1], int) or operands[1] > 0, "a division by 0")
+        require(kind != "isqrt" or isinstance(operands[0], Dim), "a size to simplify")
+        found = isqrt(operands[0]) if kind == "isqrt" else _COMPOSED[kind](*operands)
         # What simplifies was never written; and a product of sums could grow without bound.
         require(isinstance(found, Dim) and len(found.terms) == 1 and len(found.terms[0][0]) == 1, "a size to simplify")
         return found
