@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import warnings
 from typing import Any
 
 import numba
@@ -154,8 +155,12 @@ def test_callers_are_kept_out_of_numbas_disk_cache(tmp_path: Any, monkeypatch: p
     def caller(v: Any) -> Any:
         return native(v, 1.0)[0]
 
-    with pytest.warns(NumbaWarning, match="Cannot cache compiled function"):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         assert caller(np.array([3.0, 4.0])) == 5.0
+    refusals = [w for w in seen if issubclass(w.category, NumbaWarning)]
+    assert ["Cannot cache compiled function" in str(w.message) for w in refusals] == [True]
+    assert not list(tmp_path.rglob("*.nbc"))
 
 
 def test_refusals() -> None:
