@@ -242,6 +242,42 @@ class Function:
 
         return ScipyFunction(self, wrt, x0)
 
+    def njit(self, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
+        """Return this function for use inside `@numba.njit` code: arrays in, new arrays out, without Python.
+
+        Arguments are C-contiguous arrays of exactly the declared dtypes, scalars where there are no axes; results
+        likewise, several as a tuple. `sizes` fixes the named dimensions. The result is thread-safe: `threads` calls
+        run at once, each in memory of its own that stays for the life of the process; more wait. State can be read,
+        not updated; a failed check raises `ValueError`; Ctrl-C does not end a call.
+
+        >>> import graphc as gc, numba, numpy as np
+        >>> x = gc.placeholder("x", shape=("n",))
+        >>> norm = gc.function([x], gc.sqrt(gc.sum(x * x))).njit({"n": 2})
+        >>> numba.njit(lambda a: norm(a) + norm(2 * a))(np.array([3.0, 4.0]))
+        15.0
+        """
+        from graphc.native import make_njit
+
+        return make_njit(self, sizes, threads)
+
+    def cfunc(self, signature: str, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
+        """Return this function as a C callback, a ctypes function that `scipy.LowLevelCallable` takes.
+
+        `signature`: "double(double)" with one double an input, or "double(int, double*)", as `scipy.integrate` calls
+        integrands; "int(double*, npy_intp, double*, void*)" and the form with a second length, as `scipy.ndimage`
+        calls filters. A last `void*` is accepted and ignored. For `sizes`, `threads` and state see `njit`. A failed
+        check or another length gives NaN, or the status 0.
+
+        >>> import graphc as gc, scipy
+        >>> x = gc.placeholder("x")
+        >>> f = scipy.LowLevelCallable(gc.function([x], gc.exp(-x * x)).cfunc("double(double)"))
+        >>> round(scipy.integrate.quad(f, -10, 10)[0], 10)
+        1.7724538509
+        """
+        from graphc.native import make_cfunc
+
+        return make_cfunc(self, signature, sizes, threads)
+
     @property
     def _built(self) -> Compiled:
         self.compile()

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.nn import convolution as nn
 from graphc.types import Array
 from tests.cases import Case
 
@@ -137,7 +136,7 @@ def folded(columns: Array, output: Ints, kernel: Ints, stride: Any = 1, padding:
 
 def case(id: str, name: str, oracle: Callable[..., Array], shapes: tuple[Ints, ...], **kwargs: Any) -> Case:
     more = {key: kwargs.pop(key) for key in ("dtypes", "differentiable") if key in kwargs}
-    fn = getattr(nn, name)
+    fn = getattr(gc.nn, name)
     return Case(
         f"{name}-{id}", lambda *a: fn(*a, **kwargs), lambda *a: oracle(*a, **kwargs), shapes, rtol=1e-11, **more
     )
@@ -178,21 +177,21 @@ TRANSPOSED = [
 COLUMNS = [
     Case(
         "unfold",
-        lambda x: nn.unfold(x, (3, 2), dilation=(1, 2), padding=1, stride=2),
+        lambda x: gc.nn.unfold(x, (3, 2), dilation=(1, 2), padding=1, stride=2),
         lambda x: unfolded(x, (3, 2), dilation=(1, 2), padding=1, stride=2),
         ((2, 3, 5, 6),),
     ),
-    Case("unfold-1d", lambda x: nn.unfold(x, 3), lambda x: unfolded(x, (3,)), ((2, 3, 5),)),
+    Case("unfold-1d", lambda x: gc.nn.unfold(x, 3), lambda x: unfolded(x, (3,)), ((2, 3, 5),)),
     Case(
         "fold",
-        lambda x: nn.fold(x, (4, 5), (3, 2), padding=(1, 0)),
+        lambda x: gc.nn.fold(x, (4, 5), (3, 2), padding=(1, 0)),
         lambda x: folded(x, (4, 5), (3, 2), padding=(1, 0)),
         ((2, 12, 16),),
     ),
-    Case("fold-ints", lambda x: nn.fold(x, 6, 3), lambda x: folded(x, (6,), (3,)), ((5, 9, 4),), ("int32",)),
+    Case("fold-ints", lambda x: gc.nn.fold(x, 6, 3), lambda x: folded(x, (6,), (3,)), ((5, 9, 4),), ("int32",)),
     Case(
         "unfold-expression",
-        lambda x, y: gc.sum(nn.unfold(x * y, (2, 2)) ** 2, 1),
+        lambda x, y: gc.sum(gc.nn.unfold(x * y, (2, 2)) ** 2, 1),
         lambda x, y: np.sum(unfolded(x * y, (2, 2)) ** 2, 1),
         ((2, 3, 4, 5), (3, 4, 5)),
         rtol=1e-11,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.nn import interpolation, pooling
 from graphc.types import Array
 from tests.cases import Case
 from tests.cases_convolution import Ints, collected, last_axes, padded, pairs, per_axis, placed
@@ -93,7 +92,7 @@ def adaptive(x: Array, fn: Callable[..., Array], counts: Ints) -> Array:
 def pool(id: str, name: str, oracle: Callable[..., Array], args: tuple[Any, ...], **more: Any) -> Case:
     kept = {k: more.pop(k) for k in ("dtypes", "special", "symbolic", "shapes") if k in more}
     shapes = kept.pop("shapes", SQUARE)
-    fn = getattr(pooling, name)
+    fn = getattr(gc.nn, name)
     return Case(
         f"{name}-{id}", lambda x: fn(x, *args, **more), lambda x: oracle(x, *args, **more), shapes, rtol=1e-11, **kept
     )
@@ -123,11 +122,11 @@ POOLS = [
 ]
 
 WHOLE = [
-    Case("global_avg_pool", pooling.global_avg_pool, lambda x: adaptive(x, np.mean, (1, 1))[..., 0, 0], SQUARE),
-    Case("global_max_pool", pooling.global_max_pool, lambda x: adaptive(x, np.max, (1, 1))[..., 0, 0], SQUARE),
+    Case("global_avg_pool", gc.nn.global_avg_pool, lambda x: adaptive(x, np.mean, (1, 1))[..., 0, 0], SQUARE),
+    Case("global_max_pool", gc.nn.global_max_pool, lambda x: adaptive(x, np.max, (1, 1))[..., 0, 0], SQUARE),
     Case(
         "global_max_pool-keepdims",
-        lambda x: pooling.global_max_pool(x, keepdims=True),
+        lambda x: gc.nn.global_max_pool(x, keepdims=True),
         lambda x: adaptive(x, np.max, (1,)),
         ((2, 3, 4),),
     ),
@@ -136,14 +135,14 @@ WHOLE = [
 ADAPTIVE = [
     Case(
         f"adaptive_{kind}_pool{len(counts)}d-{'-'.join(map(str, counts))}",
-        lambda x, kind=kind, counts=counts: getattr(pooling, f"adaptive_{kind}_pool{len(counts)}d")(x, counts),
+        lambda x, kind=kind, counts=counts: getattr(gc.nn, f"adaptive_{kind}_pool{len(counts)}d")(x, counts),
         lambda x, kind=kind, counts=counts: adaptive(x, np.mean if kind == "avg" else np.max, counts),
         ((2, 3, *sizes),),
         rtol=1e-11,
         symbolic=all(n % m == 0 for n, m in zip(sizes, counts, strict=True)),
     )
     for kind in ("avg", "max")
-    for sizes, counts in (((4, 6), (2, 3)), ((5, 6), (3, 4)), ((4,), (7,)), ((4, 2, 3), (2, 1, 3)))
+    for sizes, counts in (((4, 6), (2, 3)), ((5, 6), (3, 4)), ((3,), (5,)), ((4, 2, 3), (2, 1, 3)))
 ]
 
 
@@ -204,7 +203,7 @@ def resize(id: str, shape: Ints, **kwargs: Any) -> Case:
     symbolic = kwargs.pop("symbolic", True)
     return Case(
         f"interpolate-{id}",
-        lambda x: interpolation.interpolate(x, **kwargs),
+        lambda x: gc.nn.interpolate(x, **kwargs),
         lambda x: interpolated(x, **kwargs),
         (shape,),
         rtol=1e-10,
@@ -215,24 +214,22 @@ def resize(id: str, shape: Ints, **kwargs: Any) -> Case:
 INTERPOLATION = [
     resize("nearest", (2, 3, 4, 5), size=(7, 3)),
     resize("nearest-twice", (2, 3, 4, 5), scale_factor=2),
-    resize("nearest-scale", (2, 3, 4, 5), scale_factor=1.7, symbolic=False),
     resize("nearest-exact", (2, 3, 7), size=(5,), mode="nearest-exact"),
-    resize("linear", (2, 3, 5), size=(8,), mode="linear"),
+    resize("linear-scale", (2, 3, 5), scale_factor=1.7, mode="linear", symbolic=False),
     resize("bilinear", (2, 3, 4, 5), scale_factor=2, mode="bilinear"),
     resize("bilinear-aligned", (2, 3, 4, 5), size=(6, 3), mode="bilinear", align_corners=True),
     resize("trilinear", (1, 2, 4, 3, 5), size=(2, 6, 1), mode="trilinear"),
     resize("bicubic", (2, 3, 4, 5), size=(7, 3), mode="bicubic"),
-    resize("bicubic-aligned", (1, 2, 3, 4), size=(5, 6), mode="bicubic", align_corners=True),
     Case(
         "interpolate-area",
-        lambda x: interpolation.interpolate(x, size=(3, 2), mode="area"),
+        lambda x: gc.nn.interpolate(x, size=(3, 2), mode="area"),
         lambda x: adaptive(x, np.mean, (3, 2)),
         ((2, 3, 5, 4),),
         symbolic=False,
     ),
     Case(
         "interpolate-in-a-program",
-        lambda x: gc.sum(interpolation.interpolate(x, scale_factor=2, mode="bilinear") ** 2, (2, 3)),
+        lambda x: gc.sum(gc.nn.interpolate(x, scale_factor=2, mode="bilinear") ** 2, (2, 3)),
         lambda x: np.sum(interpolated(x, scale_factor=2, mode="bilinear") ** 2, (2, 3)),
         ((2, 3, 4, 5),),
         rtol=1e-10,

@@ -103,7 +103,7 @@ def _convolve(
         out = matmul(reshape_to(w, (groups, outputs, rows)), reshape_to(columns, shape))
     counts = map(window_count, padded_sizes(node.shape[2:], pads), kernel, strides, dilations)
     out = reshape_to(out, (node.shape[0], w.shape[0], *counts))
-    return like_input(_with_bias(out, b, ndim), given)
+    return like_input(_with_bias(name, out, b, ndim), given)
 
 
 def _operands(name: str, ndim: int, x: Any, weight: Any, bias: Any) -> tuple[Node, Node, Node | None]:
@@ -136,10 +136,10 @@ def _columns(name: str, x: Node, kernel: Shape, strides: Steps, dilations: Steps
     return reshape_to(permute(windows, order), (x.shape[0], product((x.shape[1], *kernel)), product(counts)))
 
 
-def _with_bias(out: Node, bias: Node | None, ndim: int) -> Node:
+def _with_bias(name: str, out: Node, bias: Node | None, ndim: int) -> Node:
     if bias is None:
         return out
-    require_same("bias", "one element an output needed", out.shape[1], bias.shape[0], [bias])
+    require_same(name, "bias needs one element for each output", out.shape[1], bias.shape[0], [bias])
     return out + insert_axes(bias, tuple(range(1, ndim + 1)))
 
 
@@ -220,7 +220,7 @@ def _transposed(
     _check_channels(name, given, w, node.shape[1], w.shape[0] if groups == 1 else _group(name, w, groups), groups)
     full = _full_sizes(name, given, node.shape[2:], kernel, strides, dilations, extra)
     folded = fold_onto(_weighted(node, w, groups), full, strides, dilations)
-    return like_input(_with_bias(_cropped(name, given, folded, pads), b, ndim), given)
+    return like_input(_with_bias(name, _cropped(name, given, folded, pads), b, ndim), given)
 
 
 def _group(name: str, w: Node, groups: int) -> Size:

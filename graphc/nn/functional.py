@@ -23,8 +23,8 @@ SELU_FLOOR = -1.7580993408473766
 def embedding(indices: Any, weight: Any, /, padding_idx: int | None = None) -> Node:
     """Return the rows of `weight` at `indices` (integers of any shape): shape (*indices.shape, *weight.shape[1:]).
 
-    The row `padding_idx` (negative counts from the end) gets no gradient. The gradient stays sparse in updates. An
-    index below 0 or not below the number of rows raises `IndexOutOfBoundsError` when it is computed.
+    The row `padding_idx` (negative counts from the end) gets no gradient. An index below 0 or not below the number of
+    rows raises `IndexOutOfBoundsError` when it is computed.
 
     >>> embedding([1, 0, 1], [[0.0, 0.0], [3.0, 4.0]]).eval()
     array([[3., 4.],

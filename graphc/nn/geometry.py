@@ -72,7 +72,7 @@ def require_room(name: str, x: Node, spatial: Shape, kernel: Shape, dilations: S
             raise ShapeError(f"{name}: the kernel has size {k} along an axis, at least 1 needed{at()}")
         span = reach(k, d)
         if isinstance(size, int) and isinstance(span, int) and span > size:
-            spread = f", {span} with dilation {d}" if d != 1 else ""
+            spread = f" ({span} with dilation {d})" if d != 1 else ""
             raise ShapeError(
                 f"{name}: kernel size {k}{spread} is larger than the padded axis of {size} in {x.type}{at()}"
             )

@@ -118,6 +118,7 @@ from graphc.ops.manipulation import (
     unstack,
 )
 from graphc.ops.numpy_protocol import numpy_function, numpy_ufunc
+from graphc.ops.padding import pad
 from graphc.ops.reduction import (
     all,
     any,
@@ -229,6 +230,7 @@ __all__ = [
     "ones",
     "ones_like",
     "outer",
+    "pad",
     "permute_dims",
     "placeholder",
     "positive",

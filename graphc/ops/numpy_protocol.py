@@ -13,7 +13,7 @@ from typing import Any
 
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
-from graphc.ops import creation, cumulative, indexing, linalg, manipulation, reduction, sorting
+from graphc.ops import creation, cumulative, indexing, linalg, manipulation, padding, reduction, sorting
 from graphc.ops import elementwise_arithmetic as basic
 from graphc.ops import elementwise_float as floats
 from graphc.ops import elementwise_logic as logic
@@ -178,6 +178,9 @@ FUNCTIONS: dict[str, Function] = {
     "median": lambda a, axis=None, *, keepdims=False: sorting.median(a, axis=axis, keepdims=keepdims),
     "quantile": lambda a, q, axis=None, *, method="linear", keepdims=False: sorting.quantile(
         a, q, axis=axis, method=method, keepdims=keepdims
+    ),
+    "pad": lambda array, pad_width, mode="constant", *, constant_values=0: padding.pad(
+        array, pad_width, mode, constant_values=constant_values
     ),
     "where": lambda condition, x, y: basic.where(condition, x, y),
     "clip": _clip,

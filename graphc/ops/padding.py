@@ -28,7 +28,7 @@ __all__ = ["pad"]
 Pairs = tuple[tuple[Size, Size], ...]
 
 
-def pad(x: Any, pad_width: Any, /, *, mode: str = "constant", constant_values: Any = 0) -> Node:
+def pad(x: Any, /, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Node:
     """Return `x` with `pad_width` elements added before and after each axis.
 
     `pad_width`: an int or dimension, a pair (before, after) for every axis, or one pair an axis. `mode`: `"constant"`

@@ -21,7 +21,7 @@ import numpy as np
 from graphc.errors import user_source
 from graphc.node import Guard, Node
 from graphc.ops.base import Cotangents, View, apply
-from graphc.ops.shape import Assembly, as_ints
+from graphc.ops.shape import Assembly, as_ints, insert_axes, slice_node
 from graphc.types import Array, Shape, Size, TensorType, floor_div, size_max
 
 __all__: list[str] = []
@@ -132,7 +132,8 @@ def _elements(element: Sequence[int], counts: Sequence[int], strides: Steps, dil
 class PickMax(Assembly):
     """Of each window of the second operand, the element where the first has its first maximum.
 
-    NaN is the largest. With both operands equal it is max pooling. The choice has derivative 0.
+    NaN is larger than all others, the last NaN first. With both operands equal it is max pooling. The choice has
+    derivative 0.
     """
 
     name = "pick_max"
@@ -153,7 +154,10 @@ class PickMax(Assembly):
 
     def evaluate(self, *arrays: Array) -> Array:
         chosen, values = (_flat_windows(a, self) for a in arrays)
-        place = np.argmax(chosen, axis=-1)[..., None]
+        place = np.argmax(chosen, axis=-1)
+        missing = np.isnan(chosen) if chosen.dtype.kind == "f" else np.zeros(chosen.shape, bool)
+        last = chosen.shape[-1] - 1 - np.argmax(missing[..., ::-1], axis=-1)
+        place = np.where(np.any(missing, axis=-1), last, place)[..., None]
         return np.asarray(np.take_along_axis(values, place, axis=-1)[..., 0])
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
@@ -232,7 +236,11 @@ def windows_of(name: str, x: Node, kernel: Shape, strides: Steps, dilations: Ste
     Sizes known now must fit: at least one element a window, at least one window an axis.
     """
     op, guards = _window_op(name, x, kernel, strides, dilations)
-    return guarded(apply(op, x), guards)
+    if any(k != 1 for k in kernel):
+        return guarded(apply(op, x), guards)
+    lead = x.ndim - len(kernel)
+    single = slice_node(x, (0,) * x.ndim, (*x.shape[:lead], *op.counts), (*(1,) * lead, *strides))
+    return insert_axes(single, tuple(range(x.ndim, x.ndim + len(kernel))))
 
 
 def max_of_windows(name: str, x: Node, kernel: Shape, strides: Steps, dilations: Steps) -> Node:

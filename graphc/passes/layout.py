@@ -23,6 +23,7 @@ from graphc.ops.linalg import MatMul, MatMulSum
 from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
+from graphc.ops.windows import Windows
 from graphc.types import Shape, Size, bounds, is_float
 
 COPY = elementwise("copy", numpy=lambda x: x, code="{0}", accepts="any", partials=(1,))
@@ -167,7 +168,9 @@ class _Layout:
         return out
 
     def _gemm_operand(self, x: Node) -> Node:
-        return x if self._has_memory(x) and gemm_layout(x.shape, self._access(x).strides) else copy(x)
+        """Copy what BLAS has no flags for, windows among them: their rows overlap."""
+        fits = self._has_memory(x) and gemm_layout(x.shape, self._access(x).strides) is not None
+        return x if fits and not _shows_windows(x) else copy(x)
 
     def _access(self, node: Node) -> Access:
         """Return the access of a node, computing those of new nodes below it first."""
@@ -184,6 +187,14 @@ class _Layout:
                 assert access is not None, f"not laid out: {top!r}"
                 self.accesses[top] = access
         return self.accesses[node]
+
+
+def _shows_windows(x: Node) -> bool:
+    while isinstance(x.op, View):
+        if isinstance(x.op, Windows):
+            return True
+        (x,) = x.inputs
+    return False
 
 
 def _moved_axis(node: Node, inputs: tuple[Node, ...]) -> Node | None:
