@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import deque
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,9 +225,10 @@ def call_with(function: Callable[..., Any], batch: Any) -> tuple[Any, int]:
 
 
 def _rows(value: Any) -> int:
-    if isinstance(value, np.ndarray):
-        return len(value) if value.ndim else 1
-    return len(value) if isinstance(value, Sized) else 1
+    try:
+        return len(value)
+    except TypeError:  # a number, or an array without axes
+        return 1
 
 
 # -- arguments

@@ -151,6 +151,7 @@ class _Run:
         self.steps = 0
         self.mean = Mean()
         self.interrupts = 0
+        self.due = 0.0
 
     def train(
         self, epochs: int, validate: Callable[[], Any] | None, callbacks: Sequence[Callback], bar: Progress
@@ -177,29 +178,30 @@ class _Run:
 
     def train_epoch(self, bar: Progress) -> None:
         """Take the steps of an epoch, or of what a checkpoint left of it."""
-        step, clock, due = self.step, time.perf_counter, 0.0
+        step, clock, due = self.step, time.perf_counter, self.due
         every = self.checkpoint.every if self.checkpoint is not None else None
-        values, rows = [], []  # since they were last averaged: at this rate, doing so in every step would be felt
+        room = 0 if every is None else every - self.steps % every  # steps until a checkpoint
+        taken: list[tuple[Any, int]] = []  # averaged now and then: doing so in every step would be felt
         for batch in self.data:
-            value, count = call_with(step, batch)
-            values.append(value)
-            rows.append(count)
-            saving = every is not None and (self.steps + len(values)) % every == 0
-            if saving or self.interrupts or clock() >= due:
-                self.take_in(values, rows, bar)
+            taken.append(call_with(step, batch))
+            if self.interrupts or len(taken) == room or clock() >= due:
+                saving = len(taken) == room
+                room -= len(taken)
+                self.take_in(taken, bar)
                 due = clock() + INTERVAL
-            if saving:
-                self.save()
-            if self.interrupts:
-                break
-        self.take_in(values, rows, bar)
+                if saving and every is not None:
+                    self.save()
+                    room = every
+                if self.interrupts:
+                    break
+        self.take_in(taken, bar)
+        self.due = due
 
-    def take_in(self, values: list[Any], rows: list[int], bar: Progress) -> None:
-        """Average what steps returned, and empty the lists."""
-        self.mean.update_all(values, rows)
-        self.steps += len(values)
-        values.clear()
-        rows.clear()
+    def take_in(self, taken: list[tuple[Any, int]], bar: Progress) -> None:
+        """Average what steps returned, and empty the list."""
+        self.mean.update_all(taken)
+        self.steps += len(taken)
+        taken.clear()
         if self.mean.rows:
             bar.advance(self.steps, _named(self.mean.result(), ""))
 

@@ -206,24 +206,23 @@ class Mean:
 
     def update(self, value: Any, rows: int = 1) -> None:
         """Take in a number, or a dict of numbers with the same names every time, that stands for `rows` rows."""
-        self.update_all([value], [rows])
+        self.update_all([(value, rows)])
 
-    def update_all(self, values: Sequence[Any], rows: Sequence[int]) -> None:
-        """Take in several values, in order, at less cost: those after the first are of its kind."""
-        if not values:
+    def update_all(self, pairs: Sequence[tuple[Any, int]]) -> None:
+        """Take in several values with their rows, in order, at less cost: those after the first are of its kind."""
+        if not pairs:
             return
-        names: list[str | None] = list(values[0]) if isinstance(values[0], dict) else [None]
+        first, rows = pairs[0]
+        names: list[str | None] = list(first) if isinstance(first, dict) else [None]
         if self.rows and set(names) != self.totals.keys():
             raise ArgumentError(f"Mean: names {names} differ from {list(self.totals)} before{at()}")
         for name in names:
-            column = values if name is None else [value[name] for value in values]
-            total = (
-                self.totals.get(name, 0.0) + as_number("a value" if name is None else repr(name), column[0]) * rows[0]
-            )
-            for number, weight in zip(column[1:], rows[1:], strict=True):
-                total += float(number) * weight
+            number = first if name is None else first[name]
+            total = self.totals.get(name, 0.0) + as_number("a value" if name is None else repr(name), number) * rows
+            for value, weight in pairs[1:]:
+                total += float(value if name is None else value[name]) * weight
             self.totals[name] = total
-        self.rows += sum(rows)
+        self.rows += sum(rows for _, rows in pairs)
 
     def result(self) -> Any:
         """Return the mean: a float, or a dict of floats."""
