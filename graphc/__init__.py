@@ -27,17 +27,19 @@ The modules, in the order in which a program meets them:
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
 | `checkpoint` | training state in files |
-| `fit`, `history`, `progress` | the training loop and what it saw |
+| `training`, `history`, `progress` | the training loop and what it saw |
 | `plots` | pictures of training |
 | `draws` | ranges of a generator's stream for the draws of a program |
 | `inspect`, `cli` | graphs as pictures, the command line |
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from numpy import e, inf, nan, newaxis, pi
 
-from graphc import data, linalg, metrics, nn, optim, plots, random, special
+from graphc import special
 from graphc.branch import cond, switch
-from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import associative_scan, fori_loop, map, scan, while_loop
 from graphc.errors import (
@@ -53,12 +55,9 @@ from graphc.errors import (
     ShapeError,
 )
 from graphc.evaluate import evaluate
-from graphc.fit import EarlyStopping, StopTraining, fit
 from graphc.function import Function, function
 from graphc.grad import check_grad, grad, jvp, value_and_grad, vjp
 from graphc.graph import Graph
-from graphc.history import History, TensorBoard
-from graphc.jacobians import hessian, hvp, jacobian
 from graphc.node import Node, Shared
 from graphc.ops import (
     abs,
@@ -197,8 +196,40 @@ from graphc.ops import (
     zeros,
     zeros_like,
 )
-from graphc.serialization import load, save
 from graphc.types import Dim, TensorType, dim
+
+if TYPE_CHECKING:
+    from graphc import data, linalg, metrics, nn, optim, plots, random
+    from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
+    from graphc.history import History, TensorBoard
+    from graphc.jacobians import hessian, hvp, jacobian
+    from graphc.serialization import load, save
+    from graphc.training import EarlyStopping, StopTraining, fit
+
+_NAMESPACES = ("data", "linalg", "metrics", "nn", "optim", "plots", "random")
+_HOMES = {
+    "checkpoint": ("Checkpointer", "load_checkpoint", "save_checkpoint"),
+    "history": ("History", "TensorBoard"),
+    "jacobians": ("hessian", "hvp", "jacobian"),
+    "serialization": ("load", "save"),
+    "training": ("EarlyStopping", "StopTraining", "fit"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what programs do not always need when it is first used: `import graphc` stays fast."""
+    if name in _NAMESPACES:
+        return import_module(f"graphc.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"graphc.{_HOME_OF[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 

@@ -34,7 +34,7 @@ LAYERS = (
     ("function", "runner", "signature", "pickling", "jacobians"),
     ("serialization", "scipy_adaptors", "native"),
     ("inspect", "nn", "optim"),
-    ("data", "metrics", "history", "progress", "checkpoint", "fit", "plots"),
+    ("data", "metrics", "history", "progress", "checkpoint", "training", "plots"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
 )
