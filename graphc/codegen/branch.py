@@ -156,7 +156,7 @@ def _instruction(
     words: list[Slot] = []
     tables: list[Slot] = []
     for body, moving in parts:
-        table, count = entries(body, moving)
+        table, _, count = entries(body, moving)
         words += [
             TapeSlot(body.number),
             CountSlot(body.number),

@@ -1,37 +1,91 @@
-"""Which state may be updated in place: decided once per graph, before lowering."""
+"""Which state and which carries may be updated in place: decided once per graph, before lowering."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+
+from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Routine
 from graphc.ops.control import Control, While
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.shape import contiguous_strides
-from graphc.passes.fuse import INNER, Kernel, Schedule
+from graphc.passes.fuse import INNER, Kernel, Schedule, scatter_chain
 
 
 def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
     """Return, for each state whose new value may be written over the old one, that value.
 
     Safe where every other kernel that reads the old value runs before, the kernel itself reads each element only
-    at the index it writes, and no kernel that can fail runs at the same time or after.
+    at the index it writes, and no kernel that can fail runs at the same time or after. A scatter into state that
+    nothing reads writes at the end of the tape, after its indices and all others have been checked.
     """
     graph = schedule.graph
     first = len(graph.outputs) - len(graph.updates)
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     last_failing = max((i for i, k in enumerate(schedule) if any(_can_fail(n) for n in k.nodes)), default=-1)
-    readers: dict[Node, list[int]] = {}
-    for i, kernel in enumerate(schedule):
-        for x in {schedule.accesses[x].base for n in kernel.nodes for x in n.inputs}:
-            readers.setdefault(x, []).append(i)
+    readers = _readers(schedule)
     found: dict[Node, Node] = {}
     for state, value in zip(graph.updates, graph.outputs[first:], strict=True):
+        scatters = isinstance(value.op, Scatter) and value.inputs[0] is state and _writes_only(schedule, value)
+        if scatters and value not in readers and graph.outputs.count(value) == 1:
+            found[state] = value
+            continue
         at_kernel = place[value]
         before = all(i < at_kernel for i in readers.get(state, []) if i != at_kernel)
         own = at_kernel not in readers.get(state, []) or _reads_in_place(schedule, at_kernel, state)
         if before and own and at_kernel > last_failing:
             found[state] = value
     return found
+
+
+def carries_in_place(schedule: Schedule, carries: Sequence[int]) -> dict[Node, Node]:
+    """Return, for the scatters that make the next value of some carries of a loop's body, what each writes into.
+
+    Safe where every other kernel that reads what a scatter writes into runs before it.
+    """
+    graph, readers = schedule.graph, _readers(schedule)
+    place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
+    found: dict[Node, Node] = {}
+    for carry, value in ((graph.inputs[i], graph.outputs[i]) for i in carries):
+        chain = scatter_chain(value)
+        if chain and chain[0].inputs[0] is carry and all(_is_private(graph, x, value) for x in chain):
+            before = all(i <= place[x] for x in chain for i in readers[x.inputs[0]])
+            if before and all(_writes_only(schedule, x) for x in chain):
+                found |= {x: x.inputs[0] for x in chain}
+    return found
+
+
+def _is_private(graph: Graph, node: Node, output: Node) -> bool:
+    return graph.outputs.count(node) == (1 if node is output else 0)
+
+
+def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, Node]:
+    """Return, for temporary values that only a scatter reads, that scatter: it writes into the value's memory."""
+    readers = _readers(schedule)
+    stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
+    found: dict[Node, Node] = {}
+    for kernel in schedule:
+        node = kernel.nodes[0]
+        if isinstance(node.op, Scatter) and node not in elsewhere:
+            x = node.inputs[0]
+            if x in stored and x not in elsewhere and len(readers[x]) == 1 and _writes_only(schedule, node):
+                found[x] = node
+    return found
+
+
+def _writes_only(schedule: Schedule, scatter: Node) -> bool:
+    """Tell whether a scatter reads nothing of what it writes into: neither updates nor indices are views of it."""
+    return all(schedule.accesses[x].base is not scatter.inputs[0] for x in scatter.inputs[1:])
+
+
+def _readers(schedule: Schedule) -> dict[Node, list[int]]:
+    """Return the kernels that read each stored value."""
+    readers: dict[Node, list[int]] = {}
+    for i, kernel in enumerate(schedule):
+        for x in {schedule.accesses[x].base for n in kernel.nodes for x in n.inputs}:
+            readers.setdefault(x, []).append(i)
+    return readers
 
 
 def _can_fail(node: Node) -> bool:

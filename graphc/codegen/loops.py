@@ -30,12 +30,13 @@ from graphc.codegen.reduce import combine, identity
 from graphc.codegen.sorting import SORTING
 from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
+from graphc.ops.base import Constant
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Scatter
 from graphc.ops.linalg import MatMul, MatMulSum
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
-from graphc.passes.layout import Access, gemm_layout
+from graphc.passes.layout import Access, gemm_layout, is_inline
 from graphc.types import Shape, Size, product, size_max
 
 
@@ -145,11 +146,17 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
 
 def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
     """Copy the operand, then write the updates in order."""
+    own = contiguous_strides(node.shape)
+    copy = copy_nest(node, node.shape, accesses[node.inputs[0]], Access(node, 0, own))
+    return [copy, scatter_nest(node, accesses)]
+
+
+def scatter_nest(node: Node, accesses: Accesses) -> LoopNest:
+    """Return the nest that writes the updates of a scatter in order, after a check of each index."""
     op = node.op
     assert isinstance(op, Scatter)
-    x, updates = node.inputs[:2]
+    updates = node.inputs[1]
     own = contiguous_strides(node.shape)
-    copy = copy_nest(node, node.shape, accesses[x], Access(node, 0, own))
     build = Builder([node])
     shape = updates.shape
     extents = squeeze_strides(shape, shape)
@@ -157,21 +164,35 @@ def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
     rest = [s for a, s in enumerate(own) if a not in op.axes]
     padding = updates.ndim - len(rest)
     terms = [build.index(squeeze_strides((*(0 for _ in range(padding)), *rest), shape), variables)]
-    body = _checked_indices(node, accesses, build, variables, terms)
+    body = _checked_indices(node, accesses, build, variables, shape, terms)
     source = accesses[updates]
     index = build.index(squeeze_strides(source.strides, shape), variables)
     place = f"{build.pointer(node, 0)}[{' + '.join(t for t in terms if t != '0') or '0'}]"
-    value = f"{build.pointer(source.base, source.offset)}[{index}]"
+    if is_inline(source.base.op):
+        assert isinstance(source.base.op, Constant)
+        value = build.literal(source.base.op.value.reshape(()))
+    else:
+        value = f"{build.pointer(source.base, source.offset)}[{index}]"
     body.append(f"{place} = {combine('sum', node.dtype, place, value) if op.mode == 'add' else value}")
-    nest = _finish(build, _nested(build, extents, body), extents, product(shape), divisible=False)
-    return [copy, nest]
+    return _finish(build, _nested(build, extents, body), extents, product(shape), divisible=False)
+
+
+def check_nest(node: Node, accesses: Accesses) -> LoopNest:
+    """Return the nest that checks the indices of a scatter and writes nothing."""
+    assert isinstance(node.op, Scatter)
+    shape = node.inputs[2].shape
+    build = Builder([node])
+    extents = squeeze_strides(shape, shape)
+    variables = [f"d{k}" for k in range(len(extents))]
+    body = _checked_indices(node, accesses, build, variables, shape, [])
+    return _finish(build, _nested(build, extents, body), extents, product(shape))
 
 
 def _checked_indices(
-    node: Node, accesses: Accesses, build: Builder, variables: Sequence[str], terms: list[str]
+    node: Node, accesses: Accesses, build: Builder, variables: Sequence[str], shape: Shape, terms: list[str]
 ) -> list[Statement]:
-    """Emit the bounds checks of a scatter's index arrays, and append their contributions to `terms`."""
-    op, shape = node.op, node.inputs[1].shape
+    """Emit the bounds checks of a scatter's index arrays over `shape`, and append their contributions to `terms`."""
+    op = node.op
     assert isinstance(op, Scatter)
     body: list[Statement] = []
     build.checks.append(node)

@@ -7,7 +7,7 @@ writes the other. No Python runs per step, and the one kernel that loops is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
@@ -35,13 +35,13 @@ from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min
 STEP_NS = 15.0
 """What a step of a loop costs beside its work."""
 ENTRY = 6
-"""Words of the table of slots that move: slot, base, stride, whether in a pair, its phase, the first step's place."""
+"""Words of the table of slots to write: slot, base, stride, whether in a pair, its phase, the first step's place."""
 LOOP = (
     "length = frame[3]",
     "for s in range(lo, hi):",
     "    t = select(frame[4] != 0, length - 1 - s, s)",
-    "    k = 6",
-    "    for e in range(frame[5]):",
+    "    k = 7",
+    "    for e in range(select(s == lo, frame[6], frame[5])):",
     "        slot = i64p(frame[k], 1)",
     "        place = frame[k + 1] + frame[k + 2] * select(frame[k + 3] != 0, (s + frame[k + 4]) & 1, t)",
     "        slot[0] = select((s == 0) & (frame[k + 5] != 0), frame[k + 5], place)",
@@ -63,6 +63,8 @@ class Body:
     """Take values out of the body's arena: they live where the op around it says."""
     inline: Callable[[], None]
     """Say that the nests have become part of another nest: they are neither compiled nor walked."""
+    in_place: Mapping[Node, Node]
+    """Scatters that write into a carry, or into what another has made of it, and what each writes into."""
 
 
 @dataclass
@@ -107,6 +109,9 @@ def lower_scan(
 def _place_carry(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
     """Decide where a carry lives: in the stack of what steps receive or give, or else in a pair of buffers."""
     given = body.graph.outputs[i]
+    if given in body.in_place:
+        _stay(i, first, body, results, place)
+        return
     stack = next((n for (kind, j), n in results.items() if kind == "stacked" and _output(op, body, j) is given), None)
     if ("carry", i) in results:
         _keep_history(op, i, first, body, results, stack, place)
@@ -168,6 +173,21 @@ def _read_back(
         place.ends.append(_partial_copy(final, (1 - any_step) * row, first, own))
 
 
+def _stay(i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
+    """Keep a carry that steps update in place in one buffer, which is the last carry in the end."""
+    carry = body.graph.inputs[i]
+    buffer = storage(f"buffer{i}", carry.type)
+    place.private.append(buffer)
+    value = body.graph.outputs[i]
+    while value is not carry:
+        place.moving[value] = Moving(buffer, 0, 0)
+        value = body.in_place[value]
+    place.moving[carry] = Moving(buffer, 0, 0)
+    place.starts.append(copy_nest(buffer, carry.shape, first, Access(buffer, 0, contiguous_strides(carry.shape))))
+    if ("final", i) in results:
+        _view(results["final", i], buffer, 0, place)
+
+
 def _alternate(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
     """Keep a carry in a pair of buffers: a step reads one and writes the other."""
     carry, given = body.graph.inputs[i], body.graph.outputs[i]
@@ -217,19 +237,20 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
 
 
 def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
-    moved, count = entries(body, place.moving)
+    table, moving, count = entries(body, place.moving)
     head: list[Slot] = [
         TapeSlot(body.number),
         CountSlot(body.number),
         RoutineSlot("driver"),
         SizeSlot(op.length),
         LiteralSlot(int(op.reverse)),
+        LiteralSlot(moving),
         LiteralSlot(count),
     ]
     region = storage("body", TensorType(FLOAT64, ()))
     return LoopNest(
         LOOP,
-        (*head, *moved, PointerSlot(region, 0)),
+        (*head, *table, PointerSlot(region, 0)),
         extent=op.length,
         work=op.length,
         checks=(node,),
@@ -239,15 +260,18 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
     )
 
 
-def entries(body: Body, moving: dict[Node, Moving]) -> tuple[list[Slot], int]:
-    """Return the table of the slots of a body's frames that its control op writes, `ENTRY` words each."""
-    table: list[Slot] = []
+def entries(body: Body, moving: dict[Node, Moving]) -> tuple[list[Slot], int, int]:
+    """Return the table of the slots of a body's frames that its control op writes, `ENTRY` words each.
+
+    Those that move come first; also return how many move, and how many there are.
+    """
+    tables: dict[bool, list[Slot]] = {False: [], True: []}
     for number, nest in enumerate(body.nests):
         for position, slot in enumerate(nest.slots):
             if isinstance(slot, PointerSlot) and slot.base in moving:
-                table.append(BodySlot(body.number, number, position))
-                table += moving_words(slot, moving[slot.base])
-    return table, len(table) // ENTRY
+                at = moving[slot.base]
+                tables[at.still] += [BodySlot(body.number, number, position), *moving_words(slot, at)]
+    return [*tables[False], *tables[True]], len(tables[False]) // ENTRY, sum(map(len, tables.values())) // ENTRY
 
 
 def moving_words(slot: PointerSlot, at: Moving) -> list[Slot]:

@@ -6,11 +6,11 @@ of its values live in its arena, and the sections of the loops inside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from graphc.codegen.branch import lower_switch, lower_while
-from graphc.codegen.inplace import updates_in_place
-from graphc.codegen.loops import copy_nest, lower_kernel
+from graphc.codegen.inplace import carries_in_place, operands_in_place, updates_in_place
+from graphc.codegen.loops import check_nest, copy_nest, lower_kernel, scatter_nest
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
 from graphc.codegen.scan import Body, lower_scan
@@ -18,6 +18,7 @@ from graphc.graph import Graph
 from graphc.node import Node, Shared
 from graphc.ops.base import Constant
 from graphc.ops.control import Scan, Switch, While
+from graphc.ops.indexing import Scatter
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
@@ -31,10 +32,13 @@ class Section:
     and its offset there in elements.
     """
 
-    def __init__(self, graph: Graph, obtain: Callable[[str], int], *, inner: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, obtain: Callable[[str], int], *, inner: bool = False, carries: Sequence[int] = ()
+    ) -> None:
         self.graph = graph
         self.obtain = obtain
         self.schedule = fuse(graph)
+        self.in_place = carries_in_place(self.schedule, carries)
         self.aliased = updates_in_place(self.schedule)
         self.bodies: list[Section] = []
         self.nests: list[LoopNest] = []
@@ -42,8 +46,24 @@ class Section:
         self.kernel_of: list[int] = []
         self.placed: dict[Node, tuple[Node, Size]] = {}
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
+        temporary = operands_in_place(self.schedule, self.elsewhere)
+        self.placed |= {x: (node, 0) for x, node in temporary.items()}
+        in_place = {*self.in_place, *temporary.values(), *self.aliased.values()}
+        written = set() if inner else set(self.aliased.values())
+        writes: list[tuple[LoopNest, int]] = []
         for number, kernel in enumerate(self.schedule):
-            self.append(self._lower(kernel), number)
+            node = kernel.nodes[0]
+            if isinstance(node.op, Scatter) and node in in_place:
+                nest = scatter_nest(node, self.schedule.accesses)
+                if node not in written:
+                    self.append([nest], number)
+                else:  # writes to state wait until every check has passed
+                    self.append([check_nest(node, self.schedule.accesses)], number)
+                    writes.append((nest, number))
+            else:
+                self.append(self._lower(kernel), number)
+        for nest, number in writes:
+            self.append([nest], number)
         for state, value in self._updates():
             if state not in self.aliased:
                 source = Access(value, 0, contiguous_strides(value.shape))
@@ -58,7 +78,9 @@ class Section:
     def _lower(self, kernel: Kernel) -> list[LoopNest]:
         op, accesses = kernel.nodes[0].op, self.schedule.accesses
         if isinstance(op, Scan):
-            nests, placed = lower_scan(kernel, accesses, self._open(op.body), self.elsewhere)
+            kept = {i for kind, i in op.results if kind == "carry"}
+            body = self._open(op.body, [i for i in range(op.carries) if i not in kept])
+            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere)
             self.placed |= placed
             return nests
         if isinstance(op, Switch):
@@ -67,12 +89,12 @@ class Section:
             return lower_while(kernel, accesses, self._open)
         return lower_kernel(kernel, self.schedule, self.aliased)
 
-    def _open(self, graph: Graph) -> Body:
-        """Lower a graph inside an op as a section of its own."""
-        section = Section(graph, self.obtain, inner=True)
+    def _open(self, graph: Graph, carries: Sequence[int] = ()) -> Body:
+        """Lower a graph inside an op as a section of its own; `carries` may be updated in place."""
+        section = Section(graph, self.obtain, inner=True, carries=carries)
         self.bodies.append(section)
         number, claim = len(self.bodies) - 1, section.elsewhere.update
-        return Body(number, graph, section.nests, section.append, claim, section.inline)
+        return Body(number, graph, section.nests, section.append, claim, section.inline, section.in_place)
 
     def inline(self) -> None:
         """Note that the nests have become part of a nest of the section around this one."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from graphc.graph import Graph, collector_paused
 from graphc.graph import verify as verify_graph
+from graphc.passes.accumulate_scatters import accumulate_scatters
 from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
 from graphc.passes.expand import expand
@@ -48,6 +49,7 @@ PASSES: tuple[Pass, ...] = (
     canonicalize,  # the views and constants that rules and expansions made
     fold_constants,
     simplify,
+    accumulate_scatters,  # the updates of tables, as rules have left them
     sum_products,  # once broadcasts have their final place: the sums over a batch are their derivatives
     prune,  # what hoisting and algebra left unread
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)

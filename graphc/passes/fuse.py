@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.ops.base import Leaf, Routine
+from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
@@ -79,6 +79,15 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.kernels)
+
+
+def scatter_chain(value: Node) -> tuple[Node, ...]:
+    """Return the scatters that make a value of an input or state, the first first; empty for other values."""
+    chain = []
+    while isinstance(value.op, Scatter):
+        chain.append(value)
+        value = value.inputs[0]
+    return tuple(reversed(chain)) if isinstance(value.op, (Placeholder, SharedValue)) else ()
 
 
 def squeezed(shape: Shape) -> Shape:
@@ -260,7 +269,9 @@ class _Fuser:
         if found is None:
             earlier = base not in self.home or self.home[base].stage < group.stage
             return earlier or (not base.shape and not group.read and group.split is None)
-        return not isinstance(node.op, Gather) and self._at_hand(x, base, found, level)
+        if isinstance(node.op, Gather) and (position == 0 or x.shape != node.shape):
+            return False
+        return self._at_hand(x, base, found, level)
 
     def _at_hand(self, x: Node, base: Node, found: str, level: str) -> bool:
         """Tell whether the element of `x` that a value of `level` needs is in a variable of the kernel."""
@@ -327,7 +338,11 @@ class _Fuser:
             for other in before:
                 followers[other].append(group)
         updates = set(self.graph.outputs[len(self.graph.outputs) - len(self.graph.updates) :])
-        rank = {g: (any(n in updates for n in g.levels) and not followers[g], g.index) for g in self.groups}
+        chains = {n for o in self.graph.outputs for n in scatter_chain(o)}
+        scatters = {g for g in self.groups if any(n in chains for n in g.levels)}
+        late = {g for g in self.groups if any(n in updates for n in g.levels) and not followers[g]}
+        late |= {g for g in scatters if all(f in scatters for f in followers[g])}
+        rank = {g: (g in late, g.index) for g in self.groups}
         ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
         heapq.heapify(ready)
         order: list[_Group] = []

@@ -1,9 +1,10 @@
 """Move work out of loops, where one op over all steps replaces many small ones.
 
-Three forms. What does not depend on the carries (the input projection of an RNN) is computed for all steps before the
+Four forms. What does not depend on the carries (the input projection of an RNN) is computed for all steps before the
 loop, and becomes a sequence. What no later step needs (the output projection) is computed for all steps behind it,
 from stacked values. A carry that only adds up products (the weight gradient of an adjoint loop) becomes one product
-behind the loop, whose inner axis runs over the steps too.
+behind the loop, whose inner axis runs over the steps too; one that adds up scatters (the gradient of `xs[t]`) becomes
+one scatter. A sequence of equal rows becomes one captured row.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from dataclasses import dataclass, replace
 from graphc.errors import blame
 from graphc.graph import Graph, topological_order
 from graphc.node import Node
-from graphc.ops.base import Constant, Placeholder, apply
+from graphc.ops.base import Constant, Placeholder, apply, constant
 from graphc.ops.control import Project, Result, Scan, project
 from graphc.ops.creation import Iota
 from graphc.ops.elementwise import ADD
+from graphc.ops.indexing import Scatter
 from graphc.ops.linalg import MatMul
-from graphc.ops.pointwise import Broadcast, DimValue, pointwise
-from graphc.ops.shape import PermuteDims, Reshape
-from graphc.passes.batching import over_steps
+from graphc.ops.pointwise import Broadcast, DimValue, broadcast, pointwise
+from graphc.ops.reduction import Reduction
+from graphc.ops.shape import PermuteDims, Reshape, Unslice
+from graphc.passes.accumulate_scatters import is_zero
+from graphc.passes.batching import over_steps, repeated
 from graphc.passes.cost import frontier, no_larger
 from graphc.types import TensorType
 
@@ -50,12 +54,28 @@ def hoist(graph: Graph) -> Graph:
 
 
 @dataclass
-class _Product:
-    """One product that a carry adds up: its factors in the body."""
+class _Term:
+    """One value that a carry adds up at every step, whose sum over all steps is one op."""
 
     carry: int
-    left: Node
-    right: Node
+    node: Node
+
+    @property
+    def factors(self) -> tuple[Node, ...]:
+        """What the loop must stack for it."""
+        if isinstance(self.node.op, MatMul):
+            return _untransposed(self.node.inputs[0])[0], self.node.inputs[1]
+        return self.node.inputs[1:] if isinstance(self.node.op, Scatter) else self.node.inputs
+
+    def total(self, stacks: Sequence[Node]) -> Node:
+        """Return the sum over all steps of the stacked factors."""
+        op = self.node.op
+        if isinstance(op, MatMul):
+            return _sum_of_products(self.node.inputs[0], *stacks)
+        if isinstance(op, Scatter):
+            zeros = broadcast(constant(0, self.node.dtype), self.node.shape, ())
+            return apply(op, zeros, *stacks)
+        return apply(op, apply(Reduction("sum", (0,)), stacks[0]))
 
 
 class _Loop:
@@ -66,24 +86,32 @@ class _Loop:
         count = op.carries + op.sequences
         body = op.body
         self.outer = dict(zip(body.inputs[count:], inputs[count:], strict=True))
+        rows_of = zip(body.inputs[op.carries : count], inputs[op.carries : count], strict=True)
+        # Sequences of equal rows, and carries that no step changes.
+        self.equal = {x: row for x, rows in rows_of if (row := _equal_row(rows)) is not None}
+        own = zip(body.inputs[: op.carries], body.outputs, inputs, strict=False)
+        self.equal |= {carry: first for carry, after, first in own if after is carry}
+        self.outer |= self.equal
         self.before = self._independent()
         self.behind, needed = self._tails()
         rows = {m: self._inside(f"rows{i}", m.type) for i, m in enumerate(self._rows())}
-        swapped, names = Graph(body.outputs, body.inputs).replace(rows)
+        same = {x: self._inside(f"row{i}", x.type) for i, x in enumerate(self.equal)}
+        swapped, names = Graph(body.outputs, body.inputs).replace(rows | same)
         outputs = list(swapped.outputs)
-        self.products = self._sums_of_products(swapped)
-        for product in self.products:
-            outputs[product.carry] = _without(outputs[product.carry], product)
-        known = {names.get(old, old) for old in self.before}
-        factors = [f for p in self.products for f in (_untransposed(p.left)[0], p.right) if f not in known]
         self.names = names
+        self.terms = self._terms(swapped)
+        for term in self.terms:
+            outputs[term.carry] = _without(outputs[term.carry], term.node)
+        known = {names.get(old, old) for old in self.before}
+        factors = [f for t in self.terms for f in t.factors if f not in known]
         self.stacks = list(dict.fromkeys([*(names.get(n, n) for n in needed), *factors]))
         outputs += self.stacks
-        places = [("stacked", len(body.outputs) - op.carries + i) for i in range(len(self.stacks))]
-        self.results: tuple[Result, ...] = (*op.results, *places)
-        self.body = Graph(outputs, [*body.inputs[:count], *rows.values(), *body.inputs[count:]], guards=body.guards)
+        stacked: list[Result] = [("stacked", len(body.outputs) - op.carries + i) for i in range(len(self.stacks))]
+        self.results: tuple[Result, ...] = (*op.results, *stacked)
+        places = [*body.inputs[:count], *rows.values(), *body.inputs[count:], *same.values()]
+        self.body = Graph(outputs, places, guards=body.guards)
         new = replace(op, body=self.body, sequences=op.sequences + len(rows), results=self.results)
-        operands = (*inputs[:count], *(self.before[m] for m in rows), *inputs[count:])
+        operands = (*inputs[:count], *(self.before[m] for m in rows), *inputs[count:], *self.equal.values())
         self.node = Node(new, operands, new.infer(*(x.type for x in operands)), node.source, node.guards)
         self.computed = self._compute_behind()
 
@@ -96,7 +124,8 @@ class _Loop:
         """Return, for values that do not depend on the carries, the same values for all steps along axis 0."""
         op = self.op
         count = op.carries + op.sequences
-        found = dict(zip(op.body.inputs[op.carries : count], self.inputs[op.carries : count], strict=True))
+        given = zip(op.body.inputs[op.carries : count], self.inputs[op.carries : count], strict=True)
+        found = {x: rows for x, rows in given if x not in self.equal}
         for node in op.body.nodes:
             if isinstance(node.op, (Constant, DimValue, Iota)):
                 self.outer[node] = node
@@ -175,18 +204,18 @@ class _Loop:
                     known[node] = value
         return {n: known[n] for n in self.behind}
 
-    # -- sums of products
+    # -- sums over steps
 
-    def _sums_of_products(self, body: Graph) -> list[_Product]:
-        """Find the carries that no step reads but to add to them, and the products that they add."""
-        found: list[_Product] = []
+    def _terms(self, body: Graph) -> list[_Term]:
+        """Find the carries that no step reads but to add to them, and what they add that has a form over all steps."""
+        found: list[_Term] = []
         seen = {i for kind, i in self.op.results if kind == "carry"}
+        outer = {self.names.get(x, x) for x in self.outer}
         for i, carry in enumerate(body.inputs[: self.op.carries]):
             leaves = _addends(body, body.outputs[i], carry)
-            if i in seen or leaves is None:
-                continue
-            matrices = [n for n in leaves if isinstance(n.op, MatMul) and n.ndim == 2 and len(body.users[n]) == 1]
-            found += [_Product(i, n.inputs[0], n.inputs[1]) for n in matrices]
+            if i not in seen and leaves is not None:
+                terms = [_Term(i, n) for n in leaves if _sums_well(n) and len(body.users[n]) == 1]
+                found += [t for t in terms if not any(x in outer for x in t.factors)]
         return found
 
     def _stack(self, value: Node) -> Node:
@@ -202,25 +231,43 @@ class _Loop:
         kind, i = self.op.results[index]
         if kind == "stacked" and (output := self.op.body.outputs[self.op.carries + i]) in self.computed:
             return self.computed[output]
+        if kind != "stacked" and self.op.body.inputs[i] in self.equal:
+            return self.inputs[i] if kind == "final" else repeated(self.inputs[i], self.op.length)
         unchanged = kind == "final" and self.body.outputs[i] is self.body.inputs[i]
         out = self.inputs[i] if unchanged else project(self.node, index)
-        for product in self.products if kind == "final" else ():
-            if product.carry == i:
-                total = self._total(product)
-                out = total if _is_zero(out) else pointwise(ADD, out, total)
+        for term in self.terms if kind == "final" else ():
+            if term.carry == i:
+                total = term.total([self._factor(x) for x in term.factors])
+                out = total if is_zero(out) else pointwise(ADD, out, total)
         return out
 
-    def _total(self, product: _Product) -> Node:
-        """Return the sum over all steps as one product of matrices whose inner axis runs over the steps too."""
-        base, transposed = _untransposed(product.left)
-        left, right = self._factor(base), self._factor(product.right)
-        steps, inner, columns = right.shape
-        if transposed:
-            rows = apply(Reshape((steps * inner, base.shape[1])), left)
-            flat = apply(PermuteDims((1, 0)), rows)
-        else:
-            flat = apply(Reshape((base.shape[0], steps * inner)), apply(PermuteDims((1, 0, 2)), left))
-        return apply(MatMul(), flat, apply(Reshape((steps * inner, columns)), right))
+
+def _sum_of_products(left: Node, base: Node, right: Node) -> Node:
+    """Return the sum over all steps as one product of matrices whose inner axis runs over the steps too.
+
+    `base` has all steps of `left`, or of what it is the transpose of.
+    """
+    steps, inner, columns = right.shape
+    if _untransposed(left)[1]:
+        rows = apply(Reshape((steps * inner, base.shape[2])), base)
+        flat = apply(PermuteDims((1, 0)), rows)
+    else:
+        flat = apply(Reshape((base.shape[1], steps * inner)), apply(PermuteDims((1, 0, 2)), base))
+    return apply(MatMul(), flat, apply(Reshape((steps * inner, columns)), right))
+
+
+def _sums_well(node: Node) -> bool:
+    """Tell whether the sum of an op's results over the steps is one op of stacked values."""
+    if isinstance(node.op, Scatter):
+        return node.op.mode == "add" and is_zero(node.inputs[0])
+    return isinstance(node.op, Unslice) or (isinstance(node.op, MatMul) and node.ndim == 2)
+
+
+def _equal_row(rows: Node) -> Node | None:
+    """Return the row of a sequence whose rows are all the same, or None."""
+    if not isinstance(rows.op, Broadcast) or 0 in rows.op.axes:
+        return None
+    return apply(Broadcast(rows.shape[1:], tuple(a - 1 for a in rows.op.axes)), rows.inputs[0])
 
 
 def _has_form(node: Node) -> bool:
@@ -231,13 +278,6 @@ def _has_form(node: Node) -> bool:
 def _batched_product(node: Node, stacked: dict[Node, Node]) -> bool:
     """Tell whether a product for all steps would be as many small products as the loop has."""
     return isinstance(node.op, MatMul) and (node.inputs[1] in stacked or node.ndim != 2)
-
-
-def _is_zero(node: Node) -> bool:
-    """Tell whether a value is a literal 0, broadcast."""
-    while isinstance(node.op, Broadcast):
-        node = node.inputs[0]
-    return isinstance(node.op, Constant) and not node.op.value.any()
 
 
 def _untransposed(node: Node) -> tuple[Node, bool]:
@@ -262,15 +302,15 @@ def _addends(body: Graph, output: Node, carry: Node) -> list[Node] | None:
     return [n for n in leaves if n is not carry] if leaves.count(carry) == 1 else None
 
 
-def _without(output: Node, product: _Product) -> Node:
-    """Return a sum without one of its products."""
+def _without(output: Node, gone: Node) -> Node:
+    """Return a sum without one of its terms."""
     path: list[Node] = [output]
     while path:
         node = path.pop()
         if node.op is not ADD:
             continue
         for term, other in (node.inputs, node.inputs[::-1]):
-            if isinstance(term.op, MatMul) and term.inputs == (product.left, product.right):
+            if term.op == gone.op and term.inputs == gone.inputs:
                 return Graph([output]).replace({node: other})[0].outputs[0]
         path.extend(node.inputs)
-    raise AssertionError("the product is a term of the sum")
+    raise AssertionError("it is a term of the sum")

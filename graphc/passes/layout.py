@@ -134,7 +134,10 @@ class _Layout:
             inputs = tuple(self._gemm_operand(x) for x in inputs) if is_float(node.dtype) else inputs
         elif isinstance(node.op, Gather):
             inputs = (self._stored(inputs[0]), *inputs[1:])
-        elif isinstance(node.op, (Assembly, Scatter, Cumulative)):
+        elif isinstance(node.op, Scatter):
+            updates = inputs[1] if isinstance(self._access(inputs[1]).base.op, Constant) else self._stored(inputs[1])
+            inputs = (self._stored(inputs[0]), updates, *map(self._stored, inputs[2:]))
+        elif isinstance(node.op, (Assembly, Cumulative)):
             inputs = tuple(self._stored(x) for x in inputs)
         elif isinstance(node.op, Routine):
             inputs = tuple(self._whole(x) for x in inputs)

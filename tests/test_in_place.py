@@ -1,0 +1,135 @@
+"""Scatters that write where their operand is: tables that are updated by rows, carries that steps write into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.codegen.nest import LoopNest
+from graphc.types import size_value
+
+INDEX = gc.placeholder("i", shape=("b",), dtype="int64")
+MODES = ["compiled", "debug", "reference"]
+
+
+def nests(f: gc.Function) -> list[LoopNest]:
+    """Return every nest of a compiled function, loop bodies included."""
+    built = f.compile()._compiled
+    assert built is not None
+    return [nest for section in built.program.sections for nest in section.nests]
+
+
+def largest(f: gc.Function, **sizes: int) -> int:
+    """Return the most elements that one nest walks over."""
+    return max(size_value(nest.work, sizes) for nest in nests(f))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_step_of_sgd_on_a_table_costs_its_rows(mode: Any) -> None:
+    table = gc.shared(np.arange(3000.0).reshape(1000, 3), name="table")
+    loss = gc.sum(gc.square(table[INDEX] - 1.0))
+    f = gc.function([INDEX], loss, updates={table: table - 0.1 * gc.grad(loss, table)}, mode=mode)
+    if mode != "reference":
+        assert largest(f, b=4) == 12
+    dense = table.get_value()
+    expected = dense.copy()
+    np.add.at(expected, [7, 2, 7, -1], -0.1 * 2 * (dense[[7, 2, 7, -1]] - 1.0))
+    f([7, 2, 7, -1])
+    np.testing.assert_allclose(table.get_value(), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_written_where_an_index_is_bad(mode: Any) -> None:
+    a, b = gc.shared(np.zeros(5), name="a"), gc.shared(np.zeros(3), name="b")
+    updates = {a: a.at[INDEX].add(1.0), b: b.at[INDEX].set(2.0)}
+    f = gc.function([INDEX], [], updates=updates, mode=mode)
+    f([0, 2])
+    with pytest.raises(gc.IndexOutOfBoundsError, match=r"test_in_place.py:\d+"):
+        f([1, 4])
+    np.testing.assert_array_equal(a.get_value(), [1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(b.get_value(), [2, 0, 2])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_old_values_are_read_before_they_are_written(mode: Any) -> None:
+    a = gc.shared(np.arange(5.0), name="a")
+    f = gc.function([INDEX], [a * 2, a[INDEX]], updates={a: a.at[INDEX].add(10.0)}, mode=mode)
+    doubled, rows = f([1, 1, 3])
+    np.testing.assert_array_equal(doubled, [0, 2, 4, 6, 8])
+    np.testing.assert_array_equal(rows, [1, 1, 3])
+    np.testing.assert_array_equal(a.get_value(), [0, 21, 2, 13, 4])
+    g = gc.function([INDEX], a.at[INDEX].set(0.0), updates={a: a.at[INDEX].set(0.0)}, mode=mode)
+    np.testing.assert_array_equal(g([1]), [0, 0, 2, 13, 4])
+    np.testing.assert_array_equal(a.get_value(), [0, 0, 2, 13, 4])
+
+
+def fibonacci(n: int) -> gc.Node:
+    """Fill a table in a loop: each step reads two elements and writes one."""
+
+    def step(table: gc.Node, t: gc.Node) -> tuple[gc.Node, None]:
+        return table.at[t].set(gc.sin(table[t - 1]) + table[t - 2]), None
+
+    start = gc.placeholder("start", shape=(2,))
+    table: gc.Node = gc.scan(step, gc.concat([start, gc.zeros(n)]), gc.arange(2, n + 2))[0]
+    return table
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_table_that_a_loop_fills(mode: Any) -> None:
+    table = fibonacci(20)
+    (start,) = gc.Graph([table]).inputs
+    gradient = gc.grad(gc.sum(table), start)
+    f = gc.function([start], [table, gradient], mode=mode)
+    values = [0.3, 0.5]
+    for t in range(2, 22):
+        values.append(np.sin(values[t - 1]) + values[t - 2])
+    got = f([0.3, 0.5])
+    np.testing.assert_allclose(got[0], values, rtol=1e-13)
+    gc.check_grad(gc.sum(table), start, {start: [0.3, 0.5]})
+    np.testing.assert_allclose(got[1], gc.evaluate(gradient, {start: [0.3, 0.5]}), rtol=1e-12)
+
+
+def test_steps_that_write_one_element_cost_one_element() -> None:
+    n = 1000
+    table = fibonacci(n)
+    (start,) = gc.Graph([table]).inputs
+    f = gc.function([start], [table, gc.grad(table[-1], start)]).compile()
+    bodies = [n.op.body for n in f.optimized.nodes if isinstance(n.op, gc.ops.control.Scan)]
+    scatters = [n for body in bodies for n in body.nodes if n.op.name == "scatter"]
+    assert len(scatters) >= 2
+    built = f._compiled
+    assert built is not None
+    inner = [nest for section in built.program.sections[1:] for nest in section.nests]
+    assert all(size_value(nest.work, {}) <= 2 for nest in inner)
+
+
+def test_the_gradient_of_indexing_inside_a_loop_is_one_scatter() -> None:
+    x = gc.placeholder("x", shape=("n", 5))
+    last, ys = gc.scan(lambda c, i: (gc.tanh(c * x[i]), c * 2), gc.ones(5), INDEX)
+    loss = gc.sum(last) + gc.sum(ys)
+    f = gc.function([x, INDEX], gc.grad(loss, x))
+    bodies = [n.op.body for n in f.compile().optimized.nodes if isinstance(n.op, gc.ops.control.Scan)]
+    assert all(n.shape == (5,) or not n.inputs for body in bodies for n in body.nodes)
+    values = {x: np.random.default_rng(0).normal(size=(4, 5)), INDEX: [0, 3, 3, 1]}
+    np.testing.assert_allclose(f(*values.values()), gc.evaluate(gc.grad(loss, x), values), rtol=1e-12)
+    gc.check_grad(loss, x, values)
+
+
+def test_a_temporary_operand_is_written_into() -> None:
+    x = gc.placeholder("x", shape=("n",))
+    f = gc.function([x, INDEX], gc.sum(gc.sin((x * 2).at[INDEX].add(1.0))))
+    assert f([0.0, 1.0], [1]) == pytest.approx(np.sin(3.0), rel=1e-15)
+    assert len(nests(f)) == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_updates_that_are_views_of_the_table(mode: Any) -> None:
+    a = gc.shared(np.arange(6.0), name="a")
+    f = gc.function([INDEX], [], updates={a: a.at[INDEX].add(gc.flip(a)[:3])}, mode=mode)
+    f([3, 4, 5])
+    np.testing.assert_array_equal(a.get_value(), [0, 1, 2, 8, 8, 8])
+    last, _ = gc.scan(lambda c, i: (c.at[i].set(c[0]), None), a, INDEX)
+    np.testing.assert_array_equal(gc.function([INDEX], last, mode=mode)([2, 4]), [0, 1, 0, 8, 0, 8])
