@@ -40,7 +40,7 @@ def test_the_namespace_is_lazy() -> None:
     assert done.stdout.split() == ["False", "MLPClassifier"]
     assert gc.sklearn.MLPRegressor is MLPRegressor
     with pytest.raises(AttributeError, match="has no attribute 'sklern'"):
-        _ = gc.sklern  # type: ignore[attr-defined]
+        _ = gc.sklern
 
 
 def digits() -> tuple[Array, Array]:
