@@ -29,6 +29,7 @@ The modules, in the order in which a program meets them:
 | `checkpoint` | training state in files |
 | `training`, `history`, `progress` | the training loop and what it saw |
 | `plots` | pictures of training |
+| `sklearn` | scikit-learn estimators |
 | `draws` | ranges of a generator's stream for the draws of a program |
 | `inspect`, `cli` | graphs as pictures, the command line |
 """
@@ -200,13 +201,14 @@ from graphc.types import Dim, TensorType, dim
 
 if TYPE_CHECKING:
     from graphc import data, linalg, metrics, nn, optim, plots, random
+    from graphc import sklearn as sklearn
     from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
     from graphc.history import History, TensorBoard
     from graphc.jacobians import hessian, hvp, jacobian
     from graphc.serialization import load, save
     from graphc.training import EarlyStopping, StopTraining, fit
 
-_NAMESPACES = ("data", "linalg", "metrics", "nn", "optim", "plots", "random")
+_NAMESPACES = ("data", "linalg", "metrics", "nn", "optim", "plots", "random", "sklearn")
 _HOMES = {
     "checkpoint": ("Checkpointer", "load_checkpoint", "save_checkpoint"),
     "history": ("History", "TensorBoard"),

@@ -22,6 +22,7 @@ import graphc.ops
 from graphc.errors import ArgumentError, DTypeError, FormatError, ShapeError
 from graphc.node import Node
 from graphc.ops.base import Op
+from graphc.ops.decompositions import LuSolve
 from graphc.serialization.container import _digest, read_tensors, write_tensors
 from graphc.serialization.ops import LEAVES, NOT_SAVED, OPS
 from graphc.serialization.rows import Reader
@@ -507,3 +508,13 @@ def test_a_later_format_is_named(tmp_path: Path) -> None:
     program = json.loads(texts["graphc"])
     write_tensors(path, arrays, {"graphc": json.dumps({**program, "format": 2})})
     assert "format 2 is unknown" in refused(path, path.read_bytes())
+
+
+def test_factors_that_no_factorisation_wrote_stay_inside_their_memory() -> None:
+    """A file can hand any array to the solve: row exchanges outside the matrix are left out."""
+    shapes = {"a": (2, 2), "factors": (3, 2), "b": (2, 1)}
+    inputs = [gc.placeholder(name, shape) for name, shape in shapes.items()]
+    f = gc.function(inputs, graphc.ops.base.apply(LuSolve(), *inputs), on_unused="ignore")
+    eye = np.eye(2)
+    for exchanges in ([1e9, -7.0], [np.nan, np.inf], [0.0, 1.0]):
+        np.testing.assert_array_equal(f(eye, np.vstack([eye, [exchanges]]), [[1.0], [2.0]]), [[1.0], [2.0]])
