@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from graphc.codegen.copies import copy_nest
 from graphc.codegen.inline import Moving
-from graphc.codegen.loops import copy_nest
 from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
 from graphc.codegen.scan import ENTRY, Body, entries, storage
 from graphc.graph import Graph

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from graphc.codegen.debug_tiles import debug_tiles
 from graphc.codegen.tape import TAPE, Descriptor, patch_pointers
 from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
 from graphc.types import Array
@@ -31,7 +32,7 @@ def python_kernel(source: str) -> Callable[[Pointer, int, int], int]:
     """Return a kernel's source as a Python function, registered so that debuggers show its lines."""
     name = f"<graphc kernel {register(source)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    space = {**DEBUG_GLOBALS, "call_i64": _walk}
+    space = {**DEBUG_GLOBALS, **debug_tiles(), "call_i64": _walk}
     exec(compile(source, name, "exec"), space)
     kernel: Callable[[Pointer, int, int], int] = space["kernel"]
     return kernel

@@ -6,25 +6,17 @@ or more nests, which run in order.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
+from graphc.codegen.copies import collapse, copy_nest, finish, nested
+from graphc.codegen.gemm import lower_matmul, lower_matmul_sum
 from graphc.codegen.lapack import LAPACK
 from graphc.codegen.lower import Accesses, lower
 from graphc.codegen.nest import (
     Builder,
-    FrameSlot,
-    LiteralSlot,
     Loop,
     LoopNest,
-    PointerSlot,
-    RoutineSlot,
-    SizeSlot,
-    Slot,
     Statement,
-    literal_bits,
 )
 from graphc.codegen.reduce import combine, identity
 from graphc.codegen.sorting import SORTING
@@ -36,8 +28,8 @@ from graphc.ops.indexing import Scatter
 from graphc.ops.linalg import MatMul, MatMulSum
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
-from graphc.passes.layout import Access, gemm_layout, is_inline
-from graphc.types import Shape, Size, product, size_max
+from graphc.passes.layout import Access, is_inline
+from graphc.types import Shape, Size, product
 
 
 def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> list[LoopNest]:
@@ -46,8 +38,8 @@ def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) 
         return [lower(kernel, schedule, aliased)]
     (node,) = kernel.nodes
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
-        MatMul: _matmul,
-        MatMulSum: _matmul_sum,
+        MatMul: lower_matmul,
+        MatMulSum: lower_matmul_sum,
         Cumulative: _cumulative,
         Scatter: _scatter,
         Concat: _concat,
@@ -57,43 +49,6 @@ def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) 
         **WINDOWED,
     }
     return lowerings[type(node.op)](node, schedule.accesses)
-
-
-def _collapse(shape: Shape, rows: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
-    """Merge adjacent axes that every row of strides walks as one; return the extents and the strides."""
-    groups: list[list[int]] = []
-    for axis, size in enumerate(shape):
-        if groups and all(r[axis - 1] == r[axis] * size for r in rows):
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    return tuple(product(shape[a] for a in g) for g in groups), [tuple(r[g[-1]] for g in groups) for r in rows]
-
-
-def _nested(build: Builder, extents: Shape, body: list[Statement], first: int = 0) -> list[Statement]:
-    """Wrap statements in one loop an axis; the outermost runs over `lo:hi`."""
-    for k in reversed(range(first, len(extents))):
-        start, stop = ("lo", "hi") if k == 0 else ("0", build.size(extents[k]))
-        body = [Loop(f"d{k}", start, stop, body)]
-    return body
-
-
-def copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: str = "") -> LoopNest:
-    """Return the nest that copies a strided region, or fills it with the expression `fill`."""
-    build = Builder([target])
-    rows = [squeeze_strides(place.strides, shape), squeeze_strides(source.strides, shape)]
-    extents, (to, of) = _collapse(squeeze_strides(shape, shape), rows)
-    variables = [f"d{k}" for k in range(len(extents))]
-    out = build.pointer(target, place.offset)
-    value = fill or f"{build.pointer(source.base, source.offset)}[{build.index(of, variables)}]"
-    body = _nested(build, extents, [f"{out}[{build.index(to, variables)}] = {value}"])
-    return _finish(build, body, extents, product(shape))
-
-
-def _finish(build: Builder, body: list[Statement], extents: Shape, work: Size, *, divisible: bool = True) -> LoopNest:
-    extent = extents[0] if extents else 1
-    checks = tuple(build.checks)
-    return LoopNest((*build.top, *body), tuple(build.slots), extent, work, checks, divisible=divisible)
 
 
 def _concat(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -130,7 +85,7 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     lead = node.shape[:-1]
     source, own = accesses[x], contiguous_strides(node.shape)
     rows = [squeeze_strides(s[:-1], lead) for s in (own, source.strides)]
-    extents, (to, of) = _collapse(squeeze_strides(lead, lead), rows)
+    extents, (to, of) = collapse(squeeze_strides(lead, lead), rows)
     variables = [f"d{k}" for k in range(len(extents))]
     name = "sum" if op.name == "cumulative_sum" else "prod"
     count = build.size(node.shape[-1])
@@ -140,8 +95,8 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
         f"a = {combine(name, node.dtype, 'a', f'{value}[{index_in}]')}",
         f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = a",
     ]
-    body = _nested(build, extents, [f"a = {identity(name, node.dtype)}", Loop("j", "0", count, inner)])
-    return [_finish(build, body, extents, product(node.shape))]
+    body = nested(build, extents, [f"a = {identity(name, node.dtype)}", Loop("j", "0", count, inner)])
+    return [finish(build, body, extents, product(node.shape))]
 
 
 def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -174,7 +129,7 @@ def scatter_nest(node: Node, accesses: Accesses) -> LoopNest:
     else:
         value = f"{build.pointer(source.base, source.offset)}[{index}]"
     body.append(f"{place} = {combine('sum', node.dtype, place, value) if op.mode == 'add' else value}")
-    return _finish(build, _nested(build, extents, body), extents, product(shape), divisible=False)
+    return finish(build, nested(build, extents, body), extents, product(shape), divisible=False)
 
 
 def check_nest(node: Node, accesses: Accesses) -> LoopNest:
@@ -185,7 +140,7 @@ def check_nest(node: Node, accesses: Accesses) -> LoopNest:
     extents = squeeze_strides(shape, shape)
     variables = [f"d{k}" for k in range(len(extents))]
     body = _checked_indices(node, accesses, build, variables, shape, [])
-    return _finish(build, _nested(build, extents, body), extents, product(shape))
+    return finish(build, nested(build, extents, body), extents, product(shape))
 
 
 def _checked_indices(
@@ -207,58 +162,3 @@ def _checked_indices(
         stride = contiguous_strides(node.shape)[axis]
         terms.append(j if stride == 1 else f"{j} * {build.size(stride)}")
     return body
-
-
-def _matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
-    return [_products(node, accesses, Access(node, 0, contiguous_strides(node.shape)), beta=0)]
-
-
-def _matmul_sum(node: Node, accesses: Accesses) -> list[LoopNest]:
-    """Let every product of the batch add to the same result, from zeros on."""
-    assert isinstance(node.op, MatMulSum)
-    own = Access(node, 0, contiguous_strides(node.shape))
-    fill = copy_nest(node, node.shape, own, own, fill=identity("sum", node.dtype))
-    repeated = Access(node, 0, (*(0 for _ in range(node.op.axes)), *own.strides))
-    return [fill, dataclasses.replace(_products(node, accesses, repeated, beta=1), divisible=False)]
-
-
-def _products(node: Node, accesses: Accesses, result: Access, beta: int) -> LoopNest:
-    """Call BLAS once per matrix of the batch; a row-major product is the column-major product of B and A.
-
-    The routine takes every argument by address: scalars lie in the frame, so an address is the frame's plus
-    eight bytes a slot.
-    """
-    x, y = node.inputs
-    operands = (accesses[x], accesses[y], result)
-    left, right = gemm_layout(x.shape, operands[0].strides), gemm_layout(y.shape, operands[1].strides)
-    assert left is not None and right is not None
-    (left_transposed, left_leading), (right_transposed, right_leading) = left, right
-    m, k, n = x.shape[-2], x.shape[-1], y.shape[-1]
-    batch = x.shape[:-2]
-    rows = [squeeze_strides(a.strides[:-2], batch) for a in operands]
-    extents, strides = _collapse(squeeze_strides(batch, batch), rows)
-    alpha, added = (LiteralSlot(literal_bits(np.asarray(v, node.dtype))) for v in (1, beta))
-    slots: list[Slot] = [
-        FrameSlot(),
-        RoutineSlot("dgemm" if node.dtype.itemsize == 8 else "sgemm"),
-        LiteralSlot(ord("T" if right_transposed else "N")),
-        LiteralSlot(ord("T" if left_transposed else "N")),
-        SizeSlot(n),
-        SizeSlot(m),
-        SizeSlot(k),
-        alpha,
-        SizeSlot(size_max(1, right_leading)),
-        SizeSlot(size_max(1, left_leading)),
-        added,
-        SizeSlot(size_max(1, n)),
-        *(PointerSlot(a.base, a.offset) for a in operands),
-    ]
-    build = Builder([node], slots)
-    variables = [f"d{d}" for d in range(len(extents))]
-    width = node.dtype.itemsize
-    a, b, c = (f"frame[{12 + i}] + {width} * ({build.index(s, variables)})" for i, s in enumerate(strides))
-    at = [f"frame[0] + {8 * slot}" for slot in range(12)]
-    arguments = [at[2], at[3], at[4], at[5], at[6], at[7], b, at[8], a, at[9], at[10], c, at[11]]
-    body = _nested(build, extents, [f"call_void(frame[1], {', '.join(arguments)})"])
-    nest = _finish(build, body, extents, product((*x.shape, n)))
-    return dataclasses.replace(nest, unit_ns=0.05)

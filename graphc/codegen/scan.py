@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
+from graphc.codegen.copies import copy_nest
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
-from graphc.codegen.loops import copy_nest
 from graphc.codegen.nest import (
     BodySlot,
     CountSlot,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from graphc.codegen.branch import lower_switch, lower_while
+from graphc.codegen.copies import copy_nest
 from graphc.codegen.inplace import carries_in_place, operands_in_place, updates_in_place
-from graphc.codegen.loops import check_nest, copy_nest, lower_kernel, scatter_nest
+from graphc.codegen.loops import check_nest, lower_kernel, scatter_nest
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
 from graphc.codegen.scan import Body, lower_scan

@@ -1,0 +1,44 @@
+"""The register tiles of matrix products on this machine, known without Numba."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from graphc.codegen.loader import cpu_features
+
+SMALL = 4
+"""Rows and columns of a tile of dot products."""
+
+
+@cache
+def vector_bits() -> int:
+    """Return the width of the vectors in which this CPU multiplies and adds at once, 0 where it does not."""
+    features = set(cpu_features().split(","))
+    if {"+avx512f", "+avx512vl"} <= features:
+        return 512
+    return 256 if {"+avx2", "+fma"} <= features else 0
+
+
+def tile_rows() -> int:
+    """Return the rows of a tile of rows, two vectors wide: 16 of 32 registers add, or 12 of 16."""
+    return 8 if vector_bits() == 512 else 6
+
+
+def tile_shapes() -> tuple[tuple[int, bool], ...]:
+    """Return the tiles of rows that exist: rows, and whether only some of the columns count."""
+    return ((tile_rows(), False), (tile_rows(), True), (1, False), (1, True)) if vector_bits() else ()
+
+
+def lanes(kind: str) -> int:
+    """Return the elements of `f32` or `f64` in a vector."""
+    return vector_bits() // int(kind[1:])
+
+
+def tile_name(kind: str, rows: int, part: bool, add: bool) -> str:
+    """Return the name of the routine of a tile, which sets its result or adds to it."""
+    return f"{'add' if add else 'set'}_{'part' if part else 'tile'}_{kind}_{rows}"
+
+
+def dots_name(kind: str, add: bool) -> str:
+    """Return the name of the routine of a tile of dot products."""
+    return f"{'add' if add else 'set'}_dots_{kind}"
