@@ -17,8 +17,8 @@ from graphc.errors import ArgumentError, ShapeError, at
 from graphc.types import Array, as_dtype
 
 __all__ = [
+    "calculate_gain",
     "constant",
-    "gain",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -34,7 +34,7 @@ __all__ = [
     "zeros",
 ]
 
-Rng = np.random.Generator | int | None
+Rng = np.random.Generator | np.integer[Any] | int | None
 Initializer = Callable[..., Array]
 """A function of a shape and of `rng` and `dtype` by name, such as those of this module."""
 
@@ -129,8 +129,8 @@ def truncated_normal(
     return _rounded(mean + _std("truncated_normal", std) * draws, dtype)
 
 
-def orthogonal(shape: Any, scale: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
-    """Return `scale` times a matrix with orthonormal rows, or columns if it is taller; later axes count as columns.
+def orthogonal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
+    """Return `gain` times a matrix with orthonormal rows, or columns if it is taller; later axes count as columns.
 
     Uniform over such matrices: the Q of a normal matrix, with the signs that make the diagonal of R positive. Source:
     Saxe et al., Exact solutions to the nonlinear dynamics of learning, 2014; Mezzadri, How to generate random matrices
@@ -144,69 +144,69 @@ def orthogonal(shape: Any, scale: float = 1.0, *, rng: Rng = None, dtype: Any = 
     rows, columns = _matrix("orthogonal", found)
     q, r = np.linalg.qr(as_generator(rng).normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
-    return _rounded(scale * (q if rows >= columns else q.T).reshape(found), dtype)
+    return _rounded(gain * (q if rows >= columns else q.T).reshape(found), dtype)
 
 
 # -- draws whose variance follows from the numbers of inputs and outputs
 
 
-def glorot_uniform(shape: Any, scale: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
-    """Return uniform numbers of variance `scale**2 * 2 / (inputs + outputs)`.
+def glorot_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
+    """Return uniform numbers of variance `gain**2 * 2 / (inputs + outputs)`.
 
     Source: Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
 
     >>> bool(abs(glorot_uniform((3, 3), rng=0)).max() <= 1)  # the square root of 6 / (3 + 3)
     True
     """
-    return _uniform("glorot_uniform", shape, scale, "average", rng, dtype)
+    return _uniform("glorot_uniform", shape, gain, "fan_avg", rng, dtype)
 
 
-def glorot_normal(shape: Any, scale: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
-    """Return normal numbers of variance `scale**2 * 2 / (inputs + outputs)`; see `glorot_uniform`."""
-    return _normal("glorot_normal", shape, scale, "average", rng, dtype)
+def glorot_normal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
+    """Return normal numbers of variance `gain**2 * 2 / (inputs + outputs)`; see `glorot_uniform`."""
+    return _normal("glorot_normal", shape, gain, "fan_avg", rng, dtype)
 
 
 def he_uniform(
-    shape: Any, negative_slope: float = 0.0, *, fan: str = "inputs", rng: Rng = None, dtype: Any = "float32"
+    shape: Any, negative_slope: float = 0.0, *, mode: str = "fan_in", rng: Rng = None, dtype: Any = "float32"
 ) -> Array:
-    """Return uniform numbers of variance `2 / (1 + negative_slope**2) / inputs`, or by `fan="outputs"`.
+    """Return uniform numbers of variance `2 / (1 + negative_slope**2) / inputs`, or by outputs with `mode="fan_out"`.
 
     For layers before a (leaky) rectifier. Source: He et al., Delving deep into rectifiers, 2015.
     """
-    return _uniform("he_uniform", shape, gain("leaky_relu", negative_slope), fan, rng, dtype)
+    return _uniform("he_uniform", shape, calculate_gain("leaky_relu", negative_slope), mode, rng, dtype)
 
 
 def he_normal(
-    shape: Any, negative_slope: float = 0.0, *, fan: str = "inputs", rng: Rng = None, dtype: Any = "float32"
+    shape: Any, negative_slope: float = 0.0, *, mode: str = "fan_in", rng: Rng = None, dtype: Any = "float32"
 ) -> Array:
     """Return normal numbers of variance `2 / (1 + negative_slope**2) / inputs`; see `he_uniform`."""
-    return _normal("he_normal", shape, gain("leaky_relu", negative_slope), fan, rng, dtype)
+    return _normal("he_normal", shape, calculate_gain("leaky_relu", negative_slope), mode, rng, dtype)
 
 
-def lecun_uniform(shape: Any, scale: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
-    """Return uniform numbers of variance `scale**2 / inputs`.
+def lecun_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
+    """Return uniform numbers of variance `gain**2 / inputs`.
 
     Source: LeCun, Bottou, Orr & Müller, Efficient backprop, 1998.
     """
-    return _uniform("lecun_uniform", shape, scale, "inputs", rng, dtype)
+    return _uniform("lecun_uniform", shape, gain, "fan_in", rng, dtype)
 
 
-def lecun_normal(shape: Any, scale: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
-    """Return normal numbers of variance `scale**2 / inputs`; see `lecun_uniform`."""
-    return _normal("lecun_normal", shape, scale, "inputs", rng, dtype)
+def lecun_normal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
+    """Return normal numbers of variance `gain**2 / inputs`; see `lecun_uniform`."""
+    return _normal("lecun_normal", shape, gain, "fan_in", rng, dtype)
 
 
 def inverse_root(shape: Any, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers of at most `1 / sqrt(inputs)`: the default of `Linear` and convolutions, as PyTorch's."""
-    return _uniform("inverse_root", shape, 3**-0.5, "inputs", rng, dtype)
+    return _uniform("inverse_root", shape, 3**-0.5, "fan_in", rng, dtype)
 
 
-def gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
-    """Return the `scale` that keeps variances through a nonlinearity; 1 for one that is not listed in the source.
+def calculate_gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
+    """Return the `gain` that keeps variances through a nonlinearity; 1 for one that is not listed in the source.
 
     Source: the tables of He et al. 2015 (rectifiers) and Klambauer et al. 2017 (selu); 5/3 for tanh is customary.
 
-    >>> gain("tanh")
+    >>> calculate_gain("tanh")
     1.6666666666666667
     """
     gains = {
@@ -218,32 +218,33 @@ def gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
         "selu": 0.75,
     }
     if nonlinearity not in gains:
-        raise ArgumentError(f"gain: {nonlinearity!r} is unknown; accepted: {', '.join(gains)}{at()}")
+        raise ArgumentError(f"calculate_gain: {nonlinearity!r} is unknown; accepted: {', '.join(gains)}{at()}")
     return gains[nonlinearity]
 
 
 # -- parts
 
 
-def _uniform(name: str, shape: Any, scale: float, fan: str, rng: Rng, dtype: Any) -> Array:
+def _uniform(name: str, shape: Any, gain: float, mode: str, rng: Rng, dtype: Any) -> Array:
     found = _shape(name, shape)
-    limit = scale * math.sqrt(3 / _fan(name, found, fan))
+    limit = gain * math.sqrt(3 / _fan(name, found, mode))
     return _rounded(as_generator(rng).uniform(-limit, limit, found), dtype)
 
 
-def _normal(name: str, shape: Any, scale: float, fan: str, rng: Rng, dtype: Any) -> Array:
+def _normal(name: str, shape: Any, gain: float, mode: str, rng: Rng, dtype: Any) -> Array:
     found = _shape(name, shape)
-    return _rounded(as_generator(rng).normal(0.0, scale / math.sqrt(_fan(name, found, fan)), found), dtype)
+    return _rounded(as_generator(rng).normal(0.0, gain / math.sqrt(_fan(name, found, mode)), found), dtype)
 
 
-def _fan(name: str, shape: tuple[int, ...], fan: str) -> float:
+def _fan(name: str, shape: tuple[int, ...], mode: str) -> float:
     """Return how many numbers meet in an output, come from an input, or the mean of both; at least 1."""
     _matrix(name, shape)
     kernel = math.prod(shape[2:])
-    fans = {"inputs": shape[1] * kernel, "outputs": shape[0] * kernel, "average": (shape[0] + shape[1]) * kernel / 2}
-    if fan not in fans:
-        raise ArgumentError(f'{name}: fan must be "inputs", "outputs" or "average", got {fan!r}{at()}')
-    return max(fans[fan], 1)
+    inputs, outputs = shape[1] * kernel, shape[0] * kernel
+    fans = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}
+    if mode not in fans:
+        raise ArgumentError(f'{name}: mode must be "fan_in" or "fan_out", got {mode!r}{at()}')
+    return max(fans[mode], 1)
 
 
 def _matrix(name: str, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from graphc.ops.shape import never_equal
 from graphc.random import Generator
 from graphc.types import Array, DType, Size, as_dtype, is_float
 
-DrawRng = Generator | np.random.Generator | int | None
+DrawRng = Generator | Rng
 
 
 def positive(module: Module, **values: Any) -> None:

@@ -194,7 +194,8 @@ def _state(module: Module, state: Any, shape: tuple[Size, ...], like: Node, part
         if node.ndim != len(shape) or any(map(never_equal, node.shape, shape)):
             shown = ",".join(map(str, shape))
             raise ShapeError(f"{module.title}: the state must have shape ({shown}), got {node.type}{at()}")
-    return nodes
+    # The same symbolic size under another name is checked in the call.
+    return tuple(x if x.shape == shape else zeros(shape, x.dtype) + x for x in nodes)
 
 
 # -- sequences
