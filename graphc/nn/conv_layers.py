@@ -15,7 +15,7 @@ from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.nn.init import Initializer, Rng, as_generator, inverse_root
 from graphc.nn.module import Module
-from graphc.nn.parts import new_parameter, operands, positive, within
+from graphc.nn.parts import SPATIAL, new_parameter, operands, positive, within
 from graphc.node import Node, Shared
 from graphc.ops.shape import never_equal
 
@@ -189,6 +189,6 @@ def _parameters(
 def _apply(layer: _Convolution | _Transposed, axes: int, function: Callable[..., Node], x: Any) -> Node:
     node, weight, *bias = operands(layer, x, layer.weight, layer.bias)
     if node.ndim not in (axes + 1, axes + 2) or never_equal(node.shape[node.ndim - axes - 1], layer.in_channels):
-        layout = f"(batch, {layer.in_channels}, {', '.join(('depth', 'height', 'width')[3 - axes :])})"
+        layout = f"(batch, {layer.in_channels}, {SPATIAL[axes]})"
         raise ShapeError(f"{layer.title}: shape {layout} needed, the batch axis may be missing; got {node.type}{at()}")
     return function(node, weight, bias[0] if bias else None, **layer.settings)

@@ -15,7 +15,7 @@ from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.init import as_generator, ones, zeros
 from graphc.nn.module import Module
 from graphc.nn.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-from graphc.nn.parts import float_dtype, new_parameter, operands, positive
+from graphc.nn.parts import SPATIAL, float_dtype, new_parameter, operands, positive
 from graphc.node import Node, Shared
 from graphc.ops.base import shared
 from graphc.ops.pointwise import cast
@@ -195,8 +195,8 @@ class _InstanceNorm(Module):
         """Return normalised `x`, of the same shape."""
         (node,) = operands(self, x)
         if node.ndim != self.axes + 2 or never_equal(node.shape[1], self.num_features):
-            shape = ", ".join(("batch", str(self.num_features), *("depth", "height", "width")[3 - self.axes :]))
-            raise ShapeError(f"{self.title}: shape ({shape}) needed, got {node.type}{at()}")
+            shape = f"(batch, {self.num_features}, {SPATIAL[self.axes]})"
+            raise ShapeError(f"{self.title}: shape {shape} needed, got {node.type}{at()}")
         return instance_norm(node, self.weight, self.bias, self.eps)
 
 

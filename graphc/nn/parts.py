@@ -14,9 +14,11 @@ from graphc.ops.base import shared
 from graphc.ops.pointwise import promote
 from graphc.ops.shape import never_equal
 from graphc.random import Generator
-from graphc.types import Array, DType, Size, as_dtype, is_float
+from graphc.types import Array, DType, as_dtype, is_float
 
 DrawRng = Generator | Rng
+SPATIAL = {1: "length", 2: "height, width", 3: "depth, height, width"}
+"""The axes after the channels, by their number, as errors name them."""
 
 
 def positive(module: Module, **values: Any) -> None:
@@ -73,15 +75,3 @@ def require_last(module: Module, x: Node, size: int, what: str = "the last axis"
     """Raise where the last axis of `x` is not of `size`."""
     if not x.ndim or never_equal(x.shape[-1], size):
         raise ShapeError(f"{module.title}: {what} must be {size}, got {x.type}{at()}")
-
-
-def require_axes(module: Module, x: Node, accepted: tuple[int, ...], layout: str) -> None:
-    """Raise where `x` has another number of axes."""
-    if x.ndim not in accepted:
-        raise ShapeError(f"{module.title}: {layout} needed, got {x.type}{at()}")
-
-
-def require_channels(module: Module, x: Node, channels: Size) -> None:
-    """Raise where axis 1 is not of `channels`."""
-    if never_equal(x.shape[1], channels):
-        raise ShapeError(f"{module.title}: axis 1 must be {channels}, got {x.type}{at()}")
