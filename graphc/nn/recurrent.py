@@ -189,13 +189,14 @@ def _state(module: Module, state: Any, shape: tuple[Size, ...], like: Node, part
     given = tuple(state) if isinstance(state, (tuple, list)) and parts > 1 else (state,)
     if len(given) != parts:
         raise ArgumentError(f"{module.title}: the state must be a pair (h, c), got {type(state).__name__}{at()}")
-    nodes = tuple(cast(as_node(value), like.dtype) for value in given)
+    nodes = [as_node(value) for value in given]
     for node in nodes:
         if node.ndim != len(shape) or any(map(never_equal, node.shape, shape)):
             shown = ",".join(map(str, shape))
             raise ShapeError(f"{module.title}: the state must have shape ({shown}), got {node.type}{at()}")
     # The same symbolic size under another name is checked in the call.
-    return tuple(x if x.shape == shape else zeros(shape, x.dtype) + x for x in nodes)
+    typed = [cast(x, like.dtype) for x in nodes]
+    return tuple(x if x.shape == shape else zeros(shape, x.dtype) + x for x in typed)
 
 
 # -- sequences
