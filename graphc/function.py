@@ -19,6 +19,7 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
+from graphc.ops.pointwise import broadcast
 from graphc.signature import Signature, make_signature
 from graphc.tree import flatten, unflatten
 from graphc.types import size_value, symbols
@@ -384,7 +385,8 @@ def _make_graph(
     extra = _check_givens(givens)
     nodes = [*outputs, *(value for _, value in pairs)]
     if givens:
-        nodes = list(Graph(nodes).replace(givens)[0].outputs)
+        fitted = {old: _fitted(old, new) for old, new in givens.items()}
+        nodes = list(Graph(nodes).replace(fitted)[0].outputs)
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
@@ -398,6 +400,12 @@ def _make_graph(
         graph = Graph(nodes, signature.nodes, updates=graph.updates, guards=(*graph.guards, *extra))
     require_inputs(graph, signature.nodes)
     return graph
+
+
+def _fitted(old: Node, new: Node) -> Node:
+    """Return what stands for a node: where that has a literal 1 for a dimension, which would broadcast, a view."""
+    literal = any(n == 1 != m for m, n in zip(old.shape, new.shape, strict=True))
+    return broadcast(new, old.shape, tuple(range(new.ndim))) if literal else new
 
 
 def _check_givens(givens: Mapping[Node, Node]) -> list[Guard]:

@@ -86,7 +86,7 @@ class State:
         return self.array, self.name
 
     def __setstate__(self, state: tuple[Array, str]) -> None:
-        State.__init__(self, np.ascontiguousarray(state[0]), state[1])
+        State.__init__(self, np.asarray(state[0], order="C"), state[1])
 
 
 @contextmanager

@@ -134,6 +134,17 @@ def test_an_elementwise_update_is_in_place() -> None:
     assert f.stats["kernels"] == 1 and f.plan.peak_bytes == 0
 
 
+@pytest.mark.parametrize("shape", [(1, "m"), ("n", 1), (1, 1), ("k", "m")])
+def test_givens_of_literal_size_one(shape: tuple[int | str, ...]) -> None:
+    x, z = gc.placeholder("x", shape=("n", "m")), gc.placeholder("z", shape=("n", "m"))
+    y = gc.placeholder("y", shape=shape)
+    f = gc.function([y, z], [x * z, gc.sum(gc.exp(x) * z, 0), x.T @ z], givens={x: y})
+    product, total, matrix = f([[2.0]], [[3.0]])
+    np.testing.assert_allclose([product[0, 0], total[0], matrix[0, 0]], [6.0, 3 * np.exp(2.0), 6.0])
+    with pytest.raises(gc.ShapeError, match=r"is 1 in y|needs them equal"):
+        f([[2.0]], [[3.0, 4.0], [5.0, 6.0]])
+
+
 def test_givens_replace_nodes() -> None:
     x = gc.placeholder("x")
     y = gc.exp(x)

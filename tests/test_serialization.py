@@ -429,6 +429,30 @@ def test_memory_outside_an_operand_is_refused(tmp_path: Path) -> None:
     assert "axes (1,) of 1" in edited(tmp_path, gc.take(x, index), "Gather", set_field("axes", [1]))
 
 
+def test_sizes_of_operands_may_be_known_better_than_those_of_results(tmp_path: Path) -> None:
+    x, z = gc.placeholder("x", shape=("n",)), gc.placeholder("z", shape=("n",))
+    y = gc.placeholder("y", shape=(2,))
+    f = gc.function([y, z], [gc.exp(x) * z, x[:, None] * z], givens={x: y})
+    g = again(f, tmp_path)
+    given = [0.5, 1.0], [2.0, 3.0]
+    for got, wanted in zip(g(*given), f(*given), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    with pytest.raises(ShapeError):
+        g([0.5, 1.0], [2.0])
+
+
+def test_a_result_has_the_sizes_that_its_op_says(tmp_path: Path) -> None:
+    x = gc.placeholder("x", shape=("n",))
+    wide = gc.broadcast_to(x[:, None], (*x.shape, 2)) * 2
+    assert "is not f64[n,2]" in edited(tmp_path, wide, "Broadcast", set_field("shape", [1, 2], ["float64", "n", 2]))
+
+
+def test_pointwise_operands_do_not_broadcast(tmp_path: Path) -> None:
+    x, one = gc.placeholder("x", shape=("n",)), gc.placeholder("one", shape=(1,))
+    both = [gc.multiply(x, x), one * 2.0]
+    assert "broadcast" in edited(tmp_path, both, "multiply", lambda row: row.update(inputs=[0, 1]))
+
+
 def test_symbolic_regions_are_checked_by_the_call(tmp_path: Path) -> None:
     path = tmp_path / "model.gcx"
     x = gc.placeholder("x", shape=("n",))

@@ -42,6 +42,8 @@ MAX_ORDER = 100
 def _elementwise(op: Elementwise, types: Types) -> None:
     require(len(types) == len(op.partials), f"{len(types)} operands")
     same_rank(types)
+    clash = (pair for t in types[1:] for pair in zip(types[0].shape, t.shape, strict=True))
+    require(not any(m != n and (m == 1 or n == 1) for m, n in clash), "operands that broadcast")
     if op.accepts == "where":
         require(types[0].dtype == BOOL, "a condition that is not bool")
         types = types[1:]

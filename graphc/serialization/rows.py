@@ -265,7 +265,7 @@ class Reader:
             raise
         except Exception as error:  # rules rely on what the functions that users call guarantee
             raise FormatError(f"parameters do not fit the operands: {error}") from None
-        pairs = [*pairs, *_type_pairs(node.type, type_)]
+        pairs = [*pairs, *_type_pairs(op, node.type, type_)]
         regions = [g for r in op.regions() for g in r.guards] if isinstance(op, Control) else []
         needed = [*node.guards, *regions, *((m, n, op.name, source) for m, n in pairs)]
         return Node(op, inputs, type_, source, _merged(written, needed))
@@ -307,14 +307,19 @@ def _read_float(value: Any) -> float:
         raise FormatError("a parameter is no number") from None
 
 
-def _type_pairs(found: TensorType, written: TensorType) -> Pairs:
-    """Compare an inferred type with the written one; sizes that differ as expressions are compared in a call."""
+def _type_pairs(op: Op, found: TensorType, written: TensorType) -> Pairs:
+    """Compare an inferred type with the written one; sizes that differ as expressions are compared in a call.
+
+    They differ where an operand was replaced by one of another size (`givens`). A size among the op's own parameters
+    never does, and codegen relies on it.
+    """
     if isinstance(found, TupleType) or isinstance(written, TupleType):
         require(found == written, f"the result is {found}, not {written}")
         return []
     same = found.dtype == written.dtype and found.ndim == written.ndim
     pairs = [(m, n) for m, n in zip(found.shape, written.shape, strict=True) if m != n] if same else []
-    require(same and not any(isinstance(m, int) and isinstance(n, int) for m, n in pairs), f"{found} is not {written}")
+    known = any((isinstance(m, int) and isinstance(n, int)) or m in op.sizes() for m, n in pairs)
+    require(same and not known, f"{found} is not {written}")
     return [*pairs, *(pair for size in written.shape for pair in nonnegative(size))]
 
 
