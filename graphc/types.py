@@ -395,6 +395,14 @@ def product(sizes: Iterable[Size]) -> Size:
     return out
 
 
+def sum_sizes(sizes: Iterable[Size]) -> Size:
+    """Add sizes; the empty sum is 0."""
+    total: Size = 0
+    for size in sizes:
+        total = size + total
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """The dtype and shape of a value; `str` gives the text form `f32[batch,10]`."""

@@ -409,3 +409,20 @@ def test_carries_and_branches_are_compared_by_structure() -> None:
     assert list(after) == ["h", "c"] and float(after["h"].eval()) == 4.0
     with pytest.raises(gc.ArgumentError, match=r"takes {h: f64\[\], c: f64\[3\]} and returns {h: f64\[\], k: i64\[\]}"):
         gc.scan(lambda c, _: ({"h": c["h"], "k": gc.constant(1)}, None), init, length=2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_loops_over_the_same_steps_run_side_by_side(mode: Any) -> None:
+    a, b = gc.placeholder("a", shape=("t",)), gc.placeholder("b", shape=("t",))
+    first, ys = gc.scan(lambda c, x: (gc.sin(c + x), c), 0.0, a)
+    second, zs = gc.scan(lambda c, xy: (gc.cos(c * xy[0] + xy[1]), c * c), 1.0, (a, b))
+    third, _ = gc.scan(lambda c, x: (gc.tanh(c + x * first), None), 0.0, b)
+    outputs = [first, second, ys, zs, third, *gc.grad(first * second + third + gc.sum(zs * ys), [a, b])]
+    f = gc.function([a, b], outputs, mode=mode)
+    x, y = draw((6,), (6,))
+    for got, wanted in zip(f(x, y), gc.evaluate(outputs, {a: x, b: y}), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+    if mode != "reference":
+        loops = [n.op for n in f.optimized.nodes if isinstance(n.op, gc.ops.control.Scan)]
+        assert len(loops) == 4  # two forward, as the third needs the first, and two adjoints
+        assert sum(isinstance(n.op, gc.ops.control.Scan) for n in f.graph.nodes) == 6

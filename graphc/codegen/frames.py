@@ -30,6 +30,7 @@ from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.graph import Graph
 from graphc.node import Node
+from graphc.ops.base import Constant
 from graphc.types import Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
@@ -48,9 +49,12 @@ class Memory:
         self.plans: dict[Section, Plan] = {}
         self.plan = replace(self._plan(main), checkpoints=tuple(checkpoints_of(graph, sizes)))
         self.arena = _aligned(self.plan.peak_bytes)
-        self.addresses: dict[Node, int] = {s: s.state.array.ctypes.data for s in graph.shared}
+        # By section: a loop's body and its derivative's share nodes, each with memory of its own.
+        self.addresses: dict[Section, dict[Node, int]] = {section: {} for section in main.every()}
+        self.addresses[main] |= {s: s.state.array.ctypes.data for s in graph.shared}
         for state, value in main.aliased.items():
-            self.addresses[value] = self.addresses[state]
+            self.addresses[main][value] = self.addresses[main][state]
+        self.main = main
         self._place(main, self.arena.ctypes.data)
         self.bases = {node: k for k, node in enumerate((*graph.inputs, *main.results))}
         self.patches: list[Patch] = []
@@ -88,15 +92,14 @@ class Memory:
 
     def _place(self, section: Section, base: int) -> None:
         """Give every value of a section's arena its address."""
+        known = self.addresses[section]
         for block in self.plans[section].blocks:
-            self.addresses[block.node] = base + block.offset
+            known[block.node] = base + block.offset
         for node, (whole, offset) in section.placed.items():
-            self.addresses[node] = self.addresses[whole] + self._size(offset) * node.dtype.itemsize
-        for node, value in section.constants.items():
-            self.addresses[node] = value.ctypes.data
+            known[node] = known[whole] + self._size(offset) * node.dtype.itemsize
         for nest in section.nests:
             for number, region in nest.inner:
-                self._place(section.bodies[number], self.addresses[region])
+                self._place(section.bodies[number], known[region])
 
     # -- frames and tapes
 
@@ -126,18 +129,21 @@ class Memory:
             words = []
             for position, slot in enumerate(nest.slots, start):
                 if isinstance(slot, PointerSlot):
-                    words.append(self._pointer(slot, origin + 8 * position))
+                    words.append(self._pointer(section, slot, origin + 8 * position))
                 else:
                     words.append(self._value(section, number, slot))
             self.frames[start : start + len(words)] = words
 
-    def _pointer(self, slot: PointerSlot, address: int) -> int:
+    def _pointer(self, section: Section, slot: PointerSlot, address: int) -> int:
         """Return a pointer, or 0 for one that every call patches or that a loop moves."""
         offset = self._size(slot.offset) * slot.base.dtype.itemsize
-        if slot.base in self.bases:
+        if section is self.main and slot.base in self.bases:
             self.patches.append((address, self.bases[slot.base], offset))
             return 0
-        return self.addresses[slot.base] + offset if slot.base in self.addresses else 0
+        if isinstance(slot.base.op, Constant):
+            return int(slot.base.op.value.ctypes.data) + offset
+        known = self.addresses[section]
+        return known[slot.base] + offset if slot.base in known else 0
 
     def _value(self, section: Section, number: int, slot: Slot) -> int:
         if isinstance(slot, SizeSlot):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.nest import FrameSlot, LiteralSlot, Loop, LoopNest, PointerSlot, SizeSlot, Slot, Statement
 from graphc.node import Node
-from graphc.ops.base import Constant
+from graphc.ops.base import Constant, Placeholder
 from graphc.passes.layout import Access
 from graphc.types import Size, short_name
 
@@ -61,22 +61,23 @@ class Carry:
 def can_inline(nests: Sequence[LoopNest]) -> bool:
     """Tell whether a body is small enough, and has nothing inside that walks a tape or calls a library."""
     texts = [text for nest in nests for text in _texts(nest.body)]
-    plain = all(not nest.inner for nest in nests) and not any("call_" in text for text in texts)
+    plain = not any(nest.inner or nest.stepped for nest in nests) and not any("call_" in text for text in texts)
     return plain and sum(1 + 8 * len(_CALL.findall(text)) for text in texts) <= MAX_COST
 
 
 def inline_loop(
     nests: Sequence[LoopNest], moving: Mapping[Node, Moving], carries: Sequence[Carry], length: Size, reverse: bool
-) -> tuple[tuple[Statement, ...], tuple[Slot, ...]]:
-    """Return the statements and the frame of the kernel that runs `nests` at every step."""
+) -> tuple[tuple[Statement, ...], tuple[Slot, ...], tuple[tuple[Node, Size], ...]]:
+    """Return the kernel that runs `nests` at every step: its statements, its frame and its own buffers."""
     merged = _Merged(moving, length, reverse)
+    merged.sizes |= {node: size for nest in nests for node, size in nest.rows}
     parts = [_Part(number, nest, merged) for number, nest in enumerate(nests)]
     for carry in carries:
         if not carry.received.shape and all(part.can_promote(carry) for part in parts):
             merged.promote(carry)
     for part in parts:
         part.emit()
-    return merged.statements(), tuple(merged.slots)
+    return merged.statements(), tuple(merged.slots), tuple(merged.buffers.values())
 
 
 def _texts(body: Iterable[Statement]) -> Iterator[str]:
@@ -101,6 +102,18 @@ class _Merged:
         self.end: list[Statement] = []
         self.after: list[Statement] = []
         self.registers: dict[Node, str] = {}
+        self.sizes: dict[Node, Size] = {}
+        self.buffers: dict[Node, tuple[Node, Size]] = {}
+
+    def buffer(self, value: Node) -> Node:
+        """Return a node that stands for the memory of a value between two nests of a step.
+
+        A node of its own: the graph around the loop may hold the same node.
+        """
+        if value not in self.buffers:
+            place = Node(Placeholder(f"step{len(self.buffers)}", value.type), (), value.type, ("<scan>", 0))
+            self.buffers[value] = place, self.sizes.get(value, value.size)
+        return self.buffers[value][0]
 
     def word(self, slot: Slot, name: str) -> str:
         """Append a slot and return the variable that holds it."""
@@ -158,11 +171,14 @@ class _Part:
         self.vectorised = any(isinstance(s, Loop) for s in self.nest.body)
         self.assigned = Counter(m[1] for text in _texts(self.nest.body) if (m := _ASSIGNED.match(text)))
         self.pointers: dict[str, PointerSlot] = {}
+        self.literals: set[str] = set()
         for text in _texts(self.nest.body):
             if (found := _ASSIGNED.match(text)) and (pointer := _POINTER.fullmatch(found[2])):
                 slot = self.nest.slots[int(pointer[2])]
                 if isinstance(slot, PointerSlot):
                     self.pointers[found[1]] = slot
+                elif isinstance(slot, FrameSlot):
+                    self.literals.add(found[1])
         self.merged.slots += [self._slot(slot) for slot in self.nest.slots]
 
     def _slot(self, slot: Slot) -> Slot:
@@ -171,6 +187,8 @@ class _Part:
         if isinstance(slot, PointerSlot) and slot.base in self.merged.moving:
             at = self.merged.moving[slot.base]
             return PointerSlot(at.base, at.offset + slot.offset) if at.still else LiteralSlot(0)
+        if isinstance(slot, PointerSlot) and not isinstance(slot.base.op, Constant):
+            return PointerSlot(self.merged.buffer(slot.base), slot.offset)
         return slot
 
     # -- registers
@@ -238,12 +256,14 @@ class _Part:
             self.merged.step.append(f"{self._named(name)} = {found[1]}({place}, {scope})")
 
     def _is_invariant(self, name: str, code: str) -> bool:
-        if name in self.changing or any(used in self.changing for used in _names(code)):
+        if name in self.changing or any(used in self.changing for used in _names(code)) or ")[" in code:
             return False
-        return all(self._is_fixed(used) for used in _names(code) if used in self.pointers)
+        return all(used == "frame" or self._is_fixed(used) for used in re.findall(r"(\w+)\[", code))
 
     def _is_fixed(self, pointer: str) -> bool:
         """Tell whether no step writes what a pointer points at."""
+        if pointer not in self.pointers:
+            return pointer in self.literals
         base = self.pointers[pointer].base
         at = self.merged.moving.get(base)
         return isinstance(base.op, Constant) if at is None else at.still

@@ -119,6 +119,8 @@ class LoopNest:
     unit_ns: float = 0.5
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
+    stepped: bool = False
+    """Whether this is a loop with its body inside: its pointers are computed, step by step."""
 
 
 def literal_bits(value: Array) -> int:

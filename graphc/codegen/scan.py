@@ -30,7 +30,7 @@ from graphc.ops.control import Project, Result, Scan
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel
 from graphc.passes.layout import Access
-from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min
+from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min, sum_sizes
 
 STEP_NS = 15.0
 """What a step of a loop costs beside its work."""
@@ -221,18 +221,18 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
     """Return the loop as one kernel."""
     pairs = zip(body.graph.inputs, body.graph.outputs[: op.carries], strict=False)
     carries = [Carry(received, given) for received, given in pairs]
-    text, slots = inline_loop(body.nests, place.moving, carries, op.length, op.reverse)
+    text, slots, buffers = inline_loop(body.nests, place.moving, carries, op.length, op.reverse)
     body.inline()
-    region = storage("body", TensorType(FLOAT64, ()))
+    work = sum_sizes(nest.work for nest in body.nests)
     return LoopNest(
         text,
-        (*slots, PointerSlot(region, 0), *(PointerSlot(p, 0) for p in place.private)),
+        (*slots, *(PointerSlot(p, 0) for p in place.private)),
         extent=op.length,
-        work=op.length,
+        work=op.length * work,
         checks=(node,),
-        rows=((region, 0), *((p, p.size) for p in place.private)),
-        unit_ns=1.0,
-        inner=((body.number, region),),
+        rows=(*buffers, *((p, p.size) for p in place.private)),
+        unit_ns=max(nest.unit_ns for nest in body.nests),
+        stepped=True,
     )
 
 

@@ -17,13 +17,12 @@ from graphc.codegen.render import render
 from graphc.codegen.scan import Body, lower_scan
 from graphc.graph import Graph
 from graphc.node import Node, Shared
-from graphc.ops.base import Constant
 from graphc.ops.control import Scan, Switch, While
 from graphc.ops.indexing import Scatter
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
-from graphc.types import Array, Size
+from graphc.types import Size
 
 
 class Section:
@@ -136,8 +135,3 @@ class Section:
         """The values that live in this section's arena."""
         stored = [n for k in self.schedule for n in k.stored if n not in self.elsewhere and n not in self.placed]
         return stored + [n for nest in self.nests for n, _ in nest.rows]
-
-    @property
-    def constants(self) -> dict[Node, Array]:
-        """The arrays of this section's literals."""
-        return {n: n.op.value for n in self.graph.nodes if isinstance(n.op, Constant)}

@@ -17,6 +17,7 @@ from graphc.passes.cse import cse
 from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.hoist import hoist
+from graphc.passes.merge_loops import merge_loops
 from graphc.passes.regions import map_bodies, prune
 from graphc.passes.residuals import store_residuals
 from graphc.passes.simplify import simplify
@@ -40,6 +41,7 @@ PASSES: tuple[Pass, ...] = (
     prune,  # the stacked carries that only served to compute again
     hoist,  # matrix products out of loops, while they are whole
     prune,  # the carries that only added them up
+    merge_loops,  # now that bodies are as small as they get
     canonicalize,  # one form for views and operand order, so that the passes below have fewer forms to know
     fold_constants,  # literals before algebra: rules look for them
     cse,  # one node for one value: a pattern that names a value twice compares nodes

@@ -10,7 +10,7 @@ from graphc.node import Node
 from graphc.ops.base import Leaf, View
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Pointwise
-from graphc.types import SHORT_NAMES, Size, TupleType
+from graphc.types import SHORT_NAMES, Size, TupleType, sum_sizes
 
 _CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
 _CHEAP |= {*SHORT_NAMES.values(), "signbit", "fmax_nan", "fmin_nan", "bool"}
@@ -59,7 +59,4 @@ def no_larger(some: Iterable[Node], others: Iterable[Node]) -> bool:
 
 def _total(nodes: Iterable[Node]) -> tuple[Size, set[Size]]:
     sizes = [n.size for n in nodes]
-    total: Size = 0
-    for size in sizes:
-        total = total + size
-    return total, set(sizes)
+    return sum_sizes(sizes), set(sizes)
