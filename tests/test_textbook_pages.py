@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -159,3 +160,34 @@ def test_stop_gradient_changes_the_gradient_only() -> None:
     assert 0 < cut_norm < norm / 2
     # The sentence has five words to read: a cut every ten steps is none but at the start, which has no gradient.
     assert page4.truncated_gradients(10)[3] == pytest.approx(norm, rel=1e-12)
+
+
+# -- the pages as scripts: `main` prints the numbers (`test_examples` runs scripts in processes of their own)
+
+PRINTED = (
+    (page1, ["= 1.64872127070012", "by gc.grad:                   3.29744254140025", "square'(3) = 6"]),
+    (page2, ["(2, 3):          13.0 4.0 6.0", "at 2:     32.0 64.0", "called twice: 2.0 2.0"]),
+    (page3, ["slope: [-0.72160", "-0.0774"]),
+    (
+        page4,
+        [
+            "0.4959907791902",
+            "\n   0.00889602\n",
+            "\n   0.04700013\n",
+            "0.165273892638",
+            "mary went back to the ... garden",
+        ],
+    ),
+)
+
+
+@pytest.mark.parametrize(("page", "wanted"), PRINTED, ids=lambda v: getattr(v, "__name__", ""))
+def test_pages_print_their_numbers(page: Any, wanted: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    page.main()
+    printed = capsys.readouterr().out
+    assert [number for number in wanted if number not in printed] == []
+
+
+def test_every_page_is_tested() -> None:
+    folder = Path(str(page1.__file__)).parent
+    assert {Path(str(page.__file__)) for page, _ in PRINTED} == set(folder.glob("*.py"))
