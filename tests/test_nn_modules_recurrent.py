@@ -203,6 +203,38 @@ def test_dropout_between_layers_in_training() -> None:
     np.testing.assert_array_equal(layer(x)[0].eval(), plain(x)[0].eval())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_padded_sequences(kind: str) -> None:
+    layer = getattr(nn, kind)(INPUT, HIDDEN, num_layers=2, bidirectional=True, dtype="float64")
+    x, lengths = RNG.normal(size=(STEPS, BATCH, INPUT)), np.array([3, STEPS, 0])
+    outputs, state = layer(x, lengths=lengths)
+    got, parts = outputs.eval(), [s.eval() for s in (state if kind == "LSTM" else (state,))]
+    for row, length in enumerate(lengths):
+        first = numpy_states(kind, 4, (), zero=True)
+        alone, last = numpy_layer(kind, x[:length, row], first, layer.state_dict(), layers=2, directions=2)
+        close(got[:length, row], alone)
+        assert not got[length:, row].any()
+        for part, wanted in zip(parts, zip(*last, strict=True), strict=True):
+            close(part[:, row], np.stack(wanted))
+
+
+def test_what_lies_in_padding_does_not_matter() -> None:
+    layer = nn.GRU(INPUT, HIDDEN, batch_first=True, dtype="float64")
+    x = gc.placeholder("x", shape=("batch", "length", INPUT))
+    n = gc.placeholder("n", shape=("batch",), dtype="int32")
+    outputs, h = layer(x, lengths=n)
+    f = gc.function([x, n], [outputs, h, gc.grad(gc.sum(outputs) + gc.sum(h), [x, layer.parameters()["weight_hh_l0"]])])
+    array = RNG.normal(size=(2, 4, INPUT))
+    other = array.copy()
+    other[0, 1:] = np.nan
+    a, b = f(array, [1, 4]), f(other, [1, 4])
+    np.testing.assert_array_equal(a[0], b[0])
+    np.testing.assert_array_equal(a[1], b[1])
+    np.testing.assert_array_equal(a[2][0], b[2][0])
+    np.testing.assert_array_equal(a[2][1], b[2][1])
+    assert not a[2][0][0, 1:].any()
+
+
 def test_names_and_first_values() -> None:
     layer = nn.LSTM(3, 16, num_layers=2, bidirectional=True)
     names = [f"{n}_l{k}{e}" for k in (0, 1) for e in ("", "_reverse") for n in ("weight_ih", "weight_hh")]
@@ -234,6 +266,9 @@ X = gc.placeholder("x", shape=("length", "batch", 4), dtype="float32")
         ),
         (lambda: nn.LSTMCell(4, 2)(X[0], (X[0], X[0])), r"LSTMCell\(4, 2\): the state must have shape \(batch,2\)"),
         (lambda: nn.GRUCell(3, 2)(X[0]), r"GRUCell\(3, 2\): the last axis must be 3, got f32\[batch,4\]"),
+        (lambda: nn.GRU(4, 2)(X, lengths=[1.0]), r"GRU\(4, 2\): lengths must be \(batch,\) integers for f32"),
+        (lambda: nn.GRU(4, 2)(X[0], lengths=[1]), r"GRU\(4, 2\): lengths must be \(batch,\) integers for f32"),
+        (lambda: nn.GRU(4, 2, dropout=2), "GRU: dropout must be a number from 0 to 1, got 2"),
         (lambda: nn.LSTM(4, 0), "LSTM: hidden_size must be an int of at least 1, got 0"),
     ],
 )

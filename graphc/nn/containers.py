@@ -142,7 +142,7 @@ class ModuleDict(Module):
 def _set_members(module: Module, members: Mapping[str, Any]) -> None:
     """Set attributes, whose names may be numbers."""
     for name, value in members.items():
-        if not isinstance(name, str) or not name or "." in name or hasattr(type(module), name):
+        if not isinstance(name, str) or not name or "." in name or name in dir(type(module)):
             kind = type(module).__name__
             raise ArgumentError(f"{kind}: {name!r} cannot be a layer's name (no dot, no attribute of a module){at()}")
         vars(module)[name] = value

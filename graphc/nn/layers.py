@@ -18,7 +18,16 @@ from graphc.nn import functional
 from graphc.nn.activations import prelu
 from graphc.nn.init import Initializer, Rng, as_generator, constant, inverse_root, normal
 from graphc.nn.module import Module
-from graphc.nn.parts import DrawRng, draw_generator, new_parameter, operands, positive, require_last, within
+from graphc.nn.parts import (
+    DrawRng,
+    draw_generator,
+    new_parameter,
+    operands,
+    positive,
+    probability,
+    require_last,
+    within,
+)
 from graphc.node import Node, Shared
 from graphc.ops.einsum import einsum
 from graphc.ops.linalg import matmul
@@ -134,8 +143,8 @@ class Embedding(Module):
         dtype: Any = "float32",
     ) -> None:
         positive(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ArgumentError(f"Embedding: padding_idx {padding_idx} is none of {num_embeddings} rows{at()}")
+        if padding_idx is not None and padding_idx not in range(-num_embeddings, num_embeddings):
+            raise ArgumentError(f"Embedding: padding_idx {padding_idx!r} is none of {num_embeddings} rows{at()}")
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
         padding = "" if padding_idx is None else f", padding_idx={padding_idx}"
         self.shown = f"{num_embeddings}, {embedding_dim}{padding}"
@@ -197,9 +206,7 @@ class _Dropping(Module):
 
     def __init__(self, p: float = 0.5, *, rng: DrawRng = None) -> None:
         self.shown = repr(p)
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
-            raise ArgumentError(f"{type(self).__name__}: p must be a number from 0 to 1, got {p!r}{at()}")
-        self.p = float(p)
+        self.p = probability(self, "p", p)
         self.rng = draw_generator(rng)
 
 

@@ -28,6 +28,13 @@ def positive(module: Module, **values: Any) -> None:
             raise ArgumentError(f"{type(module).__name__}: {name} must be an int of at least 1, got {value!r}{at()}")
 
 
+def probability(module: Module, name: str, value: Any) -> float:
+    """Return an argument that is a number from 0 to 1; raise for others."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ArgumentError(f"{type(module).__name__}: {name} must be a number from 0 to 1, got {value!r}{at()}")
+    return float(value)
+
+
 def float_dtype(module: Module, dtype: Any) -> DType:
     """Return the dtype of parameters, a float."""
     found = as_dtype(dtype)

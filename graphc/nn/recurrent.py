@@ -9,21 +9,22 @@ hidden), `bias_ih_l0`, `bias_hh_l0`, the reverse direction's with `_reverse`; un
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from graphc.control import scan
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.functional import dropout
 from graphc.nn.init import Rng, as_generator
 from graphc.nn.module import Module
-from graphc.nn.parts import draw_generator, new_parameter, operands, positive, require_last, within
+from graphc.nn.parts import draw_generator, new_parameter, operands, positive, probability, require_last, within
 from graphc.node import Node, Shared
-from graphc.ops.elementwise import sigmoid, tanh
+from graphc.ops.creation import iota
+from graphc.ops.elementwise import sigmoid, tanh, where
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import concat, matrix_transpose, moveaxis, stack
 from graphc.ops.pointwise import as_node, cast
-from graphc.ops.shape import never_equal, slice_axis, zeros
-from graphc.types import Size
+from graphc.ops.shape import insert_axes, never_equal, slice_axis, zeros
+from graphc.types import INT64, Size
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -206,7 +207,6 @@ class _Recurrent(Module):
     """The family of `RNN`, `LSTM` and `GRU`."""
 
     kind: str
-    layouts: ClassVar[str] = "(length, batch, {0}) or (length, {0})"
 
     def __init__(
         self,
@@ -223,7 +223,8 @@ class _Recurrent(Module):
     ) -> None:
         positive(self, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.batch_first, self.bidirectional, self.p = batch_first, bidirectional, dropout
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+        self.p = probability(self, "dropout", dropout)
         flags = {"bias": (bias, True), "batch_first": (batch_first, False), "bidirectional": (bidirectional, False)}
         more = {"num_layers": (num_layers, 1)} | {"dropout": (dropout, 0.0)} | flags
         given = [f"{name}={value!r}" for name, (value, usual) in more.items() if value != usual]
@@ -235,8 +236,7 @@ class _Recurrent(Module):
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
             for name, shape in shapes.items():
                 vars(self)[name + suffix] = new_parameter(self, name + suffix, shape, init, source, dtype)
-        if dropout:
-            self.rng = draw_generator(source)
+        self.rng = draw_generator(source) if dropout else None
 
     @property
     def _directions(self) -> int:
@@ -246,63 +246,72 @@ class _Recurrent(Module):
         ends = ("", "_reverse")[: self._directions]
         return [f"_l{k}{end}" for k in range(self.num_layers) for end in ends]
 
-    def run(self, x: Any, state: Any) -> tuple[Node, State]:
+    def run(self, x: Any, state: Any, lengths: Any) -> tuple[Node, State]:
         """Return the outputs of the last layer, and the last states of all, stacked along axis 0."""
         (node,) = operands(self, x)
         if node.ndim not in (2, 3) or never_equal(node.shape[-1], self.input_size):
-            layout = "(batch, length, {0}) or (length, {0})" if self.batch_first else self.layouts
-            raise ShapeError(f"{self.title}: shape {layout.format(self.input_size)} needed, got {node.type}{at()}")
+            layout = "(batch, length, {0})" if self.batch_first else "(length, batch, {0})"
+            needed = f"{layout} or (length, {{0}})".format(self.input_size)
+            raise ShapeError(f"{self.title}: shape {needed} needed, got {node.type}{at()}")
         swaps = self.batch_first and node.ndim == 3
         below = moveaxis(node, 0, 1) if swaps else node
-        first = None
-        if state is not None:
-            shape = (self.num_layers * self._directions, *below.shape[1:-1], self.hidden_size)
-            first = _state(self, state, shape, self._common(below), PARTS[self.kind])
+        present = None if lengths is None else _present(self, below, lengths)
+        first = self._first(below, state)
         last: list[State] = []
         for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self._directions):
-                k = layer * self._directions + direction
-                begin = None if first is None else tuple(part[k] for part in first)
-                ys, end = self._layer(k, below, begin, reverse=direction == 1)
-                outputs.append(ys)
-                last.append(end)
-            below = concat(outputs, axis=below.ndim - 1) if len(outputs) > 1 else outputs[0]
-            if self.p and layer < self.num_layers - 1:
+            if layer:
                 below = dropout(below, self.p, self.rng, self.training)
+            ends = range(layer * self._directions, (layer + 1) * self._directions)
+            found = [self._layer(k, below, first[k], present, reverse=k > ends[0]) for k in ends]
+            outputs = [ys for ys, _ in found]
+            below = concat(outputs, axis=below.ndim - 1) if len(outputs) > 1 else outputs[0]
+            last += [end for _, end in found]
         states = tuple(stack(parts, axis=0) for parts in zip(*last, strict=True))
         return moveaxis(below, 0, 1) if swaps else below, states
 
-    def _common(self, x: Node) -> Node:
-        """Return `x` in the dtype in which it meets the weights."""
-        return operands(self, x, vars(self)["weight_ih_l0"])[0]
+    def _first(self, x: Node, state: Any) -> list[State]:
+        """Return the first state of every layer and direction."""
+        count = self.num_layers * self._directions
+        like = operands(self, x, vars(self)["weight_ih_l0"])[0]
+        parts = _state(self, state, (count, *x.shape[1:-1], self.hidden_size), like, PARTS[self.kind])
+        return [tuple(part[k] for part in parts) for k in range(count)]
 
-    def _layer(self, k: int, x: Node, state: State | None, *, reverse: bool) -> tuple[Node, State]:
+    def _layer(self, k: int, x: Node, first: State, present: Node | None, *, reverse: bool) -> tuple[Node, State]:
         """Run one layer in one direction over axis 0."""
-        suffix = self._suffixes()[k]
-        names = [f"{name}{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        names = [f"{name}{self._suffixes()[k]}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         node, w_ih, w_hh, b_ih, b_hh = _with_weights(self, x, [vars(self).get(name) for name in names])
         projected = _projected(self.kind, node, w_ih, b_ih, b_hh)
-        shape = (*node.shape[1:-1], self.hidden_size)
-        begin = (zeros(shape, projected.dtype),) * PARTS[self.kind] if state is None else state
         recurrent = matrix_transpose(w_hh)
 
-        def step(before: State, element: Node) -> tuple[State, Node]:
+        def step(before: State, given: tuple[Node, Node | None]) -> tuple[State, Node]:
+            element, here = given
             after = STEPS[self.kind](element, before, recurrent, b_hh)
-            return after, after[0]
+            if here is None:
+                return after, after[0]
+            kept = tuple(where(here, new, old) for new, old in zip(after, before, strict=True))
+            return kept, where(here, after[0], 0.0)
 
-        end, outputs = scan(step, begin, projected, reverse=reverse)
+        end, outputs = scan(step, first, (projected, present), reverse=reverse)
         return outputs, end
+
+
+def _present(module: Module, x: Node, lengths: Any) -> Node:
+    """Return where steps of (length, batch, features) are within their sequences, (length, batch, 1)."""
+    counts = as_node(lengths)
+    if x.ndim != 3 or counts.ndim != 1 or counts.dtype.kind not in "iu" or never_equal(counts.shape[0], x.shape[1]):
+        raise ShapeError(f"{module.title}: lengths must be (batch,) integers for {x.type}, got {counts.type}{at()}")
+    return insert_axes(iota((x.shape[0], x.shape[1]), 0) < cast(counts, INT64), (2,))
 
 
 class RNN(_Recurrent):
     """Elman network over sequences: `h = tanh(x @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)`.
 
-    `rnn(x, state)` returns (outputs, state). `x`: (length, batch, input_size), with `batch_first` (batch, length,
-    input_size), or (length, input_size) without a batch. outputs: the last layer's h at every step, with both
+    `rnn(x, state, lengths)` returns (outputs, state). `x`: (length, batch, input_size), or with `batch_first` (batch,
+    length, input_size), or (length, input_size) without a batch. outputs: the last layer's h at every step, with both
     directions' side by side where `bidirectional`. state: the h after the last step, (layers * directions, batch,
-    hidden_size); the first one, zeros where it is missing. `dropout` drops outputs between layers in training. The
-    length may be symbolic. `nonlinearity="relu"` takes the rectifier instead of tanh.
+    hidden_size); the first one, zeros where it is missing. The length may be symbolic. `lengths`, integers of shape
+    (batch,), are those of sequences that are padded behind: padding changes no state and has outputs 0. `dropout`
+    drops outputs between layers in training. `nonlinearity="relu"` takes the rectifier instead of tanh.
     """
 
     def __init__(
@@ -324,9 +333,9 @@ class RNN(_Recurrent):
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, rng=rng, dtype=dtype
         )
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Node, Node]:
+    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Node, Node]:
         """Return (outputs, state)."""
-        outputs, (h,) = self.run(x, state)
+        outputs, (h,) = self.run(x, state, lengths)
         return outputs, h
 
 
@@ -341,9 +350,11 @@ class LSTM(_Recurrent):
 
     kind = "lstm"
 
-    def forward(self, x: Any, state: tuple[Any, Any] | None = None) -> tuple[Node, tuple[Node, Node]]:
+    def forward(
+        self, x: Any, state: tuple[Any, Any] | None = None, lengths: Any = None
+    ) -> tuple[Node, tuple[Node, Node]]:
         """Return (outputs, (h, c))."""
-        outputs, (h, c) = self.run(x, state)
+        outputs, (h, c) = self.run(x, state, lengths)
         return outputs, (h, c)
 
 
@@ -352,7 +363,7 @@ class GRU(_Recurrent):
 
     kind = "gru"
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Node, Node]:
+    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Node, Node]:
         """Return (outputs, state)."""
-        outputs, (h,) = self.run(x, state)
+        outputs, (h,) = self.run(x, state, lengths)
         return outputs, h

@@ -18,7 +18,7 @@ from graphc.nn.init import Rng, as_generator, glorot_uniform, zeros
 from graphc.nn.layers import Dropout, Linear
 from graphc.nn.module import Module
 from graphc.nn.norm_layers import LayerNorm
-from graphc.nn.parts import draw_generator, new_parameter, operands, positive, require_last
+from graphc.nn.parts import draw_generator, new_parameter, operands, positive, probability, require_last
 from graphc.node import Node
 from graphc.ops.creation import arange
 from graphc.ops.elementwise import cos, exp, sin
@@ -62,7 +62,7 @@ class MultiHeadAttention(Module):
         rng: Rng = None,
         dtype: Any = "float32",
     ) -> None:
-        self.embed_dim, self.num_heads, self.p = embed_dim, num_heads, dropout
+        self.embed_dim, self.num_heads, self.p = embed_dim, num_heads, probability(self, "dropout", dropout)
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
         self.shown = f"{embed_dim}, {num_heads}"
         positive(self, embed_dim=embed_dim, num_heads=num_heads, kdim=self.kdim, vdim=self.vdim)
@@ -79,8 +79,7 @@ class MultiHeadAttention(Module):
         biases = (3 * embed_dim,)
         self.in_proj_bias = new_parameter(self, "in_proj_bias", biases, zeros, source, dtype) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, bias_init=zeros, rng=source, dtype=dtype)
-        if dropout:
-            self.rng = draw_generator(source)
+        self.rng = draw_generator(source) if dropout else None
 
     def forward(
         self, query: Any, key: Any = None, value: Any = None, mask: Any = None, *, is_causal: bool = False
@@ -93,7 +92,6 @@ class MultiHeadAttention(Module):
         """
         q, k, v = self._projected(query, key, value)
         shared_by_heads = None if mask is None else _before_heads(as_node(mask))
-        rng = vars(self).get("rng")
         out = scaled_dot_product_attention(
             self._heads(q),
             self._heads(k),
@@ -101,7 +99,7 @@ class MultiHeadAttention(Module):
             shared_by_heads,
             is_causal=is_causal,
             dropout_p=self.p if self.training else 0.0,
-            rng=rng,
+            rng=self.rng,
         )
         out = reshape(moveaxis(out, -3, -2), q.shape)
         projected: Node = self.out_proj(out)
