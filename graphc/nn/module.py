@@ -124,7 +124,8 @@ class Module:
 
         `outputs` are what the program computes, such as its loss: the calls in training mode that they depend on
         count, one after the other where a module was called more than once. Without `outputs` every call counts whose
-        result still exists; raises `ArgumentError` where these are several of one module.
+        result still exists; raises `ArgumentError` where these are several of one module. Calls in the body of a loop
+        or branch do not count: there, put such modules into evaluation mode.
         """
         reached = set(topological_order(flatten(outputs))) if outputs else None
         found: Updates = {}
