@@ -12,7 +12,7 @@ become plain ones before the nodes are handed out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, NodeMap, collector_paused
@@ -32,6 +32,18 @@ Parts = dict[Node, list[Node | None]]
 """Cotangents or tangents of the results of ops with several."""
 
 
+@overload
+def grad(loss: Node, wrt: Node, *, disconnected: str = "error") -> Node: ...
+
+
+@overload
+def grad(loss: Node, wrt: list[Node], *, disconnected: str = "error") -> list[Node]: ...
+
+
+@overload
+def grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> Any: ...
+
+
 def grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> Any:
     """Return d loss / d wrt: a Node for a Node, or the same nesting of list, tuple, dict.
 
@@ -44,6 +56,18 @@ def grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> Any:
     array(6.)
     """
     return value_and_grad(loss, wrt, disconnected=disconnected)[1]
+
+
+@overload
+def value_and_grad(loss: Node, wrt: Node, *, disconnected: str = "error") -> tuple[Node, Node]: ...
+
+
+@overload
+def value_and_grad(loss: Node, wrt: list[Node], *, disconnected: str = "error") -> tuple[Node, list[Node]]: ...
+
+
+@overload
+def value_and_grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> tuple[Node, Any]: ...
 
 
 def value_and_grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> tuple[Node, Any]:

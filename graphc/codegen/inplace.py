@@ -9,8 +9,9 @@ from graphc.node import Node
 from graphc.ops.base import Routine
 from graphc.ops.control import Control, While
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.shape import contiguous_strides
+from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import INNER, Kernel, Schedule, scatter_chain
+from graphc.types import Size
 
 
 def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
@@ -71,6 +72,26 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
             x = node.inputs[0]
             if x in stored and x not in elsewhere and len(readers[x]) == 1 and _writes_only(schedule, node):
                 found[x] = node
+    return found
+
+
+def parts_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, tuple[Node, Size]]:
+    """Return, for temporary values that only a concatenation along the first axis reads, their place in it."""
+    readers = _readers(schedule)
+    stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
+    found: dict[Node, tuple[Node, Size]] = {}
+    for kernel in schedule:
+        node = kernel.nodes[0]
+        if not isinstance(node.op, Concat) or node in elsewhere or any(n != 1 for n in node.shape[: node.op.axis]):
+            continue
+        offset: Size = 0
+        for x in node.inputs:
+            access = schedule.accesses[x]
+            base, whole = access.base, access.offset == 0 and access.strides == contiguous_strides(x.shape)
+            alone = base in stored and base not in elsewhere and len(readers[base]) == 1 and base.size == x.size
+            if whole and alone and sum(schedule.accesses[y].base is base for y in node.inputs) == 1:
+                found[base] = node, offset
+            offset = offset + x.size
     return found
 
 

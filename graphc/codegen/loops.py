@@ -6,7 +6,7 @@ or more nests, which run in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
 from graphc.codegen.gemm import lower_matmul, lower_matmul_sum
@@ -42,7 +42,6 @@ def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) 
         MatMulSum: lower_matmul_sum,
         Cumulative: _cumulative,
         Scatter: _scatter,
-        Concat: _concat,
         Unslice: _unslice,
         **SORTING,
         **LAPACK,
@@ -51,13 +50,15 @@ def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) 
     return lowerings[type(node.op)](node, schedule.accesses)
 
 
-def _concat(node: Node, accesses: Accesses) -> list[LoopNest]:
+def concat_nests(node: Node, accesses: Accesses, placed: Mapping[Node, tuple[Node, Size]]) -> list[LoopNest]:
+    """Return the nests that copy the operands of a concatenation, except those that are computed in their place."""
     assert isinstance(node.op, Concat)
     strides = contiguous_strides(node.shape)
     nests = []
     offset: Size = 0
     for x in node.inputs:
-        nests.append(copy_nest(node, x.shape, accesses[x], Access(node, offset * strides[node.op.axis], strides)))
+        if placed.get(accesses[x].base, (x, 0))[0] is not node:
+            nests.append(copy_nest(node, x.shape, accesses[x], Access(node, offset * strides[node.op.axis], strides)))
         offset = offset + x.shape[node.op.axis]
     return nests
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
-from graphc.codegen.inplace import carries_in_place, operands_in_place, updates_in_place
-from graphc.codegen.loops import check_nest, lower_kernel, scatter_nest
+from graphc.codegen.inplace import carries_in_place, operands_in_place, parts_in_place, updates_in_place
+from graphc.codegen.loops import check_nest, concat_nests, lower_kernel, scatter_nest
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
 from graphc.codegen.scan import Body, lower_scan
@@ -19,7 +19,7 @@ from graphc.graph import Graph
 from graphc.node import Node, Shared
 from graphc.ops.control import Scan, Switch, While
 from graphc.ops.indexing import Scatter
-from graphc.ops.shape import contiguous_strides
+from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
 from graphc.types import Size
@@ -48,6 +48,7 @@ class Section:
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
         temporary = operands_in_place(self.schedule, self.elsewhere)
         self.placed |= {x: (node, 0) for x, node in temporary.items()}
+        self.placed |= parts_in_place(self.schedule, self.elsewhere)
         in_place = {*self.in_place, *temporary.values(), *self.aliased.values()}
         written = set() if inner else set(self.aliased.values())
         writes: list[tuple[LoopNest, int]] = []
@@ -87,6 +88,8 @@ class Section:
             return lower_switch(kernel, accesses, self._open)
         if isinstance(op, While):
             return lower_while(kernel, accesses, self._open)
+        if isinstance(op, Concat):
+            return concat_nests(kernel.nodes[0], accesses, self.placed)
         return lower_kernel(kernel, self.schedule, self.aliased)
 
     def _open(self, graph: Graph, carries: Sequence[int] = ()) -> Body:

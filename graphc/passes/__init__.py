@@ -21,6 +21,7 @@ from graphc.passes.merge_loops import merge_loops
 from graphc.passes.regions import map_bodies, prune
 from graphc.passes.residuals import store_residuals
 from graphc.passes.simplify import simplify
+from graphc.passes.sink_slices import join_slices, sink_slices
 from graphc.passes.stabilize import stabilize
 from graphc.passes.sum_products import sum_products
 
@@ -51,6 +52,8 @@ PASSES: tuple[Pass, ...] = (
     canonicalize,  # the views and constants that rules and expansions made
     fold_constants,
     simplify,
+    sink_slices,  # parts of values, in the form that rules have left
+    join_slices,  # and their cotangents
     accumulate_scatters,  # the updates of tables, as rules have left them
     sum_products,  # once broadcasts have their final place: the sums over a batch are their derivatives
     prune,  # what hoisting and algebra left unread
