@@ -12,26 +12,27 @@ The modules, in the order in which a program meets them:
 
 | module | job |
 |---|---|
-| `errors`, `types` | errors with the user's line; dtypes, dimensions, tensor types |
-| `state` | what shared nodes keep between calls |
-| `tensorfile` | arrays in files |
+| `errors`, `types`, `tree`, `lazy` | errors with the user's line; dtypes, dimensions, tensor types; nestings |
+| `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
 | `node`, `ops` | values, and the ops that make them |
+| `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |
 | `graph` | chosen outputs and all they depend on |
-| `binding`, `evaluate` | arguments of a call; the reference interpreter |
-| `grad` | derivatives, as more nodes |
-| `control`, `branch` | loops and branches inside the compiled program |
+| `binding`, `draws`, `evaluate` | arguments of a call; ranges of a generator's stream; the reference interpreter |
+| `grad`, `differences` | derivatives, as more nodes; what `check_grad` compares them with |
+| `control`, `branch`, `tracing`, `scan_rules`, `while_rules` | loops and branches inside the compiled program |
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
-| `function` | the compiled callable |
-| `special`, `linalg`, `nn`, `random` | namespaces: special functions, linear algebra, neural networks, random numbers |
+| `function`, `signature`, `runner` | the compiled callable, its parameters, what stands behind a call |
+| `jacobians` | whole Jacobians and Hessians, by loops |
+| `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
+| `scipy_adaptors`, `native` | functions for `scipy.optimize`; for Numba and C |
+| `nn` | neural networks: functions and modules |
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
 | `checkpoint` | training state in files |
-| `training`, `history`, `progress` | the training loop and what it saw |
-| `plots` | pictures of training |
+| `training`, `history`, `progress`, `plots` | the training loop, what it saw, and pictures of that |
 | `sklearn` | scikit-learn estimators |
-| `draws` | ranges of a generator's stream for the draws of a program |
-| `inspect`, `cli` | graphs as pictures, the command line |
+| `inspect`, `cli`, `demo` | graphs as pictures, the command line |
 """
 
 from importlib import import_module

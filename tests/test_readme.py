@@ -1,7 +1,8 @@
 """README.md is true: its Python blocks run, and the blocks marked as output are what they print.
 
 All `python` blocks run in order in one namespace. A line `<!-- output -->` before a `text` block says that the block
-is what the Python block above it prints. `python -m tests.test_readme --write` writes the outputs anew.
+is what the Python block above it prints. Blocks run in an empty directory, where they may write files.
+`python -m tests.test_readme --write` writes the outputs anew.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import graphc as gc
 from graphc import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,14 +34,29 @@ def regenerate(text: str) -> tuple[str, dict[str, Any]]:
     namespace: dict[str, Any] = {"__name__": "readme"}
     fresh = ""
     end = 0
-    for match in CODE.finditer(text):
-        fresh += text[end : match.start("code")]
-        printed = execute(match["code"], fresh.count("\n"), namespace)
-        end = match.end() if match["output"] is None else match.end("output")
-        fresh += text[match.start("code") : end]
-        if match["output"] is not None:
-            fresh = fresh.removesuffix(match["output"]) + printed
+    with empty_directory():
+        for match in CODE.finditer(text):
+            fresh += text[end : match.start("code")]
+            printed = execute(match["code"], fresh.count("\n"), namespace)
+            end = match.end() if match["output"] is None else match.end("output")
+            fresh += text[match.start("code") : end]
+            if match["output"] is not None:
+                fresh = fresh.removesuffix(match["output"]) + printed
     return fresh + text[end:], namespace
+
+
+@contextlib.contextmanager
+def empty_directory() -> Iterator[None]:
+    """Work in a new directory, from which other processes find this graphc."""
+    before = os.environ.get("PYTHONPATH")
+    with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        os.environ["PYTHONPATH"] = str(ROOT)
+        try:
+            yield
+        finally:
+            del os.environ["PYTHONPATH"]
+            if before is not None:
+                os.environ["PYTHONPATH"] = before
 
 
 def execute(code: str, line: int, namespace: dict[str, Any]) -> str:
@@ -85,6 +105,19 @@ def test_options_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None
     known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
     row = next(line for line in README.read_text(encoding="utf-8").splitlines() if "`--seed`" in line)
     assert set(re.findall(r"--[\w-]+", row)) <= known
+
+
+def test_every_namespace_and_example_is_listed() -> None:
+    text = README.read_text(encoding="utf-8")
+    missing = [name for name in ("special", *gc._NAMESPACES) if not re.search(rf"^\| .*`gc\.{name}`", text, re.M)]
+    missing += [path.name for path in (ROOT / "examples").glob("[a-z]*.py") if f"`{path.name}`" not in text]
+    assert not missing
+
+
+def test_every_module_is_listed() -> None:
+    table = {name for row in str(gc.__doc__).splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+    modules = {path.stem for path in (ROOT / "graphc").glob("[a-z]*") if path.is_dir() or path.suffix == ".py"}
+    assert table == modules
 
 
 def test_regenerate_fills_outputs_in() -> None:

@@ -328,6 +328,21 @@ def test_givens_of_another_size(mode: Any) -> None:
         f(np.ones(5), np.ones(3))
 
 
+# -- loops
+
+
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+def test_loops_of_one_body_side_by_side(mode: Any) -> None:
+    """A loop and one made from it share placeholders: run as one, each read the other's carries, or no memory."""
+    s = gc.placeholder("s")
+    last = gc.fori_loop(0, 5, lambda i, c: gc.sin(c) * s, s)
+    other = gc.Graph([last]).replace({s: s * 2})[0].outputs[0]
+    while_last = gc.while_loop(lambda c: c < 5, lambda c: c * s, 1.0, max_steps=20)
+    outputs = [last, other, gc.grad(while_last, s), gc.jvp(while_last, s, 1.0)]
+    wanted = gc.evaluate(outputs, {s: 1.5})
+    np.testing.assert_allclose(gc.function([s], outputs, mode=mode)(1.5), wanted, rtol=1e-14)
+
+
 # -- the cache of kernels
 
 

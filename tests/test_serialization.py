@@ -212,6 +212,17 @@ print([float(f(x)), float(f(x))])"""
     assert json.loads(done.stdout) == [float(f(data)), float(f(data))]
 
 
+def test_another_process_knows_all_records() -> None:
+    code = """import importlib, pkgutil, graphc.ops
+known = set(graphc.ops.pointwise.ELEMENTWISE)
+for module in pkgutil.iter_modules(graphc.ops.__path__, "graphc.ops."):
+    importlib.import_module(module.name)
+print(len(known), *set(graphc.ops.pointwise.ELEMENTWISE) - known)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
+    count, *unknown = done.stdout.split()
+    assert int(count) > 50 and not unknown
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(gc.__file__).parents[1])}
 

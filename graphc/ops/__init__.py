@@ -7,6 +7,8 @@ to `Node`, whose operators and methods call them: see `bind_operators`.
 import sys
 
 from graphc.node import bind_operators
+from graphc.ops import activations as activations  # for its records, and those of
+from graphc.ops import normalization as normalization  # this: files and pickles name them, with or without gc.nn
 from graphc.ops.base import constant, placeholder, shared
 from graphc.ops.creation import (
     arange,

@@ -57,15 +57,20 @@ def _merged(graph: Graph, first: Node, second: Node) -> Graph:
 
 
 def _side_by_side(first: Node, second: Node, new: dict[Node, Node]) -> Node:
-    """Return the loop that does the steps of both; they share what they both read."""
+    """Return the loop that does the steps of both; they share what they both read.
+
+    A derivative's loop, and a loop whose operands were replaced, have the placeholders of the loop they come from.
+    """
     a, b = first.op, second.op
     assert isinstance(a, Scan) and isinstance(b, Scan)
     own, operands = _parts(first, a, new), _parts(second, b, new)
     known = [dict(zip(values, inside, strict=True)) for inside, values in own]
     shared = {x: known[kind][v] for kind in (1, 2) for x, v in zip(*operands[kind], strict=True) if v in known[kind]}
-    swapped, _ = Graph(b.body.outputs).replace(shared)
+    taken = set(a.body.inputs)
+    names = {x: Node(x.op, (), x.type, x.source) if x in taken else x for x in b.body.inputs if x not in shared}
+    swapped, _ = Graph(b.body.outputs).replace(shared | names)
     pairs = [
-        [*zip(*mine, strict=True), *((x, v) for x, v in zip(*theirs, strict=True) if x not in shared)]
+        [*zip(*mine, strict=True), *((names[x], v) for x, v in zip(*theirs, strict=True) if x in names)]
         for mine, theirs in zip(own, operands, strict=True)
     ]
     outputs = [*a.body.outputs[: a.carries], *swapped.outputs[: b.carries]]
