@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphc.branch import cond
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.grad import zeros_of
@@ -16,13 +18,14 @@ from graphc.node import Node, serials
 from graphc.ops.base import constant
 from graphc.ops.creation import arange
 from graphc.ops.elementwise import logical_and, where
+from graphc.ops.elementwise_arithmetic import stop_gradient
 from graphc.ops.manipulation import expand_dims, moveaxis, squeeze
 from graphc.ops.pointwise import as_node, broadcast_to_shape
 from graphc.ops.shape import axis_index, join, reshape_to, slice_axis
 from graphc.scan_rules import Traced, build_scan, inside_node
 from graphc.tracing import condition, next_carry, refuse_draws, require_functions
 from graphc.tree import flatten, map_structure, unflatten
-from graphc.types import Dim, Size, TensorType, floor_div, isqrt, size_max
+from graphc.types import Dim, Size, TensorType, floor_div, isqrt, size_max, size_min
 from graphc.while_rules import build_while
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -120,8 +123,7 @@ def while_loop(
 
 def _bounded(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, max_steps: int) -> Any:
     """Scan for `max_steps` steps, of which those after the condition fails change nothing."""
-    if not isinstance(max_steps, int) or max_steps < 0:
-        raise ArgumentError(f"while_loop: max_steps must be an int of at least 0, got {max_steps!r}{at()}")
+    steps = _count("while_loop: max_steps", max_steps, 0)
 
     def step(carry: Any, _: None) -> tuple[Any, None]:
         running, value = carry
@@ -130,7 +132,7 @@ def _bounded(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], ini
         after = next_carry("while_loop: body_fun", value, body_fun(value))
         return (go, unflatten(value, [where(go, n, o) for n, o in zip(after, before, strict=True)])), None
 
-    return scan(step, (True, init_val), None, length=max_steps)[0][1]
+    return scan(step, (True, init_val), None, length=steps)[0][1]
 
 
 def _stopping(f: Step, until: Callable[[Any], Any]) -> Step:
@@ -168,11 +170,7 @@ def _result_pair(found: Any) -> tuple[Any, Any]:
 def _chunk(checkpoint: Any, steps: Size) -> Size:
     if checkpoint == "sqrt":
         return size_max(1, isqrt(steps))
-    if not isinstance(checkpoint, (int, Dim)) or isinstance(checkpoint, bool) or checkpoint == 0:
-        raise ArgumentError(f'scan: checkpoint must be a positive int, "sqrt" or None, got {checkpoint!r}{at()}')
-    if isinstance(checkpoint, int) and checkpoint < 0:
-        raise ArgumentError(f"scan: checkpoint must be positive, got {checkpoint}{at()}")
-    return checkpoint
+    return _count('scan: checkpoint must be None, "sqrt" or a number of steps, which', checkpoint, 1)
 
 
 def _in_chunks(
@@ -216,6 +214,11 @@ def fori_loop(lower: int, upper: Any, body: Callable[[Node, Any], Any], init: An
     >>> gc.fori_loop(1, 5, lambda i, p: p * i, 1).eval()
     array(24)
     """
+    for bound in (lower, upper):
+        if not isinstance(bound, (int, np.integer, Dim)) or isinstance(bound, bool):
+            raise ArgumentError(
+                f"fori_loop: bounds must be ints or dimensions, got {bound!r}; while_loop takes any condition{at()}"
+            )
     counter = arange(upper - lower, dtype="int64") + lower
     return scan(lambda carry, i: (body(i, carry), None), init, counter)[0]
 
@@ -255,13 +258,20 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
         after = [where(started, y, v) for y, v in zip(both, wide, strict=True)]
         return (True, unflatten(elems, after)), [squeeze(y, place) for y, place in zip(after, places, strict=True)]
 
-    starts = [broadcast_to_shape(constant(0, x.dtype), _one_element(x, p)) for x, p in zip(leaves, places, strict=True)]
+    starts = [stop_gradient(expand_dims(_end(x, reverse), axis=place)) for x, place in zip(rows, places, strict=True)]
     _, found = scan(step, (False, unflatten(elems, starts)), unflatten(elems, rows), reverse=reverse)
     return unflatten(elems, [moveaxis(y, 0, place) for y, place in zip(found, places, strict=True)])
 
 
-def _one_element(x: Node, place: int) -> tuple[Size, ...]:
-    return (*x.shape[:place], 1, *x.shape[place + 1 :])
+def _end(x: Node, last: bool) -> Node:
+    """Return the first or last row, or zeros where there is none.
+
+    The result of an associative scan's first step is not used, but `fn` may refuse zeros: singular matrices do.
+    """
+    count = size_min(x.shape[0], 1)
+    row = slice_axis(x, 0, x.shape[0] - count if last else 0, count)
+    zeros = broadcast_to_shape(constant(0, x.dtype), (1, *x.shape[1:]))
+    return squeeze(slice_axis(join([row, zeros], 0), 0, 0, 1), 0)
 
 
 def _steps(sequences: Sequence[Node], length: Any) -> Size:
@@ -270,7 +280,13 @@ def _steps(sequences: Sequence[Node], length: Any) -> Size:
             raise ShapeError(f"scan: xs needs a leading axis to run over, got {x!r}{at()}")
     if length is None and not sequences:
         raise ArgumentError(f"scan: length is needed where xs is None{at()}")
-    found: Size = sequences[0].shape[0] if length is None else length
-    if not isinstance(found, (int, Dim)) or isinstance(found, bool):
-        raise ArgumentError(f"scan: length must be an int or a dimension, got {length!r}{at()}")
-    return found
+    return sequences[0].shape[0] if length is None else _count("scan: length", length, 0)
+
+
+def _count(what: str, value: Any, least: int) -> Size:
+    """Return a number of steps as a size, or raise."""
+    if isinstance(value, Dim):
+        return value
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise ArgumentError(f"{what} must be a dimension or an int of at least {least}, got {value!r}{at()}")
+    return int(value)

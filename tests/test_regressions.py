@@ -343,6 +343,34 @@ def test_loops_of_one_body_side_by_side(mode: Any) -> None:
     np.testing.assert_allclose(gc.function([s], outputs, mode=mode)(1.5), wanted, rtol=1e-14)
 
 
+@pytest.mark.parametrize("mode", ["compiled", "debug", "reference"])
+def test_associative_scan_of_a_function_that_refuses_zeros(mode: Any) -> None:
+    """The unused result of the first step was that of zeros: a LinAlgError for a product that inverts."""
+    m = gc.placeholder("m", shape=("n", 2, 2))
+    inv = gc.linalg.inv
+    for reverse in (False, True):
+        sums = gc.associative_scan(lambda a, b: inv(inv(a) + inv(b)), m, reverse=reverse)
+        f = gc.function([m], [sums, gc.grad(gc.sum(sums), m)], mode=mode)
+        ones = np.broadcast_to(np.eye(2), (3, 2, 2))
+        order = slice(None, None, -1 if reverse else 1)
+        found, slope = f(ones)
+        np.testing.assert_allclose(found[order, 0, 0], [1, 1 / 2, 1 / 3], rtol=1e-14)
+        np.testing.assert_allclose(slope[order, 0, 0], [1 + 1 / 4 + 1 / 9, 1 / 4 + 1 / 9, 1 / 9], rtol=1e-14)
+        assert f(ones[:0])[0].shape == (0, 2, 2)
+
+
+def test_numbers_of_steps() -> None:
+    """Negative lengths made arrays of negative size, NumPy's integers were refused, computed bounds blamed arange."""
+    int_of_numpy: Any = np.int64(3)
+    steps = gc.scan(lambda c, _: (c + 1, None), 0, length=int_of_numpy, checkpoint=np.int64(2))[0]
+    assert steps.eval() == api.fori_loop(np.int64(0), int_of_numpy, lambda i, c: c + 1, 0).eval() == 3
+    assert gc.while_loop(lambda c: True, lambda c: c + 1, 0, max_steps=int_of_numpy).eval() == 3
+    with pytest.raises(gc.ArgumentError, match=r"scan: length must be a dimension or an int of at least 0, got -1"):
+        gc.scan(lambda c, _: (c, None), 0, length=-1)
+    with pytest.raises(gc.ArgumentError, match=r"fori_loop: bounds must be ints or dimensions, got .*; while_loop"):
+        gc.fori_loop(0, api.placeholder("k", dtype="int64"), lambda i, c: c + i, 0)
+
+
 # -- the cache of kernels
 
 
