@@ -25,7 +25,7 @@ The modules, in the order in which a program meets them:
 | `function`, `signature`, `runner` | the compiled callable, its parameters, what stands behind a call |
 | `jacobians` | whole Jacobians and Hessians, by loops |
 | `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
-| `scipy_adaptors`, `native` | functions for `scipy.optimize`; for Numba and C |
+| `scipy_adaptors`, `native`, `fixed` | functions for `scipy.optimize`; for Numba and C; on fixed arrays |
 | `nn` | neural networks: functions and modules |
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |

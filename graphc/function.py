@@ -243,6 +243,25 @@ class Function:
 
         return ScipyFunction(self, wrt, x0)
 
+    def bind(self, *args: Any, out: Any = None, **kwargs: Any) -> Callable[[], Any]:
+        """Return a callable without arguments that runs on these arrays, in place of checking them at every call.
+
+        It reads the arguments' present contents and writes the results into `out`, which it returns: arrays in the
+        nesting of `outputs`, made here where not given. All are C-contiguous arrays of the declared dtypes, and no
+        result shares memory with an argument or another result. One call at a time.
+
+        >>> import numpy as np
+        >>> import graphc as gc
+        >>> x, data = gc.placeholder("x", shape=(3,)), np.zeros(3)
+        >>> step = gc.function([x], x + 1).bind(data)
+        >>> data += 10
+        >>> step()
+        array([11., 11., 11.])
+        """
+        from graphc.fixed import bind_function
+
+        return bind_function(self, self._signature.bind(args, kwargs), self._outputs, out)
+
     def njit(self, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function for use inside `@numba.njit` code: arrays in, new arrays out, without Python.
 

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from graphc.binding import as_argument, check_guards, solve_sizes
 from graphc.codegen.debug import run_in_python
 from graphc.codegen.program import Bound, Program
-from graphc.codegen.tape import STATUS, entry_works, run_portably
+from graphc.codegen.tape import STATUS, entry_works, fix_pointers, run_portably
 from graphc.errors import GraphcError, IndexOutOfBoundsError, LinAlgError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
@@ -96,6 +96,26 @@ class Compiled:
             else:
                 with collector_paused():
                     pool.append(self.program.bind(arrays, sizes, self.mode))
+
+    def fixed(self, arrays: Sequence[Array], outputs: Sequence[Array], result: object) -> Callable[[], Any]:
+        """Return a callable without arguments that runs on these arrays, writes `outputs` and returns `result`."""
+        arrays, sizes = check_arguments(self.graph, arrays)
+        with collector_paused():
+            bound = self.program.bind(arrays, sizes, self.mode)
+        fix_pointers(bound.descriptor, arrays, outputs, result)
+
+        def explained() -> Any:
+            while True:
+                found = bound.attempt()
+                if found is ...:
+                    self._explain(bound, arrays, sizes)
+                if found is not NotImplemented:
+                    return found
+                for s in self.graph.shared:
+                    s.state.refuse_nested_use()
+                time.sleep(50e-6)
+
+        return bound.native(explained)
 
     def _pool(self, key: tuple[tuple[int, ...], ...]) -> list[Bound]:
         pool = self.pools.pop(key, [])  # another thread may have taken it: then both work, each with its own

@@ -321,6 +321,16 @@ def make_descriptor(
     return Descriptor(words, tape, patches, [tables, locks])
 
 
+def fix_pointers(descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array], result: object) -> None:
+    """Let a descriptor run on these arrays for good: its builtin takes no arguments and returns `result`."""
+    patch_pointers(descriptor, arrays, outputs)
+    functions = _functions().copy()
+    functions[_FUNCTIONS.index("none")] = id(result)
+    descriptor.words[[ARGUMENTS, OUTPUTS, PATCHES, MODE]] = 0, 0, 0, NONE_MODE
+    descriptor.words[FUNCTIONS] = functions.ctypes.data
+    descriptor.keep += [functions, arrays, outputs, result]
+
+
 def patch_pointers(descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array]) -> None:
     """Write the addresses of arguments and results into the frames, as the entry does."""
     bases = [a.ctypes.data for a in (*arrays, *outputs)]
