@@ -371,6 +371,26 @@ def test_numbers_of_steps() -> None:
         gc.fori_loop(0, api.placeholder("k", dtype="int64"), lambda i, c: c + i, 0)
 
 
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+def test_parts_of_values_in_a_loop_that_is_one_kernel(mode: Any) -> None:
+    """What a step scatters into, and the operands of its concatenations, had memory of their own: wrong numbers."""
+    h, xs = gc.placeholder("h", shape=(3,)), gc.placeholder("xs", shape=("t", 3))
+    i = gc.placeholder("i", shape=("t",), dtype="int64")
+
+    def scattered(c: gc.Node, x: Any) -> tuple[gc.Node, gc.Node]:
+        made = (c * x[0]).at[x[1]].add(1.5)
+        return gc.sin(made) * gc.flip(made) + c, made[0]
+
+    def joined(c: gc.Node, x: gc.Node) -> tuple[gc.Node, gc.Node]:
+        return gc.concat([c[2:] * x[2:], c[:2] * x[:2]]) - gc.flip(x) * c, c
+
+    outputs = [*gc.scan(scattered, h, (xs, i)), *gc.scan(joined, h, xs)]
+    values = [np.arange(3.0), np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 2, 1, 1])]
+    wanted = gc.evaluate(outputs, dict(zip([h, xs, i], values, strict=True)))
+    for found, value in zip(gc.function([h, xs, i], outputs, mode=mode)(*values), wanted, strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-14)
+
+
 # -- the cache of kernels
 
 

@@ -8,7 +8,7 @@ writes the other. No Python runs per step, and the one kernel that loops is the 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
@@ -65,6 +65,8 @@ class Body:
     """Say that the nests have become part of another nest: they are neither compiled nor walked."""
     in_place: Mapping[Node, Node]
     """Scatters that write into a carry, or into what another has made of it, and what each writes into."""
+    placed: Mapping[Node, tuple[Node, Size]]
+    """Values that are parts of others, and their offsets there in elements."""
 
 
 @dataclass
@@ -221,7 +223,8 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
     """Return the loop as one kernel."""
     pairs = zip(body.graph.inputs, body.graph.outputs[: op.carries], strict=False)
     carries = [Carry(received, given) for received, given in pairs]
-    text, slots, buffers = inline_loop(body.nests, place.moving, carries, op.length, op.reverse)
+    nests = [_in_wholes(nest, body.placed) for nest in body.nests]
+    text, slots, buffers = inline_loop(nests, place.moving, carries, op.length, op.reverse)
     body.inline()
     work = sum_sizes(nest.work for nest in body.nests)
     return LoopNest(
@@ -234,6 +237,17 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
         unit_ns=max(nest.unit_ns for nest in body.nests),
         stepped=True,
     )
+
+
+def _in_wholes(nest: LoopNest, placed: Mapping[Node, tuple[Node, Size]]) -> LoopNest:
+    """Return a nest whose pointers to parts of values are pointers into those values."""
+    slots: list[Slot] = []
+    for slot in nest.slots:
+        while isinstance(slot, PointerSlot) and slot.base in placed:
+            whole, offset = placed[slot.base]
+            slot = PointerSlot(whole, slot.offset + offset)
+        slots.append(slot)
+    return replace(nest, slots=tuple(slots))
 
 
 def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:

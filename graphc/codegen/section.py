@@ -97,7 +97,8 @@ class Section:
         section = Section(graph, self.obtain, inner=True, carries=carries)
         self.bodies.append(section)
         number, claim = len(self.bodies) - 1, section.elsewhere.update
-        return Body(number, graph, section.nests, section.append, claim, section.inline, section.in_place)
+        parts, inline = section.placed, section.inline
+        return Body(number, graph, section.nests, section.append, claim, inline, section.in_place, parts)
 
     def inline(self) -> None:
         """Note that the nests have become part of a nest of the section around this one."""
