@@ -2,7 +2,8 @@
 
 It prints one line of JSON when the first result is there (and saves that result to SCRATCH), then obeys lines of
 its standard input: `time SECONDS` prints samples as JSON, the end of input ends it. So the parent can hold every
-tool's result against the others before it takes any time, and can alternate between tools.
+tool's result against the others before it takes any time, and can alternate between tools. A tool that lacks the
+workload says `skipped`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 
-from benchmarks.workloads import draw_inputs
+PACKAGES = {"torchcompile": "torch"}
+"""What a tool imports, where that is not its own name."""
 
 SAMPLE_SECONDS = 0.002
 """The shortest stretch that is timed: fast calls are repeated until they fill it."""
@@ -25,9 +27,14 @@ def main(tool: str, workload: str, scratch: str, cache: str, cpu: str) -> None:
     if cpu != "all" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(cpu)})
     began = time.perf_counter()
-    import_module(tool)
+    import_module(PACKAGES.get(tool, tool))
     imported = time.perf_counter() - began
     module = import_module(f"benchmarks.tool_{tool}")
+    if workload not in module.ROWS:
+        _say(skipped=True)
+        return
+    from benchmarks.inputs import draw_inputs
+
     inputs = draw_inputs(workload)
     began = time.perf_counter()
     prepared = module.prepare(workload, inputs, cache)

@@ -1,39 +1,37 @@
-"""What is computed: one generator of inputs for every tool, and the form in which a tool answers.
+"""What is computed, and the form in which a tool answers.
 
-A tool module exports `prepare(workload, inputs, cache)`, which builds, compiles and computes a first result. Only
-NumPy is needed here, and it is imported when inputs are drawn, so that a tool's own import can be timed.
+A tool module exports `ROWS`, the workloads it has, and `prepare(workload, inputs, cache)`, which builds, compiles and
+computes a first result. Nothing is imported here, so that a tool's own import can be timed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
 
 LEARNING_RATE = 0.1
-MLP_SIZES = (64, 128, 64, 10)
-MLP_BATCH = 32
-RNN_BATCH, RNN_WIDTH, RNN_STEPS = 16, 256, 50
-LSTM_WIDTH, LSTM_STEPS = 14, 1024
 PENDULUM_STEPS, UNROLLED_STEPS = 1_000_000, 200
 PENDULUM_DT, PENDULUM_DAMPING = 1e-3, 0.1
+STENCIL_STEPS, DIFFUSION = 50, 0.2
+HEADS = 4
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One row: its name, what it computes, how closely tools must agree, and whether peers are asked by default."""
+    """One row: its name, what it computes, and how closely tools must agree.
+
+    `peers`: whether peers are asked by default; some take minutes.
+    """
 
     name: str
     description: str
     rtol: float
-    steady: bool = True
     peers: bool = True
 
 
@@ -41,7 +39,13 @@ WORKLOADS = {
     w.name: w
     for w in (
         Workload("call", "x*2 + 1 on 10 float64, NumPy to NumPy", 1e-12),
+        Workload("call10", "ten inputs of 10 float64, three outputs, NumPy to NumPy", 1e-12),
+        Workload("fused", "sum(tanh(x) exp(-y²) + log1p(exp x) sin y), 1,000,000 float64, value and gradients", 1e-9),
+        Workload("lse", "max-shifted logsumexp of 1,280 rows of 1,000 float64, value and gradient", 1e-9),
+        Workload("xent", "mean cross-entropy of 1,024 x 1,000 float32 logits, value and gradient", 2e-5),
         Workload("mlp", "64-128-64-10 relu network, batch 32, float32, one SGD step", 2e-5),
+        Workload("mlp784", "784-200-100-10 relu network, batch 32, float32, one SGD step", 2e-5),
+        Workload("mlp784_256", "the same network, batch 256", 2e-5),
         Workload("rnn", "tanh RNN, batch 16, width 256, 50 steps, float32, value and gradient of three weights", 2e-4),
         Workload("lstm", "two-layer diagonal LSTM, 1,024 steps of 14 float64, value and gradient", 1e-9),
         Workload("pendulum", "scan of 1,000,000 steps of a damped pendulum, float64", 1e-6),
@@ -51,6 +55,11 @@ WORKLOADS = {
         Workload("chain100", "gradient of 100 steps v = tanh(v*c_j + x) on 100 float64", 1e-9),
         Workload("chain1000", "gradient of 1,000 such steps, unrolled", 1e-9),
         Workload("chain10000", "gradient of 10,000 such steps, unrolled", 1e-9, peers=False),
+        Workload("stencil", "heat equation on 256 x 256 float64, 50 steps of slices, value and gradient", 1e-9),
+        Workload("attention", "attention block, 128 tokens, width 128, 4 heads, float32, value and gradients", 1e-4),
+        Workload("conv", "LeNet, batch 64, float32, one SGD step", 1e-4),
+        Workload("gather", "4,096 rows of a 50,000 x 64 float32 table summed by group, one SGD step", 2e-5),
+        Workload("broadcast", "x + gelu(layer_norm(x)), 4,096 x 512 float32, value and gradients", 1e-4),
     )
 }
 
@@ -69,44 +78,3 @@ class Prepared:
 
 
 Inputs = Mapping[str, Any]
-
-
-def draw_inputs(workload: str) -> Inputs:
-    """Return the inputs of a workload by name: the same for every tool and every run."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    if workload == "call":
-        return {"x": rng.standard_normal(10)}
-    if workload == "mlp":
-        return _mlp_inputs(rng)
-    if workload == "rnn":
-        return _rnn_inputs(rng)
-    if workload == "lstm":
-        shape = (2, 4, LSTM_WIDTH)
-        weights = {name: 0.5 * rng.standard_normal(shape) for name in ("w", "u", "b")}
-        return {**weights, "xs": rng.standard_normal((LSTM_STEPS, LSTM_WIDTH))}
-    if not workload.startswith("chain"):
-        return {"start": np.array([1.0, 0.0])}
-    steps = int(workload.removeprefix("chain"))
-    return {"x": 0.1 * rng.standard_normal(100), "c": [float(c) for c in rng.uniform(0.5, 1.0, steps)]}
-
-
-def _mlp_inputs(rng: np.random.Generator) -> Inputs:
-    import numpy as np
-
-    parameters = []
-    for inputs, outputs in pairwise(MLP_SIZES):
-        parameters.append((np.sqrt(2 / inputs) * rng.standard_normal((inputs, outputs))).astype("float32"))
-        parameters.append(np.zeros(outputs, "float32"))
-    x = rng.random((MLP_BATCH, MLP_SIZES[0])).astype("float32")
-    return {"parameters": parameters, "x": x, "y": rng.integers(0, MLP_SIZES[-1], MLP_BATCH)}
-
-
-def _rnn_inputs(rng: np.random.Generator) -> Inputs:
-    def drawn(*shape: int, scale: float = 1.0) -> Array:
-        return (scale * rng.standard_normal(shape)).astype("float32")
-
-    width = RNN_WIDTH
-    weights = {"w": drawn(width, width, scale=0.9 / width**0.5), "u": drawn(width, width, scale=0.1)}
-    return {**weights, "v": drawn(width, width, scale=0.1), "xs": drawn(RNN_STEPS, RNN_BATCH, width)}

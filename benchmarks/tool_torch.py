@@ -1,0 +1,23 @@
+"""The workloads in PyTorch, operation by operation: see `rows_torch`."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from benchmarks import rows_torch
+from benchmarks.workloads import Inputs, Prepared
+
+ROWS = rows_torch.ROWS
+
+
+def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
+    """Run once; nothing is compiled, so nothing is kept in `cache`."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    return ROWS[workload](rows_torch.Eager(), inputs)
+
+
+def describe() -> str:
+    """Return the tool's version."""
+    return f"PyTorch {torch.__version__}"
