@@ -53,7 +53,7 @@ def scan(
     xs
         Arrays that agree in their leading axis, in any nesting; None to run `length` steps without input.
     length
-        The number of steps, an int or `Dim`; needed where `xs` is None.
+        The number of steps, an int or `Dim` (below 0: none); needed where `xs` is None.
     reverse
         Run from the last element to the first; ys stay at their elements' positions.
     checkpoint
@@ -170,7 +170,7 @@ def _result_pair(found: Any) -> tuple[Any, Any]:
 def _chunk(checkpoint: Any, steps: Size) -> Size:
     if checkpoint == "sqrt":
         return size_max(1, isqrt(steps))
-    return _count('scan: checkpoint must be None, "sqrt" or a number of steps, which', checkpoint, 1)
+    return size_max(1, _count('scan: checkpoint must be None, "sqrt" or a number of steps, which', checkpoint, 1))
 
 
 def _in_chunks(
@@ -280,7 +280,7 @@ def _steps(sequences: Sequence[Node], length: Any) -> Size:
             raise ShapeError(f"scan: xs needs a leading axis to run over, got {x!r}{at()}")
     if length is None and not sequences:
         raise ArgumentError(f"scan: length is needed where xs is None{at()}")
-    return sequences[0].shape[0] if length is None else _count("scan: length", length, 0)
+    return sequences[0].shape[0] if length is None else size_max(0, _count("scan: length", length, 0))
 
 
 def _count(what: str, value: Any, least: int) -> Size:

@@ -359,6 +359,18 @@ def test_associative_scan_of_a_function_that_refuses_zeros(mode: Any) -> None:
         assert f(ones[:0])[0].shape == (0, 2, 2)
 
 
+@pytest.mark.parametrize("mode", ["compiled", "debug", "reference"])
+def test_sizes_of_loops_below_one(mode: Any) -> None:
+    """A length below 0 made buffers of negative size, stretches of 0 steps a ZeroDivisionError."""
+    n = gc.dim("n")
+    _, ys = gc.scan(lambda c, _: (c * N, c), N, length=n - 3)
+    f = gc.function([N], [ys, gc.grad(gc.sum(ys), N, disconnected="zero")], mode=mode)
+    assert f(np.ones(1))[0].shape == (0, 1) and f(np.ones(5))[0].shape == (2, 5)
+    last, _ = gc.scan(lambda c, x: (c * x + x, None), 0.0, N, checkpoint=n - 2)
+    slope = gc.function([N], gc.grad(last, N), mode=mode)
+    assert [slope(np.ones(k)).tolist() for k in (0, 1, 2)] == [[], [1.0], [1.0, 2.0]]
+
+
 def test_numbers_of_steps() -> None:
     """Negative lengths made arrays of negative size, NumPy's integers were refused, computed bounds blamed arange."""
     int_of_numpy: Any = np.int64(3)
