@@ -371,6 +371,16 @@ def test_sizes_of_loops_below_one(mode: Any) -> None:
     assert [slope(np.ones(k)).tolist() for k in (0, 1, 2)] == [[], [1.0], [1.0, 2.0]]
 
 
+@pytest.mark.parametrize("mode", ["compiled", "debug", "reference"])
+def test_computed_sizes_below_zero(mode: Any) -> None:
+    """Arrays of a computed size below 0 gave numbers from memory that nothing had written."""
+    n = gc.dim("n")
+    f = gc.function([N], gc.sum(gc.ones((n - 3, 4)) @ gc.ones((4, n - 3))) + gc.sum(N), mode=mode)
+    assert f(np.ones(5)) == 21 and f(np.ones(3)) == 3
+    with pytest.raises(gc.ShapeError, match=r"dimension n-3 is -2.*broadcast at test_regressions.py"):
+        f(np.ones(1))
+
+
 def test_numbers_of_steps() -> None:
     """Negative lengths made arrays of negative size, NumPy's integers were refused, computed bounds blamed arange."""
     int_of_numpy: Any = np.int64(3)

@@ -27,6 +27,7 @@ from graphc.types import (
     as_dtype,
     is_float,
     short_name,
+    size_max,
 )
 
 Partial = Callable[..., Node] | float | None
@@ -300,7 +301,9 @@ class Broadcast(View):
         return TensorType(types[0].dtype, self.shape)
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
-        return ((s, self.shape[a]) for s, a in zip(types[0].shape, self.axes, strict=True) if s != 1)
+        pairs = [(s, self.shape[a]) for s, a in zip(types[0].shape, self.axes, strict=True) if s != 1]
+        new = [s for s in self.shape if isinstance(s, Dim) and s not in types[0].shape]
+        return [*pairs, *((size_max(0, s), s) for s in new)]
 
     def evaluate(self, *arrays: Array) -> Array:
         full = [1] * len(self.shape)
