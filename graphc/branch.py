@@ -16,10 +16,10 @@ from graphc.evaluate import run_graph
 from graphc.grad import jvp, vjp
 from graphc.graph import Graph
 from graphc.node import Node, serials
-from graphc.ops.base import apply
+from graphc.ops.base import apply, inside_node
 from graphc.ops.control import Switch, project
 from graphc.ops.pointwise import as_node, cast
-from graphc.scan_rules import capture, inside_node
+from graphc.scan_rules import capture
 from graphc.tracing import like_first, require_functions
 from graphc.tree import flatten, map_structure, unflatten
 from graphc.types import BOOL, INT64, Array, Sizes, is_float

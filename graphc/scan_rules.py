@@ -15,11 +15,11 @@ from graphc.evaluate import run_graph
 from graphc.grad import jvp, vjp, zeros_of
 from graphc.graph import Graph, topological_order
 from graphc.node import Node
-from graphc.ops.base import Constant, Placeholder, View, apply
+from graphc.ops.base import Constant, View, apply, inside_node
 from graphc.ops.control import Result, Scan, project
 from graphc.ops.creation import Iota
 from graphc.ops.pointwise import Cast, DimValue
-from graphc.types import Array, Size, Sizes, TensorType, is_float, size_value
+from graphc.types import Array, Size, Sizes, is_float, size_value
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,6 @@ class Traced:
     elements: Sequence[Node]
     after: Sequence[Node]
     stacked: Sequence[Node]
-
-
-def inside_node(name: str, type_: TensorType) -> Node:
-    """Return a placeholder of a graph inside an op."""
-    return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
 
 
 def build_scan(

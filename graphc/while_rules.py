@@ -11,9 +11,9 @@ from graphc.evaluate import run_graph
 from graphc.grad import jvp, zeros_of
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.ops.base import apply
+from graphc.ops.base import apply, inside_node
 from graphc.ops.control import While, project
-from graphc.scan_rules import capture, inside_node
+from graphc.scan_rules import capture
 from graphc.types import Array, Sizes, is_float
 
 

@@ -112,7 +112,7 @@ def test_branches_inside_loops_inside_branches(mode: Any) -> None:
     np.testing.assert_allclose(f(-1.0, values)[0], 243.0)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent with os.kill")
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows os.kill ends a process in place of sending it SIGINT")
 def test_ctrl_c_ends_an_endless_loop_and_leaves_state() -> None:
     code = """
 import graphc as gc, os, signal, threading

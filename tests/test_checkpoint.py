@@ -288,7 +288,7 @@ while True:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has SIGKILL")
 def test_a_killed_process_leaves_the_last_complete_checkpoint(tmp_path: Path) -> None:
     rng, last = np.random.default_rng(0), 0
     for _ in range(6):

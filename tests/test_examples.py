@@ -170,7 +170,8 @@ def test_draws_are_from_the_posterior() -> None:
     features, labels, _ = hamiltonian_monte_carlo.load()
     mode, deviation = laplace(features, labels)
     np.testing.assert_array_less(np.abs(weights.mean(axis=0) - mode), 0.6 * deviation)
-    np.testing.assert_allclose(weights.std(axis=0), deviation, rtol=0.15)
+    # Laplace's deviations are not the posterior's, and 4,000 draws err by 1% each: they are 5% below to 6% above.
+    np.testing.assert_allclose(weights.std(axis=0), deviation, rtol=0.1)
     # By partial integration E[slope_i] = 0 and E[w_i slope_i] = -1 for the slope of the log-density.
     slopes = (labels - expit(weights @ features.T)) @ features - weights
     for statistic, expected in ((slopes, 0), (weights * slopes, -1)):

@@ -322,7 +322,7 @@ print(repr((problem.state(), dict(history))))
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has SIGKILL")
 def test_a_killed_run_continues_bit_for_bit(tmp_path: Path) -> None:
     whole = Problem()
     history = quiet(whole, 30)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inline import Moving
 from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
-from graphc.codegen.scan import ENTRY, Body, entries, storage
+from graphc.codegen.scan import ENTRY, Body, entries
 from graphc.graph import Graph
 from graphc.node import Node
+from graphc.ops.base import inside_node
 from graphc.ops.control import Project, Switch, While
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel
@@ -104,8 +105,8 @@ def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBod
     assert isinstance(op, While)
     results = _projections(kernel)
     count = len(op.body.outputs)
-    pairs = [storage(f"pair{i}", TensorType(y.dtype, (2, *y.shape))) for i, y in enumerate(op.body.outputs)]
-    truth = storage("condition", op.condition.outputs[0].type)
+    pairs = [inside_node(f"pair{i}", TensorType(y.dtype, (2, *y.shape))) for i, y in enumerate(op.body.outputs)]
+    truth = inside_node("condition", op.condition.outputs[0].type)
     outer = [accesses[x] for x in node.inputs]
     finish = Graph([copy(op.body.inputs[op.results[k]]) for k in sorted(results)], op.body.inputs)
     bodies = [open_body(g) for g in (op.condition, op.body, finish)]
@@ -164,7 +165,7 @@ def _instruction(
             LiteralSlot(position + len(tables)),
         ]
         tables += table
-    arenas = [(body.number, storage("section", TensorType(FLOAT64, ()))) for body, _ in parts]
+    arenas = [(body.number, inside_node("section", TensorType(FLOAT64, ()))) for body, _ in parts]
     return LoopNest(
         text,
         (*head, *words, *more, *tables, *(PointerSlot(a, 0) for _, a in arenas), *(PointerSlot(p, 0) for p in private)),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.nest import FrameSlot, LiteralSlot, Loop, LoopNest, PointerSlot, SizeSlot, Slot, Statement
 from graphc.node import Node
-from graphc.ops.base import Constant, Placeholder
+from graphc.ops.base import Constant, inside_node
 from graphc.passes.layout import Access
 from graphc.types import Size, short_name
 
@@ -111,7 +111,7 @@ class _Merged:
         A node of its own: the graph around the loop may hold the same node.
         """
         if value not in self.buffers:
-            place = Node(Placeholder(f"step{len(self.buffers)}", value.type), (), value.type, ("<scan>", 0))
+            place = inside_node(f"step{len(self.buffers)}", value.type)
             self.buffers[value] = place, self.sizes.get(value, value.size)
         return self.buffers[value][0]
 

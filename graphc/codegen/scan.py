@@ -25,7 +25,7 @@ from graphc.codegen.nest import (
 )
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.ops.base import Placeholder
+from graphc.ops.base import inside_node
 from graphc.ops.control import Project, Result, Scan
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel
@@ -133,7 +133,7 @@ def _keep_history(
     """Keep all carries in one buffer with one row more than steps: what steps receive and give are views of it."""
     carry, given = body.graph.inputs[i], body.graph.outputs[i]
     row, n = product(carry.shape), op.length
-    history = storage(f"history{i}", TensorType(carry.dtype, (n + 1, *carry.shape)))
+    history = inside_node(f"history{i}", TensorType(carry.dtype, (n + 1, *carry.shape)))
     place.private.append(history)
     received_at, given_at = (row, 0) if op.reverse else (0, row)
     first_at, last_at = (n * row, 0) if op.reverse else (0, n * row)
@@ -178,7 +178,7 @@ def _read_back(
 def _stay(i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
     """Keep a carry that steps update in place in one buffer, which is the last carry in the end."""
     carry = body.graph.inputs[i]
-    buffer = storage(f"buffer{i}", carry.type)
+    buffer = inside_node(f"buffer{i}", carry.type)
     place.private.append(buffer)
     value = body.graph.outputs[i]
     while value is not carry:
@@ -194,7 +194,7 @@ def _alternate(op: Scan, i: int, first: Access, body: Body, results: dict[Result
     """Keep a carry in a pair of buffers: a step reads one and writes the other."""
     carry, given = body.graph.inputs[i], body.graph.outputs[i]
     row = product(carry.shape)
-    pair = storage(f"pair{i}", TensorType(carry.dtype, (2, *carry.shape)))
+    pair = inside_node(f"pair{i}", TensorType(carry.dtype, (2, *carry.shape)))
     place.private.append(pair)
     place.moving[carry] = Moving(pair, 0, row, paired=True)
     place.moving[given] = Moving(pair, 0, row, paired=True, phase=1)
@@ -212,11 +212,6 @@ def _copy(result: Node, source: Access) -> LoopNest:
 def _partial_copy(target: Node, count: Size, source: Access, place: Access) -> LoopNest:
     """Copy the first `count` elements of contiguous values."""
     return copy_nest(target, (count,), Access(source.base, source.offset, (1,)), Access(place.base, place.offset, (1,)))
-
-
-def storage(name: str, type_: TensorType) -> Node:
-    """Return a node that stands for memory that no node of the graph owns."""
-    return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
 
 
 def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
@@ -261,7 +256,7 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
         LiteralSlot(moving),
         LiteralSlot(count),
     ]
-    region = storage("body", TensorType(FLOAT64, ()))
+    region = inside_node("body", TensorType(FLOAT64, ()))
     return LoopNest(
         LOOP,
         (*head, *table, PointerSlot(region, 0)),

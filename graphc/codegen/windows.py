@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
+from graphc.codegen.copies import collapse, nested
 from graphc.codegen.lower import Accesses
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.node import Node
@@ -56,21 +57,12 @@ class _Lead:
     def __init__(self, shape: Shape, rows: Sequence[Sequence[Size]]) -> None:
         sizes = squeeze_strides(shape, shape)
         squeezed = [squeeze_strides(tuple(r), shape) for r in rows]
-        groups: list[list[int]] = []
-        for axis, size in enumerate(sizes):
-            if groups and all(r[axis - 1] == r[axis] * size for r in squeezed):
-                groups[-1].append(axis)
-            else:
-                groups.append([axis])
-        self.extents = [product(sizes[a] for a in g) for g in groups]
-        self.rows = [[r[g[-1]] for g in groups] for r in squeezed]
-        self.variables = [f"d{k}" for k in range(len(groups))]
+        self.extents, self.rows = collapse(sizes, squeezed)
+        self.variables = [f"d{k}" for k in range(len(self.extents))]
 
     def nest(self, build: Builder, body: list[Statement], work: Size, unit_ns: float) -> LoopNest:
         """Return the nest that runs `body` at every point of the leading axes."""
-        for k in reversed(range(len(self.extents))):
-            start, stop = ("lo", "hi") if k == 0 else ("0", build.size(self.extents[k]))
-            body = [Loop(self.variables[k], start, stop, body)]
+        body = nested(build, self.extents, body)
         extent = self.extents[0] if self.extents else 1
         return LoopNest((*build.top, *body), tuple(build.slots), extent, work, unit_ns=unit_ns)
 
@@ -110,7 +102,7 @@ def _fold(node: Node, accesses: Accesses) -> list[LoopNest]:
 class _Choice:
     """The search for the first largest element of a window of `x`, as statements at one window."""
 
-    def __init__(self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: list[Size]) -> None:
+    def __init__(self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: Sequence[Size]) -> None:
         d = len(op.kernel)
         self.build, self.x, self.kernel = build, x, op.kernel
         between = window_strides(source.strides[x.ndim - d :], op.strides, op.dilations)

@@ -259,6 +259,11 @@ def shared(value: Any, name: str = "") -> Shared:
 # -- families without a file of their own
 
 
+def inside_node(name: str, type_: TensorType) -> Node:
+    """Return a placeholder of a graph inside an op, or of memory there: it has no line of the user's."""
+    return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
+
+
 class View(Op):
     """An index map: every element of the result is one element of the only input."""
 

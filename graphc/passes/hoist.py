@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from graphc.errors import blame
 from graphc.graph import Graph, topological_order
 from graphc.node import Node
-from graphc.ops.base import Constant, Placeholder, apply, constant
+from graphc.ops.base import Constant, apply, constant, inside_node
 from graphc.ops.control import Project, Result, Scan, project
 from graphc.ops.creation import Iota
 from graphc.ops.elementwise import ADD
@@ -27,7 +27,6 @@ from graphc.ops.shape import PermuteDims, Reshape, Unslice
 from graphc.passes.accumulate_scatters import is_zero
 from graphc.passes.batching import over_steps, repeated
 from graphc.passes.cost import frontier, no_larger
-from graphc.types import TensorType
 
 
 def hoist(graph: Graph) -> Graph:
@@ -94,8 +93,8 @@ class _Loop:
         self.outer |= self.equal
         self.before = self._independent()
         self.behind, needed = self._tails()
-        rows = {m: self._inside(f"rows{i}", m.type) for i, m in enumerate(self._rows())}
-        same = {x: self._inside(f"row{i}", x.type) for i, x in enumerate(self.equal)}
+        rows = {m: inside_node(f"rows{i}", m.type) for i, m in enumerate(self._rows())}
+        same = {x: inside_node(f"row{i}", x.type) for i, x in enumerate(self.equal)}
         swapped, names = Graph(body.outputs, body.inputs).replace(rows | same)
         outputs = list(swapped.outputs)
         self.names = names
@@ -114,9 +113,6 @@ class _Loop:
         operands = (*inputs[:count], *(self.before[m] for m in rows), *inputs[count:], *self.equal.values())
         self.node = Node(new, operands, new.infer(*(x.type for x in operands)), node.source, node.guards)
         self.computed = self._compute_behind()
-
-    def _inside(self, name: str, type_: TensorType) -> Node:
-        return Node(Placeholder(name, type_), (), type_, ("<scan>", 0))
 
     # -- before the loop
 
