@@ -84,9 +84,9 @@ FITS = (
 
 @dataclass(frozen=True)
 class RationalFit:
-    """Approximate exp(z**2) erfc(z) on low..high by a quotient of polynomials of degrees n - 1 and n, the latter 1 at 0.
+    """Approximate exp(z**2) erfc(z) on low..high by a quotient of polynomials of degrees n - 1 and n.
 
-    It interpolates at Chebyshev nodes of (z - 1) / (z + 1).
+    The latter is 1 at 0. It interpolates at Chebyshev nodes of (z - 1) / (z + 1).
     """
 
     name: str

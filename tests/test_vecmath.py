@@ -15,10 +15,10 @@ import pytest
 
 from graphc.codegen import coefficients
 from graphc.codegen.debug_tiles import debug_tiles
+from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
 from graphc.codegen.intrinsics import has_libmvec, jit_globals
 from graphc.codegen.jit import assembly, optimised_module
 from graphc.codegen.libmvec import VARIANTS, declarations, vector_variant
-from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
 from graphc.codegen.vecmath import DEBUG_GLOBALS, EXTERNAL_SYMBOLS, PRECISIONS, VOCABULARY, Pointer
 from graphc.errors import CompileError
 from graphc.types import Array
@@ -26,7 +26,7 @@ from tests.ulp import DTYPES, EXACT, SPECIAL, compiled, evaluate, exact, frame_o
 
 FLOATS = ("f64", "f32")
 INTEGERS = tuple(k for k in DTYPES if k[0] in "iu")
-COMPOSED = ("sigmoid", "sigmoid_slope", "softplus", "sech", "logaddexp")
+COMPOSED = ("sigmoid", "sigmoid_slope", "softplus", "sech", "logaddexp", "ndtr", "normal_density")
 MAX_ULP = {"vector": 4.0, "polynomial": 2.5, "libm": 2.5}
 BINARY = ("atan2", "pow", "hypot", "logaddexp", "copysign", "nextafter", "fmax_nan", "fmin_nan", "fdiv", "fmod_floor")
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
@@ -146,7 +146,7 @@ def check_against_debug(
 def test_float_functions_agree_with_the_unjitted_ones(kind: str, rtol: float) -> None:
     values = special_pairs(kind)[0][: len(SPECIAL)]
     unary = [n for n in VARIANTS if n not in BINARY] + ["sqrt", "floor", "ceil", "trunc", "rint", "fabs"]
-    unary += ["sigmoid", "sigmoid_slope", "softplus", "sech", "lgamma"]
+    unary += ["sigmoid", "sigmoid_slope", "softplus", "sech", "lgamma", "ndtr", "normal_density"]
     for names in (unary[:14], unary[14:]):
         check_against_debug([f"{n}(x0[i])" for n in names], [kind], [kind] * len(names), [values], rtol)
     predicates = ["isnan", "isinf", "isfinite", "signbit", "bool"]
@@ -248,7 +248,7 @@ def calls(code: str) -> set[str]:
 
 @x86_only
 @pytest.mark.parametrize("kind", FLOATS)
-@pytest.mark.parametrize("name", [*sorted(POLYNOMIALS), "sigmoid", "sigmoid_slope", "softplus", "sech"])
+@pytest.mark.parametrize("name", [*sorted(POLYNOMIALS), *(n for n in COMPOSED if n != "logaddexp")])
 def test_polynomials_become_packed_instructions(name: str, kind: str) -> None:
     code = assembly(vector_source(name, kind), "polynomial")
     assert re.search(rf"v?mulp{'d' if kind == 'f64' else 's'}\s.*%[xyz]mm", code)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from graphc.codegen import polynomials
 from graphc.codegen.circular import circular
 from graphc.codegen.gaussian import erf, erfc
+from graphc.codegen.logistic import tanh
 
 if TYPE_CHECKING:
     from graphc.codegen.emit import Value
@@ -23,9 +24,16 @@ POLYNOMIALS: dict[str, Callable[..., Value]] = {
     "log10": polynomials.log10,
     "sin": partial(circular, "sin"),
     "cos": partial(circular, "cos"),
-    "tanh": polynomials.tanh,
+    "tanh": tanh,
     "erf": erf,
     "erfc": erfc,
 }
 
 PREFERRED = frozenset({"exp", "exp2", "expm1", "log", "tanh", "sin", "cos", "erf", "erfc"})
+"""Taken from here even where libmvec exists: faster, or as fast beside their derivatives, whose parts they share.
+
+In a loop of their own on an AVX-512 machine (Zen 4), in ns per float64 (float32), against libmvec: exp 0.7 (0.3), 1.4
+(0.8); sin 0.9 (0.4), 1.2 (0.5); sin and cos of one angle 1.0 (0.5), 3.1 (1.5), since a call of libmvec clobbers all
+vector registers; erfc 2.0 (0.6), 1.9 (1.1); erfc with its density 2.0 (0.7), 2.9 (1.6). A vectorised loop's remainder
+has the same bits.
+"""
