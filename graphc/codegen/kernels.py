@@ -27,6 +27,8 @@ class Counters:
     from_cache: int = 0
 
 
+WORDS = "# words\n"
+"""The first line of programs whose values are all words, which `words` compiles without Numba."""
 counters = Counters()
 _addresses: dict[tuple[str, str], int] = {}
 COMPILER_LOCK = threading.RLock()
@@ -63,6 +65,8 @@ def kernel_key(source: str, precision: str) -> str:
 
 def kernel_address(source: str, precision: str = "vector") -> int:
     """Return the address of the compiled kernel `source`, compiling it at most once per process and cache."""
+    if source.startswith(WORDS):
+        precision = "words"
     with COMPILER_LOCK:
         known = _addresses.get((source, precision))
         if known is None:
@@ -77,9 +81,17 @@ def _obtain(source: str, precision: str) -> int:
     if cached is not None and loader.resolvable(cached[1]):
         counters.from_cache += 1
         return loader.load(cached[0], symbol)
-    from graphc.codegen.jit import compile_kernel
-
-    code, symbols = compile_kernel(source, symbol, precision)
+    code, symbols = _compile(source, symbol, precision)
     current_cache().save(key, code, symbols)
     counters.compiled += 1
     return loader.load(code, symbol)
+
+
+def _compile(source: str, symbol: str, precision: str) -> tuple[bytes, tuple[str, ...]]:
+    if precision == "words":
+        from graphc.codegen.words import compile_words
+
+        return compile_words(source, symbol), ()
+    from graphc.codegen.jit import compile_kernel
+
+    return compile_kernel(source, symbol, precision)

@@ -61,6 +61,19 @@ def resolvable(symbols: Sequence[str]) -> bool:
     return all(s in EXTERNAL_SYMBOLS and address(s) for s in symbols)
 
 
+def compile_text(text: str) -> bytes:
+    """Return the object code of a module that is written as LLVM text: control, which gains nothing from vectors."""
+    llvm = binding()
+    module = llvm.parse_assembly(text)
+    module.verify()
+    machine = target_machine()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
 def load(code: bytes, symbol: str) -> int:
     """Return the address of `symbol` in an object, which stays loaded for the life of the process."""
     llvm = binding()
