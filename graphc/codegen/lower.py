@@ -22,7 +22,7 @@ from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import DimValue, Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import is_expensive
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, Kernel, Schedule, squeeze_strides
+from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import Shape, Size, product, short_name
 
@@ -86,6 +86,8 @@ class _Lowering:
         self.outer_loads: list[Statement] = []
         self.phases = [_Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
         self.done: dict[Node, int] = {}
+        self.before: list[Statement] = []
+        self.after: list[Statement] = []
 
     # -- which phase computes what
 
@@ -112,14 +114,18 @@ class _Lowering:
             level = self.kernel.levels[node]
             if level == OUTER and isinstance(node.op, Reduction):
                 roots.setdefault(self.phase_of[node] - 1, []).append(node)
-            elif level == ACCUMULATED or (level == INNER and node in self.kernel.stored):
+            elif level in (ACCUMULATED, TOTAL) or (level == INNER and node in self.kernel.stored):
                 roots.setdefault(self.phase_of[node], []).append(node)
         return roots
 
     def _rows_to_keep(self) -> list[Node]:
-        """Return the inner values that one phase computes and a later one reads from memory."""
+        """Return the inner values that one phase computes and a later one reads from memory.
+
+        Whatever stands on a dear value is kept itself: it takes the place of that value, and need not be computed.
+        """
         keep: list[Node] = []
         first: dict[Node, int] = {}
+        dear = self._dear()
         for phase, roots in sorted(self._roots().items()):
             stack = [r for r in roots]
             seen = set(stack)
@@ -128,7 +134,7 @@ class _Lowering:
                 known = first.setdefault(node, phase)
                 if known < phase and not isinstance(node.op, Reduction):
                     stored = node in self.kernel.stored
-                    if stored or is_expensive(node):
+                    if stored or node in dear:
                         keep += [node] if node not in keep and not stored else []
                         continue
                 for x in node.inputs:
@@ -137,6 +143,15 @@ class _Lowering:
                         seen.add(base)
                         stack.append(base)
         return keep
+
+    def _dear(self) -> set[Node]:
+        """Return the inner values that are dear, or stand on dear ones that no one stores."""
+        dear: set[Node] = set()
+        for node in self.kernel.nodes:
+            bases = {self.accesses[x].base for x in node.inputs}
+            if is_expensive(node) or any(b in dear and b not in self.kernel.stored for b in bases):
+                dear.add(node)
+        return {n for n in dear if self.kernel.levels[n] == INNER}
 
     # -- axes
 
@@ -351,12 +366,12 @@ class _Lowering:
             product(self.kernel.space),
             tuple(self.build.checks),
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
-            divisible=ACCUMULATED not in self.kernel.levels.values() and not self.kept,
+            divisible=not {ACCUMULATED, TOTAL} & {*self.kernel.levels.values()} and not self.kept,
             unit_ns=0.1 + sum(map(_unit_ns, self.kernel.nodes)),
         )
 
     def _root(self, root: Node, number: int) -> None:
-        from graphc.codegen.reduce import accumulate, reduce_row
+        from graphc.codegen.reduce import accumulate, reduce_row, reduce_rows
 
         phase = self.phases[number]
         operands = [self.accesses[x].base for x in root.inputs] if isinstance(root.op, Reduction) else [root]
@@ -373,6 +388,10 @@ class _Lowering:
             index = self.build.index(self._group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
             accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer)
+        elif self.kernel.levels[root] == TOTAL:
+            row = reduce_row(root, self.build, phase, value, "", self._blocked(root))
+            total = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
+            self.after.append(self._store(root, total))
         else:
             position = self._reduced_position(root)
             self.outer_values[root] = reduce_row(root, self.build, phase, value, position, self._blocked(root))
@@ -402,6 +421,7 @@ class _Lowering:
         for k in reversed(outer):
             body = [Loop(self.variables[k], "0", stops[k], body)]
         first = body[-1] if len(body) == 1 or self._single else None
+        body = [*self.before, *body, *self.after]
         if isinstance(first, Loop) and (outer or self._single):
             first.start, first.stop = "lo", "hi"
             return extents[0], body

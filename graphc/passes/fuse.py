@@ -3,7 +3,8 @@
 A loop kernel has one iteration space (the axes of its inner values, literal 1s dropped) and, once a reduction
 over trailing axes has joined, a split of it: *outer* axes and *inner* axes. Its members are inner values (one
 per point of the space), outer values (one per point of the outer axes: those reductions and what is computed
-from them), and accumulated values (reductions over other axes, summed in memory).
+from them), accumulated values (reductions over other axes, summed in memory) and totals (reductions over all axes,
+whose terms are the rows' own).
 
 Acyclic by construction: every kernel has a stage, and a node joins a kernel only if every operand is readable inside
 it or stored by a kernel of an earlier stage. A kernel that no other reads yet moves to a later stage for a scalar, as
@@ -30,10 +31,12 @@ from graphc.types import Shape
 
 MAX_OPS = 32
 """Scalar expressions per kernel: LLVM is superlinear in straight-line code (10 ops 72 ms, 1,000 ops 17 s)."""
+MAX_ROW_OPS = 64
+"""The same where a kernel reduces rows: what it computes again or keeps in cache, another would read from memory."""
 MAX_POINTERS = 24
 MAX_INLINE_DEPTH = 8
 
-INNER, OUTER, ACCUMULATED = "inner", "outer", "accumulated"
+INNER, OUTER, ACCUMULATED, TOTAL = "inner", "outer", "accumulated", "total"
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +228,8 @@ class _Fuser:
             same = group.stage == first.stage and group.space == first.space
             splits = {first.split, group.split} - {None}
             reads = len({**first.reads, **group.reads})
-            if same and len(splits) < 2 and len(first.levels) + len(group.levels) < MAX_OPS and reads < MAX_POINTERS:
+            ops = len(first.levels) + len(group.levels)
+            if same and len(splits) < 2 and ops < _max_ops(*splits) and reads < MAX_POINTERS:
                 self._absorb(first, group)
             else:
                 rest.append(group)
@@ -250,15 +254,17 @@ class _Fuser:
         outer = group.split is not None and space == group.space[: group.split]
         if level == OUTER and (not outer or isinstance(root.op, Reduction)):
             return None
-        if split is not None and group.split not in (None, split):
+        total = split == 0 and bool(group.split) and level == INNER and root.op.name not in ("argmax", "argmin")
+        if split is not None and group.split not in (None, split) and not total:
             return None
-        if len(group.levels) + len(cluster) > MAX_OPS or len(group.reads) >= MAX_POINTERS:
+        ops = len(group.levels) + len(cluster)
+        if ops > _max_ops(split, group.split) or len(group.reads) >= MAX_POINTERS:
             return None
         levels: dict[Node, str] = {}
         for node in cluster:
             if not all(self._reads(group, levels, node, i, level) for i in range(len(node.inputs))):
                 return None
-            levels[node] = _root_level(node, level, split) if node is root else level
+            levels[node] = TOTAL if total and node is root else _root_level(node, level, split) if node is root else level
         return levels
 
     def _reads(self, group: _Group, placed: dict[Node, str], node: Node, position: int, level: str) -> bool:
@@ -297,7 +303,8 @@ class _Fuser:
 
     def _join(self, group: _Group, levels: dict[Node, str], split: int | None) -> None:
         group.levels.update(levels)
-        group.split = group.split if split is None else split
+        if split is not None and TOTAL not in levels.values():
+            group.split = split
         for node in levels:
             self.home[node] = group
             for x in node.inputs:
@@ -362,6 +369,10 @@ def _kind(node: Node) -> str:
         return node.op.name
     kinds: dict[type, str] = {MatMul: "matmul", MatMulSum: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
+
+
+def _max_ops(*splits: int | None) -> int:
+    return MAX_ROW_OPS if any(splits) else MAX_OPS
 
 
 def _root_level(node: Node, level: str, split: int | None) -> str:
