@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.node import Node
 from graphc.ops.base import Constant
@@ -22,6 +23,7 @@ from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import DimValue, Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import is_expensive
+from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import Shape, Size, product, short_name
@@ -80,6 +82,7 @@ class _Lowering:
         self.kept = self._rows_to_keep()
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.stored)]
         self.build = Builder(written)
+        self.framed = framed_axes(kernel.nodes)
         self.groups = self._collapsed()
         self.variables = [f"d{k}" for k in range(len(self.groups))]
         self.outer_values: dict[object, str] = {}
@@ -161,6 +164,7 @@ class _Lowering:
         groups: list[list[int]] = []
         for axis, size in enumerate(self.kernel.space):
             same_side = bool(groups) and (axis < self.split or axis > self.split or self._single)
+            same_side = same_side and not self.framed & {axis - 1, axis}
             rows = inner + (outer if axis < self.split else [])
             if same_side and all(s[axis - 1] == s[axis] * size for s in rows):
                 groups[-1].append(axis)
@@ -186,7 +190,7 @@ class _Lowering:
     def _operand_strides(self, node: Node, x: Node) -> Shape:
         """Return the strides of an operand read from memory, over the squeezed axes its reader runs over."""
         access = self.accesses[x]
-        shape: Shape = x.shape
+        shape: Shape = node.shape if isinstance(node.op, Framed) else x.shape
         strides = access.strides
         if isinstance(node.op, Gather):
             shape, strides = node.shape, (*strides, *(0 for _ in range(node.ndim - x.ndim)))
@@ -204,6 +208,8 @@ class _Lowering:
         own = squeeze_strides(base_strides(node), node.shape)
         if self.kernel.levels[node] == ACCUMULATED:
             return self._accumulated_strides(node)
+        if self.kernel.levels[node] == TOTAL:
+            return tuple(0 for _ in self.kernel.space)
         if node in self.kept:
             row = squeeze_strides(base_strides(node), node.shape)[self.split :]
             return (*(0 for _ in range(self.split)), *row)
@@ -237,6 +243,17 @@ class _Lowering:
         if is_inline(base.op):
             return self._inline(base, self.accesses[x].offset, strides)
         return self._load(base, self.accesses[x].offset, strides, phase)
+
+    def read(self, access: Access, node: Node) -> str:
+        """Return the expression that reads an operand of a framed value, where its region holds."""
+        base, strides = access.base, squeeze_strides(access.strides, node.shape)
+        if base in self.inline:
+            return self._inline_scalar(base)
+        if is_inline(base.op):
+            return self._inline(base, access.offset, strides)
+        groups = self._group_strides(strides)
+        index = self.build.index(groups, self.variables[: len(groups)])
+        return f"{self.build.pointer(self.aliased.get(base, base), access.offset)}[{index}]"
 
     def _in_kernel(self, base: Node, phase: int | None) -> str | None:
         if base in self.outer_values:
@@ -307,7 +324,12 @@ class _Lowering:
         return self.done.get(node, phase) < phase and (node in self.kernel.stored or node in self.kept)
 
     def _compute(self, node: Node, phase: int | None) -> str:
-        """Emit the statement of one pointwise or gather member and return its variable."""
+        """Emit the statement of one pointwise, gather or framed member and return its variable."""
+        if isinstance(node.op, Framed):
+            assert phase is not None
+            name = self.phases[phase].values[node] = self.build.name("t")
+            self.phases[phase].body.append(framed_value(self, node, name))
+            return name
         if isinstance(node.op, Gather):
             code = self._gather(node, phase)
         else:
@@ -415,6 +437,8 @@ class _Lowering:
         inner = [k for k in range(len(self.groups)) if k not in outer]
         extents = [product(self.kernel.space[a] for a in g) for g in self.groups]
         stops = [self.build.size(e) for e in extents]
+        if any(isinstance(n.op, Framed) for n in self.kernel.nodes):
+            return extents[0], self._framed_nest(stops)
         body: list[Statement] = list(self.outer_loads)
         for phase in self.phases:
             body += [*phase.before, *self._inner_nest(phase, inner, stops), *phase.after]
@@ -426,6 +450,16 @@ class _Lowering:
             first.start, first.stop = "lo", "hi"
             return extents[0], body
         return 1, body
+
+    def _framed_nest(self, stops: list[str]) -> list[Statement]:
+        """Return the loops of a kernel with framed values: it has one phase."""
+        (phase,) = self.phases
+        starts = ["lo", *("0" for _ in stops[1:])]
+        stops = ["hi", *stops[1:]]
+        body = divided(self, [*phase.body, *phase.stores], starts[-1], stops[-1])
+        for k in reversed(range(len(stops) - 1)):
+            body = [Loop(self.variables[k], starts[k], stops[k], body)]
+        return body
 
     def _inner_nest(self, phase: _Phase, inner: list[int], stops: list[str]) -> list[Statement]:
         statements: list[Statement] = [*phase.body, *phase.stores]

@@ -16,7 +16,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.types import Array, DType, Shape, Size, short_name
 
-Statement = Union[str, "Loop"]
+Statement = Union[str, "Loop", "If"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,15 @@ class Loop:
     stop: str
     body: list[Statement]
     step: str = ""
+
+
+@dataclass
+class If:
+    """`if condition:`, with what is done where it holds and where it does not."""
+
+    condition: str
+    body: list[Statement]
+    otherwise: list[Statement]
 
 
 @dataclass(frozen=True, eq=False)
