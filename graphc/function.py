@@ -159,10 +159,11 @@ class Function:
         from graphc.codegen.tape import LIST_MODE
         from graphc.codegen.team import default_threads
         from graphc.passes import PASSES, run
+        from graphc.passes.frame import frame
         from graphc.passes.layout import lay_out
 
         started = time.perf_counter()
-        optimized = lay_out(run(PASSES, self.graph))
+        optimized = frame(lay_out(run(PASSES, self.graph)))
         self._seconds = {"passes": time.perf_counter() - started}
         debug = self.mode == "debug"
         threads = default_threads() if self.threads is None else self.threads

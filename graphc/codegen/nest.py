@@ -16,7 +16,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
 
-Statement = Union[str, "Loop"]
+Statement = Union[str, "Loop", "If"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,15 @@ class Product:
         whole = m % self.multiple == n % self.multiple == 0
         inside = whole and all(size >= least for size, least in zip(extents, self.least, strict=True))
         return not inside or m * k * n > self.most
+
+
+@dataclass
+class If:
+    """`if condition:`, with what is done where it holds and where it does not."""
+
+    condition: str
+    body: list[Statement]
+    otherwise: list[Statement]
 
 
 @dataclass(frozen=True, eq=False)
