@@ -76,9 +76,14 @@ def compile_text(text: str) -> bytes:
 
 def load(code: bytes, symbol: str) -> int:
     """Return the address of `symbol` in an object, which stays loaded for the life of the process."""
+    return load_all(code, [symbol])[0]
+
+
+def load_all(code: bytes, symbols: Sequence[str]) -> tuple[int, ...]:
+    """Return the addresses of several symbols of one object; see `load`."""
     llvm = binding()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    return int(engine.get_function_address(symbol))
+    return tuple(int(engine.get_function_address(symbol)) for symbol in symbols)
