@@ -12,13 +12,14 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from numba.core import typed_passes, types, typing, untyped_passes
+from numba.core import typed_passes, types, untyped_passes
 from numba.core.compiler import CompilerBase, Flags, compile_extra
 from numba.core.compiler_machinery import PassManager
 from numba.core.cpu import CPUContext
-from numba.core.descriptors import TargetDescriptor
 from numba.core.decorators import jit
+from numba.core.descriptors import TargetDescriptor
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
+from numba.core.typing.context import Context
 
 from graphc.codegen.intrinsics import jit_globals
 from graphc.codegen.pointers import PointerType
@@ -41,7 +42,7 @@ class _Kernels(CPU):
     """The target: what Numba's own rules for CPUs are looked up for."""
 
 
-class _Types(typing.Context):
+class _Types(Context):  # type: ignore[misc, no-any-unimported]
     def load_additional_registries(self) -> None:
         """Load nothing beside the built-in types."""
 
