@@ -23,6 +23,7 @@ from graphc.codegen.nest import (
     Loop,
     LoopNest,
     PointerSlot,
+    Product,
     RoutineSlot,
     SizeSlot,
     Slot,
@@ -109,7 +110,16 @@ class _Products:
             nest = finish(self.build, body, self.extents, self._work())
         else:
             nest = self._tiled(blas)
-        return dataclasses.replace(nest, unit_ns=0.02)
+        return dataclasses.replace(nest, unit_ns=0.02, product=self._limits())
+
+    def _limits(self) -> Product | None:
+        """Return the sizes at which the tiles serve, None where there are none."""
+        if not self.form:
+            return None
+        if self.form == "rows":
+            return Product(self.m, self.k, self.n, (tile_rows(), 0, SMALL), LARGE[self.kind])
+        multiple = SMALL if self.add else 1
+        return Product(self.m, self.k, self.n, (SMALL, SHORT_DOTS, SMALL), LARGE_DOTS, multiple)
 
     def _work(self) -> Size:
         return product((*self.factors[0].shape, self.n))
@@ -171,11 +181,11 @@ class _Products:
         strides += [("ka", 0, -1), ("kb", 1, -2)] if self.form == "rows" else [("cb", 1, -1)]
         steps = [f"{name} = {self._stride(operand, axis)}" for name, operand, axis in strides]
         names = {"m": m, "n": n, "k": k}
-        exact = f" & ({m} % {SMALL} == 0) & ({n} % {SMALL} == 0)" if self.form == "dots" and self.add else ""
-        work = f"{m} * {n} * {k}"
-        own = f"own = ({m} >= {tile_rows()}) & ({n} >= {SMALL}) & ({work} <= {LARGE[self.kind]})"
-        if self.form == "dots":
-            own = f"own = ({m} >= {SMALL}) & ({n} >= {SMALL}) & ({k} >= {SHORT_DOTS}) & ({work} <= {LARGE_DOTS}){exact}"
+        limits = self._limits()
+        assert limits is not None
+        tests = [f"({size} >= {least})" for size, least in zip((m, k, n), limits.least, strict=True) if least]
+        tests += [f"({size} % {limits.multiple} == 0)" for size in (m, n) if limits.multiple > 1]
+        own = f"own = {' & '.join(tests)} & ({m} * {n} * {k} <= {limits.most})"
         ia, ib, ic = self._offsets()
         batched = bool(self.extents)
         start, stop = ("0", self.build.size(blocks)) if batched else ("lo", "hi")
