@@ -52,7 +52,7 @@ def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
     options.slp_vectorization = True
-    options.loop_unrolling = "_tile_" not in source  # register tiles are unrolled as they should be
+    options.loop_unrolling = not re.search("_(tile|part)_f", source)  # register tiles are unrolled as they should be
     builder = llvm.create_pass_builder(target_machine(), options)
     builder.getModulePassManager().run(module, builder)
     return module
