@@ -42,7 +42,7 @@ class _Kernels(CPU):
     """The target: what Numba's own rules for CPUs are looked up for."""
 
 
-class _Types(Context):  # type: ignore[misc, no-any-unimported]
+class _Types(Context):
     def load_additional_registries(self) -> None:
         """Load nothing beside the built-in types."""
 
@@ -60,9 +60,9 @@ class _Descriptor(TargetDescriptor):
     """Where Numba finds the contexts while it compiles for a target."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._typing = _Types()
-        self._lowering = _Lowering(self._typing, name)
+        super().__init__(name)  # type: ignore[no-untyped-call]
+        self._typing = _Types()  # type: ignore[no-untyped-call]
+        self._lowering = _Lowering(self._typing, name)  # type: ignore[no-untyped-call]
 
     @property
     def typing_context(self) -> Any:
@@ -75,7 +75,7 @@ class _Descriptor(TargetDescriptor):
         return self._lowering
 
 
-class _Pipeline(CompilerBase):
+class _Pipeline(CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[Any]:
         """Return the one list of passes."""
         manager = PassManager("kernel")
