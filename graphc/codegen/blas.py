@@ -46,5 +46,6 @@ def _extension(name: str) -> Any:
             if spec is not None and spec.loader is not None and Path(str(spec.origin)).exists():
                 module = module_from_spec(spec)
                 spec.loader.exec_module(module)
+                sys.modules.pop(full, None)  # so that an import finds it again, and makes it its package's attribute
                 return module
     return importlib.import_module(full)

@@ -1,8 +1,8 @@
 """Compile kernel source to object code: Numba types and lowers it (`frontend`), our own LLVM pipeline does the rest.
 
-The module that Numba makes gets
-a C entry `kernel(frame, lo, hi) -> status`, the vector variants of its mathematics and the preferred vector
-width, is optimised once and emitted. Behind this module are the only ones that import numba; nothing imports them before the first kernel that is not in the cache.
+The module that Numba makes gets a C entry `kernel(frame, lo, hi) -> status`, the vector variants of its mathematics
+and the preferred vector width, is optimised once and emitted. Nothing imports this module, and so numba, before the
+first kernel that is not in the cache.
 """
 
 from __future__ import annotations
