@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import os
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,21 @@ def kernel_address(source: str, precision: str = "vector") -> int:
         if known is None:
             known = _addresses[source, precision] = _obtain(source, precision)
         return known
+
+
+def text_addresses(text: Callable[[str], str], names: Sequence[str]) -> tuple[int, ...]:
+    """Return the addresses of the functions `<symbol>_<name>` of a module in LLVM text; `text` takes the symbol."""
+    with COMPILER_LOCK:
+        key = kernel_key(text("graphc"), "text")
+        symbols = [f"graphc_{key}_{name}" for name in names]
+        cached = current_cache().load(key)
+        if cached is not None:
+            counters.from_cache += 1
+            return loader.load_all(cached[0], symbols)
+        code = loader.compile_text(text(f"graphc_{key}"))
+        current_cache().save(key, code, ())
+        counters.compiled += 1
+        return loader.load_all(code, symbols)
 
 
 def _obtain(source: str, precision: str) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.node import Node
 from graphc.ops.base import Constant
@@ -22,7 +23,8 @@ from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import DimValue, Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import is_expensive
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, Kernel, Schedule, squeeze_strides
+from graphc.passes.frame import Framed
+from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import Shape, Size, product, short_name
 
@@ -80,12 +82,15 @@ class _Lowering:
         self.kept = self._rows_to_keep()
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.stored)]
         self.build = Builder(written)
+        self.framed = framed_axes(kernel.nodes)
         self.groups = self._collapsed()
         self.variables = [f"d{k}" for k in range(len(self.groups))]
         self.outer_values: dict[object, str] = {}
         self.outer_loads: list[Statement] = []
         self.phases = [_Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
         self.done: dict[Node, int] = {}
+        self.before: list[Statement] = []
+        self.after: list[Statement] = []
 
     # -- which phase computes what
 
@@ -112,14 +117,18 @@ class _Lowering:
             level = self.kernel.levels[node]
             if level == OUTER and isinstance(node.op, Reduction):
                 roots.setdefault(self.phase_of[node] - 1, []).append(node)
-            elif level == ACCUMULATED or (level == INNER and node in self.kernel.stored):
+            elif level in (ACCUMULATED, TOTAL) or (level == INNER and node in self.kernel.stored):
                 roots.setdefault(self.phase_of[node], []).append(node)
         return roots
 
     def _rows_to_keep(self) -> list[Node]:
-        """Return the inner values that one phase computes and a later one reads from memory."""
+        """Return the inner values that one phase computes and a later one reads from memory.
+
+        Whatever stands on a dear value is kept itself: it takes the place of that value, and need not be computed.
+        """
         keep: list[Node] = []
         first: dict[Node, int] = {}
+        dear = self._dear()
         for phase, roots in sorted(self._roots().items()):
             stack = [r for r in roots]
             seen = set(stack)
@@ -128,7 +137,7 @@ class _Lowering:
                 known = first.setdefault(node, phase)
                 if known < phase and not isinstance(node.op, Reduction):
                     stored = node in self.kernel.stored
-                    if stored or is_expensive(node):
+                    if stored or node in dear:
                         keep += [node] if node not in keep and not stored else []
                         continue
                 for x in node.inputs:
@@ -138,6 +147,15 @@ class _Lowering:
                         stack.append(base)
         return keep
 
+    def _dear(self) -> set[Node]:
+        """Return the inner values that are dear, or stand on dear ones that no one stores."""
+        dear: set[Node] = set()
+        for node in self.kernel.nodes:
+            bases = {self.accesses[x].base for x in node.inputs}
+            if is_expensive(node) or any(b in dear and b not in self.kernel.stored for b in bases):
+                dear.add(node)
+        return {n for n in dear if self.kernel.levels[n] == INNER}
+
     # -- axes
 
     def _collapsed(self) -> list[list[int]]:
@@ -146,6 +164,7 @@ class _Lowering:
         groups: list[list[int]] = []
         for axis, size in enumerate(self.kernel.space):
             same_side = bool(groups) and (axis < self.split or axis > self.split or self._single)
+            same_side = same_side and not self.framed & {axis - 1, axis}
             rows = inner + (outer if axis < self.split else [])
             if same_side and all(s[axis - 1] == s[axis] * size for s in rows):
                 groups[-1].append(axis)
@@ -171,7 +190,7 @@ class _Lowering:
     def _operand_strides(self, node: Node, x: Node) -> Shape:
         """Return the strides of an operand read from memory, over the squeezed axes its reader runs over."""
         access = self.accesses[x]
-        shape: Shape = x.shape
+        shape: Shape = node.shape if isinstance(node.op, Framed) else x.shape
         strides = access.strides
         if isinstance(node.op, Gather):
             shape, strides = node.shape, (*strides, *(0 for _ in range(node.ndim - x.ndim)))
@@ -189,6 +208,8 @@ class _Lowering:
         own = squeeze_strides(base_strides(node), node.shape)
         if self.kernel.levels[node] == ACCUMULATED:
             return self._accumulated_strides(node)
+        if self.kernel.levels[node] == TOTAL:
+            return tuple(0 for _ in self.kernel.space)
         if node in self.kept:
             row = squeeze_strides(base_strides(node), node.shape)[self.split :]
             return (*(0 for _ in range(self.split)), *row)
@@ -222,6 +243,17 @@ class _Lowering:
         if is_inline(base.op):
             return self._inline(base, self.accesses[x].offset, strides)
         return self._load(base, self.accesses[x].offset, strides, phase)
+
+    def read(self, access: Access, node: Node) -> str:
+        """Return the expression that reads an operand of a framed value, where its region holds."""
+        base, strides = access.base, squeeze_strides(access.strides, node.shape)
+        if base in self.inline:
+            return self._inline_scalar(base)
+        if is_inline(base.op):
+            return self._inline(base, access.offset, strides)
+        groups = self._group_strides(strides)
+        index = self.build.index(groups, self.variables[: len(groups)])
+        return f"{self.build.pointer(self.aliased.get(base, base), access.offset)}[{index}]"
 
     def _in_kernel(self, base: Node, phase: int | None) -> str | None:
         if base in self.outer_values:
@@ -292,7 +324,12 @@ class _Lowering:
         return self.done.get(node, phase) < phase and (node in self.kernel.stored or node in self.kept)
 
     def _compute(self, node: Node, phase: int | None) -> str:
-        """Emit the statement of one pointwise or gather member and return its variable."""
+        """Emit the statement of one pointwise, gather or framed member and return its variable."""
+        if isinstance(node.op, Framed):
+            assert phase is not None
+            name = self.phases[phase].values[node] = self.build.name("t")
+            self.phases[phase].body.append(framed_value(self, node, name))
+            return name
         if isinstance(node.op, Gather):
             code = self._gather(node, phase)
         else:
@@ -351,12 +388,12 @@ class _Lowering:
             product(self.kernel.space),
             tuple(self.build.checks),
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
-            divisible=ACCUMULATED not in self.kernel.levels.values() and not self.kept,
+            divisible=not {ACCUMULATED, TOTAL} & {*self.kernel.levels.values()} and not self.kept,
             unit_ns=0.1 + sum(map(_unit_ns, self.kernel.nodes)),
         )
 
     def _root(self, root: Node, number: int) -> None:
-        from graphc.codegen.reduce import accumulate, reduce_row
+        from graphc.codegen.reduce import accumulate, reduce_row, reduce_rows
 
         phase = self.phases[number]
         operands = [self.accesses[x].base for x in root.inputs] if isinstance(root.op, Reduction) else [root]
@@ -373,6 +410,10 @@ class _Lowering:
             index = self.build.index(self._group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
             accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer)
+        elif self.kernel.levels[root] == TOTAL:
+            row = reduce_row(root, self.build, phase, value, "", self._blocked(root))
+            total = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
+            self.after.append(self._store(root, total))
         else:
             position = self._reduced_position(root)
             self.outer_values[root] = reduce_row(root, self.build, phase, value, position, self._blocked(root))
@@ -396,16 +437,29 @@ class _Lowering:
         inner = [k for k in range(len(self.groups)) if k not in outer]
         extents = [product(self.kernel.space[a] for a in g) for g in self.groups]
         stops = [self.build.size(e) for e in extents]
+        if any(isinstance(n.op, Framed) for n in self.kernel.nodes):
+            return extents[0], self._framed_nest(stops)
         body: list[Statement] = list(self.outer_loads)
         for phase in self.phases:
             body += [*phase.before, *self._inner_nest(phase, inner, stops), *phase.after]
         for k in reversed(outer):
             body = [Loop(self.variables[k], "0", stops[k], body)]
         first = body[-1] if len(body) == 1 or self._single else None
+        body = [*self.before, *body, *self.after]
         if isinstance(first, Loop) and (outer or self._single):
             first.start, first.stop = "lo", "hi"
             return extents[0], body
         return 1, body
+
+    def _framed_nest(self, stops: list[str]) -> list[Statement]:
+        """Return the loops of a kernel with framed values: it has one phase."""
+        (phase,) = self.phases
+        starts = ["lo", *("0" for _ in stops[1:])]
+        stops = ["hi", *stops[1:]]
+        body = divided(self, [*phase.body, *phase.stores], starts[-1], stops[-1])
+        for k in reversed(range(len(stops) - 1)):
+            body = [Loop(self.variables[k], starts[k], stops[k], body)]
+        return body
 
     def _inner_nest(self, phase: _Phase, inner: list[int], stops: list[str]) -> list[Statement]:
         statements: list[Statement] = [*phase.body, *phase.stores]

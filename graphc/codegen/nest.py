@@ -14,9 +14,9 @@ from typing import Union
 import numpy as np
 
 from graphc.node import Node
-from graphc.types import Array, DType, Shape, Size, short_name
+from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
 
-Statement = Union[str, "Loop"]
+Statement = Union[str, "Loop", "If"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,37 @@ class Loop:
     step: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The sizes of a nest that computes matrix products, and the limits within which it does so without a library.
+
+    `least` is for m, k and n; `most` for their product; m and n must be multiples of `multiple`.
+    """
+
+    m: Size
+    k: Size
+    n: Size
+    least: tuple[int, int, int]
+    most: int
+    multiple: int = 1
+
+    def needs_library(self, sizes: Sizes) -> bool:
+        """Tell whether the nest calls BLAS at these sizes."""
+        m, k, n = extents = [size_value(s, sizes) for s in (self.m, self.k, self.n)]
+        whole = m % self.multiple == n % self.multiple == 0
+        inside = whole and all(size >= least for size, least in zip(extents, self.least, strict=True))
+        return not inside or m * k * n > self.most
+
+
+@dataclass
+class If:
+    """`if condition:`, with what is done where it holds and where it does not."""
+
+    condition: str
+    body: list[Statement]
+    otherwise: list[Statement]
+
+
 @dataclass(frozen=True, eq=False)
 class LoopNest:
     """One kernel before rendering: its statements, its frame, the range `lo:hi` of its outermost loop.
@@ -121,6 +152,13 @@ class LoopNest:
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
+    product: Product | None = None
+
+    def needs_library(self, sizes: Sizes) -> bool:
+        """Tell whether the nest calls routines of a library at these sizes."""
+        if self.product is not None:
+            return self.product.needs_library(sizes)
+        return any(isinstance(s, RoutineSlot) and s.routine != "driver" and s.routine[0] != "P" for s in self.slots)
 
 
 def literal_bits(value: Array) -> int:
