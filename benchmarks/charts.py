@@ -104,13 +104,13 @@ def _draw_bar(results: Results, name: str, scale: Scale, y: float) -> list[str]:
     marks = [
         f'<rect class="{kind}" x="{near:.1f}" y="{y:.1f}" width="{max(far - near, 1):.1f}" height="{size:g}" rx="2"'
         f' opacity="{opacity}"><title>{escape(name)}: {value:.2f}</title></rect>',
-        _text(far + 6, y + size - 1.5, f"{value:.3g}", "note"),
     ]
     asked = _asked(results, name)
     if asked is not None:
         x = scale.place(asked)
         marks.append(_line(x, y - 1, x, y + size + 1, "asked"))
-    return marks
+        far = max(far, x)
+    return [*marks, _text(far + 6, y + size - 1.5, f"{value:.3g}", "note")]
 
 
 def _ratio_legend(everything: Sequence[Results]) -> list[str]:
@@ -133,19 +133,19 @@ def _ratio_legend(everything: Sequence[Results]) -> list[str]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Seconds by size, with a word at its end."""
+    """Seconds by size; dashed where more than one thread ran."""
 
     label: str
     colour: str
     points: Sequence[tuple[float, float]]
-    dashed: bool = False
+    threads: int = 1
 
 
 def draw_scaling(everything: Sequence[Results]) -> str:
     """Draw times against sizes: by element for a fused value with gradients, by node for chains."""
     width, height = 760.0, 380.0
-    left = _panel(element_curves(everything), "Value and gradients of `fused`", "elements", 0.0, width / 2, height)
-    right = _panel(node_curves(everything), "Chain of tanh steps, gradient", "nodes", width / 2, width / 2, height)
+    left = _panel(element_curves(everything), "fused: value and gradients", "elements", 0.0, width / 2, height)
+    right = _panel(node_curves(everything), "Unrolled chain: gradient, graphc", "nodes", width / 2, width / 2, height)
     return _sheet(width, height, [*left, *right])
 
 
@@ -155,8 +155,7 @@ def element_curves(everything: Sequence[Results]) -> list[Curve]:
     for results in everything:
         for tool in LABELS:
             points = _points(results, ELEMENTS, tool, steady)
-            words = "" if results["threads"] == 1 else f", {results['threads']} threads"
-            curves.append(Curve(LABELS[tool] + words, COLOURS[tool], points, dashed=results["threads"] > 1))
+            curves.append(Curve(LABELS[tool], COLOURS[tool], points, results["threads"]))
     return [curve for curve in curves if curve.points]
 
 
@@ -164,15 +163,14 @@ def node_curves(everything: Sequence[Results]) -> list[Curve]:
     """Return graphc's seconds to a first result and of a call, by the nodes of the program as written."""
     curves = []
     for results in everything:
-        words = "" if results["threads"] == 1 else f", {results['threads']} threads"
-        dashed = results["threads"] > 1
+        threads = results["threads"]
         first = _points(results, NODES, "graphc", lambda f: until_first(f, "cold"))
         again = _points(results, NODES, "graphc", lambda f: until_first(f, "warm"))
         calls = _points(results, NODES, "graphc", steady)
         curves += [
-            Curve(f"first result, empty cache{words}", COLOURS["jax"], first, dashed),
-            Curve(f"import to first result, from the cache{words}", COLOURS["torchcompile"], again, dashed),
-            Curve(f"a call{words}", COLOURS["graphc"], calls, dashed),
+            Curve("first result, cold", COLOURS["jax"], first, threads),
+            Curve("first result, from the cache", COLOURS["torchcompile"], again, threads),
+            Curve("a call", COLOURS["graphc"], calls, threads),
         ]
     return [curve for curve in curves if curve.points]
 
@@ -195,7 +193,8 @@ def _panel(curves: Sequence[Curve], title: str, unit: str, x: float, width: floa
     ys = [p[1] for c in curves for p in c.points]
     bottom = height - 44
     across = Scale(min(xs) / 1.3, max(xs) * 1.3, x + 70, x + width - 20)
-    top = 50.0 + 15 * math.ceil(len(curves) / 2)
+    legend = _legend(curves)
+    top = 50.0 + 15 * math.ceil(len(legend) / 2)
     up = Scale(min(ys) / 1.6, max(ys) * 1.6, bottom, top)
     for value in across.marks():
         at = across.place(value)
@@ -204,11 +203,21 @@ def _panel(curves: Sequence[Curve], title: str, unit: str, x: float, width: floa
         at = up.place(value)
         body += [_line(x + 70, at, x + width - 20, at, "grid"), _text(x + 64, at + 4, show_seconds(value), "note end")]
     body.append(_text(x + width / 2 + 25, height - 10, unit, "note mid"))
-    for i, curve in enumerate(curves):
+    for curve in curves:
         body += _draw_curve(curve, across, up)
-        column, line = i % 2, i // 2
-        body += _legend_entry(curve, x + 24 + column * (width - 40) / 2, 48 + 15 * line)
+    for i, curve in enumerate(legend):
+        left, y = x + 24 + i % 2 * (width - 30) / 2, 48.0 + 15 * (i // 2)
+        body += [_draw_path(curve, [(left, y - 4), (left + 20, y - 4)]), _text(left + 26, y, curve.label, "note")]
     return body
+
+
+def _legend(curves: Sequence[Curve]) -> list[Curve]:
+    """Return an entry for each label, and one for each number of threads beyond one."""
+    names = {c.label: Curve(c.label, c.colour, ()) for c in curves}
+    dashes = {
+        c.threads: Curve(f"dashed: {c.threads} threads", "#7b8798", (), c.threads) for c in curves if c.threads > 1
+    }
+    return [*names.values(), *dashes.values()]
 
 
 def _draw_curve(curve: Curve, across: Scale, up: Scale) -> list[str]:
@@ -219,12 +228,8 @@ def _draw_curve(curve: Curve, across: Scale, up: Scale) -> list[str]:
 
 def _draw_path(curve: Curve, places: Sequence[tuple[float, float]]) -> str:
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
-    dash = ' stroke-dasharray="5 4"' if curve.dashed else ""
+    dash = ' stroke-dasharray="5 4"' if curve.threads > 1 else ""
     return f'<polyline class="curve" stroke="{curve.colour}"{dash} points="{path}"/>'
-
-
-def _legend_entry(curve: Curve, x: float, y: float) -> list[str]:
-    return [_draw_path(curve, [(x, y - 4), (x + 20, y - 4)]), _text(x + 26, y, curve.label, "note")]
 
 
 # -- marks

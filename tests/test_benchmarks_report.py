@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import os
-import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import charts, memory, processes, report, results, runs
-from benchmarks.worker import Job, take_samples
+from benchmarks import charts, memory, processes, report, results, runs, worker
+from benchmarks.worker import Job
 from benchmarks.workloads import WORKLOADS
 
 ROOT = Path(results.__file__).resolve().parent.parent
@@ -106,7 +105,8 @@ def test_drawings(sample: results.Results) -> None:
     assert drawings["ratios.svg"].count('class="short"') == 4 + 1
     assert drawings["ratios.svg"].count('class="met"') == 2 + 1
     assert drawings["ratios.svg"].count('class="asked"') == 6 + 1
-    assert drawings["scaling.svg"].count("<polyline") == 2 * (2 + 2 + 3 + 3)
+    # Curves for two numbers of threads, then the legend: each label once, and what dashes say.
+    assert drawings["scaling.svg"].count("<polyline") == 2 * (2 + 3) + (2 + 1) + (3 + 1)
 
 
 def test_logarithmic_axis() -> None:
@@ -194,15 +194,17 @@ def test_a_row_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert found["cold"]["numba_imported"] and not found["warm"]["numba_imported"]
 
 
-def test_samples_repeat_fast_calls() -> None:
+def test_samples_repeat_fast_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
-    def run(n: int) -> None:
-        counts.append(n)
-        time.sleep(1e-4 * n)
+    def seconds(_: Any, repeat: int) -> float:
+        counts.append(repeat)
+        return 1e-3 * repeat
 
-    samples = take_samples(run, 0.02)
-    assert samples and counts[0] == 1 and counts[-1] > 1
+    monkeypatch.setattr(worker, "_seconds", seconds)
+    samples = worker.take_samples(lambda n: None, 0.004)
+    assert counts[:2] == [1, 2], "repeated until 2 ms are filled"
+    assert set(counts[2:]) <= {2} and set(samples) == {1e-3}
 
 
 # -- memory
