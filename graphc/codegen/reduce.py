@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from graphc.codegen.nest import Builder, Loop, Statement
+from graphc.codegen.phases import Phase
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
 from graphc.types import DType, short_name
-
-if TYPE_CHECKING:
-    from graphc.codegen.lower import _Phase
 
 
 def identity(name: str, dtype: DType) -> str:
@@ -55,7 +51,7 @@ def accumulate(node: Node, build: Builder, stores: list[Statement], place: str, 
     stores.append(f"{place} = {combine(name, dtype, place, value)}")
 
 
-def reduce_row(node: Node, build: Builder, phase: _Phase, value: str, position: str, blocked: bool) -> str:
+def reduce_row(node: Node, build: Builder, phase: Phase, value: str, position: str, blocked: bool) -> str:
     """Reduce over the inner axes in registers and return the variable that holds the result afterwards."""
     assert isinstance(node.op, Reduction)
     name, dtype = node.op.name, node.inputs[0].dtype
@@ -87,7 +83,7 @@ def reduce_rows(
     return acc
 
 
-def _compensated_sum(dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+def _compensated_sum(dtype: DType, build: Builder, phase: Phase, acc: str, value: str) -> str:
     """Sum blocks with reassociation, and the blocks with the error of each addition kept aside."""
     part = build.name("q")
     phase.block_start.append(f"{part} = {short_name(dtype)}(0)")
@@ -117,7 +113,7 @@ def _compensated(
     return out
 
 
-def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+def _extremum(name: str, dtype: DType, build: Builder, phase: Phase, acc: str, value: str) -> str:
     """Compare and select without NaN, which vectorises, and remember beside it whether a NaN was seen."""
     seen, out = build.name("z"), build.name("t")
     phase.before.append(f"{seen} = False")
@@ -128,7 +124,7 @@ def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, 
     return out
 
 
-def _argument(name: str, dtype: DType, build: Builder, phase: _Phase, value: str, position: str) -> str:
+def _argument(name: str, dtype: DType, build: Builder, phase: Phase, value: str, position: str) -> str:
     """Keep the best value and the position of its first occurrence; NaN is best of all."""
     best, found, better = build.name("a"), build.name("k"), build.name("m")
     phase.before.append(f"{best} = {identity(name, dtype)}")
