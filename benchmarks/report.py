@@ -176,7 +176,7 @@ def show_stages(results: Results) -> str:
 
 def show_markdown(everything: Sequence[Results]) -> str:
     """Return the part of README between the markers."""
-    parts = []
+    parts = [] if everything else ["No results are recorded yet."]
     for results in everything:
         header, rows = steady_table(results, emphasis="**")
         parts += [f"{about(results)}:", markdown_table(header, rows)]

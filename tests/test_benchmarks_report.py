@@ -77,6 +77,7 @@ def test_text_and_markdown(sample: results.Results) -> None:
     markdown = report.show_markdown([sample, {**sample, "threads": 2}])
     assert "| lse |" in markdown and "2 threads" in markdown
     assert markdown.count("build to first result") == 1, "first results are shown for one thread"
+    assert report.show_markdown([]) == "No results are recorded yet."
 
 
 def test_readme_is_replaced_between_its_markers() -> None:
@@ -88,7 +89,6 @@ def test_readme_is_replaced_between_its_markers() -> None:
 
 def test_readme_and_drawings_are_what_the_results_give() -> None:
     everything = results.read_all(results.FOLDER)
-    assert everything
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text == report.put_into_readme(text, report.show_markdown(everything)), "run `python -m benchmarks --render`"
     for name, drawing in charts.draw_all(everything).items():
