@@ -61,7 +61,9 @@ def function(
     mode
         `"reference"` runs the NumPy interpreter; `"debug"` runs the generated kernels as plain Python.
     threads
-        The number of threads a call may use; today every call uses one.
+        The number of threads a call may use, its own included; None: the processors of the process, or what the
+        environment variable GRAPHC_NUM_THREADS says. Only kernels of more than about 50 microseconds are shared, in
+        chunks that depend on sizes alone: results have the same bits for any number of threads. BLAS uses one.
     precision
         Elementary functions: `"vector"` (up to 4 ULP), `"libm"` (scalar, up to 1 ULP), `"polynomial"`.
     on_unused
@@ -78,7 +80,7 @@ def function(
     """
     if mode not in ("compiled", "reference", "debug"):
         raise ArgumentError(f'function: mode must be "compiled", "reference" or "debug", got {mode!r}{at()}')
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
     if precision not in ("vector", "polynomial", "libm"):
         raise ArgumentError(f'function: precision must be "vector", "polynomial" or "libm", got {precision!r}{at()}')
@@ -90,7 +92,7 @@ def function(
     graph = _make_graph(signature, nodes, pairs, givens or {})
     if on_unused == "error":
         _refuse_unused(graph)
-    return Function(signature, outputs, graph, name or "function", mode, precision)
+    return Function(signature, outputs, graph, name or "function", mode, precision, threads)
 
 
 class Function:
@@ -112,11 +114,21 @@ class Function:
         "mode",
         "name",
         "precision",
+        "threads",
     )
 
     __call__: Callable[..., Any]
 
-    def __init__(self, signature: Signature, outputs: Any, graph: Graph, name: str, mode: str, precision: str) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        outputs: Any,
+        graph: Graph,
+        name: str,
+        mode: str,
+        precision: str,
+        threads: int | None,
+    ) -> None:
         self._signature = signature
         self._outputs = outputs
         self._runner: Compiled | Reference | None = None
@@ -126,6 +138,7 @@ class Function:
         self.name = name
         self.mode = mode
         self.precision = precision
+        self.threads = threads
         self.__call__ = self._slow_call
 
     # -- calling
@@ -144,14 +157,17 @@ class Function:
             return Reference(self.graph)
         from graphc.codegen.program import Program
         from graphc.codegen.tape import LIST_MODE
+        from graphc.codegen.team import default_threads
         from graphc.passes import PASSES, run
+        from graphc.passes.frame import frame
         from graphc.passes.layout import lay_out
 
         started = time.perf_counter()
-        optimized = lay_out(run(PASSES, self.graph))
+        optimized = frame(lay_out(run(PASSES, self.graph)))
         self._seconds = {"passes": time.perf_counter() - started}
         debug = self.mode == "debug"
-        program = Program(optimized, self.precision, compiled=not debug)
+        threads = default_threads() if self.threads is None else self.threads
+        program = Program(optimized, self.precision, compiled=not debug, threads=threads)
         self._seconds |= program.seconds
         mode = _result_mode(self._outputs)
         self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)

@@ -81,6 +81,7 @@ def pack_function(f: Function) -> tuple[Callable[..., Function], tuple[Any, ...]
         f.name,
         f.mode,
         f.precision,
+        f.threads,
     )
 
 
@@ -95,6 +96,7 @@ def unpack_function(
     name: str,
     mode: str,
     precision: str,
+    threads: int | None,
 ) -> Function:
     """Rebuild a function from the parts that `pack_function` lists."""
     from graphc.function import Function
@@ -105,4 +107,4 @@ def unpack_function(
     graph = Graph(results, inputs, updates=updates, guards=guards)
     signature = Signature(names, tuple(unflatten(trees, inputs)), tuple(inputs))
     shown = unflatten(outputs, results[: len(flatten(outputs))])
-    return Function(signature, shown, graph, name, mode, precision)
+    return Function(signature, shown, graph, name, mode, precision, threads)

@@ -143,7 +143,7 @@ class ScipyFunction:
         count = len(self._variables)
         inputs = {f"input{i}": x for i, x in enumerate([*self._inputs[:count], *extra, *self._inputs[count:]])}
         f = self._f
-        options: Any = {"mode": f.mode, "precision": f.precision}
+        options: Any = {"mode": f.mode, "precision": f.precision, "threads": f.threads}
         return function(inputs, make(), name=f.name, on_unused="ignore", **options)
 
     @cached_property

@@ -260,6 +260,20 @@ def test_polynomials_become_packed_instructions(name: str, kind: str) -> None:
         assert re.search(rf"callq?\s+graphc_{name}_{kind}_\d+", code)
 
 
+SHARING = [("sin", "cos"), ("tanh", "sech"), ("sigmoid", "softplus"), ("ndtr", "normal_density"), ("tanh", "sigmoid")]
+
+
+@pytest.mark.parametrize("precision", ["vector", "polynomial"])
+@pytest.mark.parametrize("names", SHARING, ids=" ".join)
+def test_functions_of_one_argument_share_their_parts(names: tuple[str, str], precision: str) -> None:
+    def products(*functions: str) -> int:
+        text = source([f"{name}(x0[i])" for name in functions], ["f64"], ["f64"] * len(functions))
+        return len(re.findall(r"call <\d+ x double> @llvm\.fm", str(optimised_module(text, "kernel", precision))))
+
+    alone = [products(name) for name in names]
+    assert 0 < products(*names) < 0.75 * sum(alone)
+
+
 @x86_only
 @needs_libmvec
 @pytest.mark.parametrize("kind", FLOATS)

@@ -6,12 +6,15 @@ call, slots of loop bodies that move are written by the loop.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from graphc.codegen.blas import routine_address
+from graphc.codegen.blas_threads import guard_address
 from graphc.codegen.debug import register
+from graphc.codegen.division import SEGMENT_NS, WAKE_NS, chunk_edges, dealt, grouped, may_divide, segments
 from graphc.codegen.nest import (
     BodySlot,
     CountSlot,
@@ -28,6 +31,8 @@ from graphc.codegen.nest import (
 from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
+from graphc.codegen.team import parallel_address, team_address
+from graphc.codegen.team_text import WAKES
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
@@ -35,8 +40,10 @@ from graphc.types import Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
-SIGNAL_NS = 20_000_000.0
-"""Planned work between two looks for signals inside a loop of unknown length."""
+LOOP_STEPS = 4
+"""How often a loop's body runs, at a cautious guess."""
+GUARD_NS = 2_000.0
+"""Planned work of a call of BLAS from which on it may start threads of its own."""
 STEP_NS = 15.0
 """What one instruction costs beside its work."""
 
@@ -44,8 +51,13 @@ STEP_NS = 15.0
 class Memory:
     """Everything of a program that depends on sizes; the tape of the main section is made by its caller."""
 
-    def __init__(self, main: Section, graph: Graph, sizes: Sizes) -> None:
+    def __init__(self, main: Section, graph: Graph, sizes: Sizes, threads: int = 1) -> None:
         self.sizes = sizes
+        self.team = team_address() if threads > 1 else 0
+        self.threads = threads if self.team else 1
+        self.tables: list[Words] = []
+        self.divided_ns = 0.0
+        self.chunks: dict[str, int] = {}
         self.plans: dict[Section, Plan] = {}
         self.plan = replace(self._plan(main), checkpoints=tuple(checkpoints_of(graph, sizes)))
         self.arena = _aligned(self.plan.peak_bytes)
@@ -71,9 +83,8 @@ class Memory:
         for section in reversed(walked):
             self._fill(section)
             if section is not main:
-                self.tapes[section] = self.tape(
-                    [self.row(section, i, 0, self._size(n.extent)) for i, n in enumerate(section.nests)]
-                )
+                rows = [row for number in range(len(section.nests)) for row, _ in self.rows(section, number)]
+                self.tapes[section] = self.tape(rows)
 
     def _size(self, size: Size) -> int:
         return size_value(size, self.sizes)
@@ -103,13 +114,61 @@ class Memory:
 
     # -- frames and tapes
 
-    def row(self, section: Section, number: int, lo: int, hi: int) -> Row:
-        """Return one instruction."""
+    def rows(self, section: Section, number: int) -> Iterator[tuple[Row, float]]:
+        """Yield the instructions of a nest, each with its planned time on one thread in nanoseconds."""
+        nest = section.nests[number]
+        extent, cost = self._size(nest.extent), self.cost(section, nest)
+        if may_divide(nest) or self._guard(section, number, cost):
+            chunks = chunk_edges(extent, cost) if may_divide(nest) else [(0, extent)]
+            yield from self._chunks(section, number, chunks, cost)
+            return
+        ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]
+        for lo, hi in ranges:
+            yield self._row(section, number, lo, hi), cost * (hi - lo) / max(extent, 1)
+
+    def _chunks(
+        self, section: Section, number: int, chunks: Sequence[tuple[int, int]], cost: float
+    ) -> Iterator[tuple[Row, float]]:
+        """Yield the instructions of a divided nest: one a chunk where there is one thread, else one for many."""
+        each, guard = cost / len(chunks), self._guard(section, number, cost)
+        if len(chunks) > 1:
+            self.chunks[self._name(section, number)] = len(chunks)
+        if guard == 0 and (self.threads == 1 or len(chunks) == 1):
+            for lo, hi in chunks:
+                yield self._row(section, number, lo, hi), each
+            return
+        frame = self._frame(section, number)
+        for group in grouped(chunks, cost):
+            if len(group) > 1:
+                self.divided_ns += each * len(group) * (1 if section is self.main else LOOP_STEPS)
+            framed = [(frame, lo, hi) for lo, hi in group]
+            self.tables.append(dealt(self.team, section.addresses[number], self.threads, framed, guard))
+            yield (parallel_address(), self.tables[-1].ctypes.data, 0, len(group)), each * len(group)
+
+    def _name(self, section: Section, number: int) -> str:
+        """Return what `Program.describe` calls the kernel of a nest, with its number where the kernel has several."""
+        kernel = section.kernel_of[number]
+        same = [n for n, k in enumerate(section.kernel_of) if k == kernel]
+        part = f", nest {same.index(number)}" if len(same) > 1 else ""
+        depth = list(self.main.every()).index(section)
+        return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy") + part
+
+    def _guard(self, section: Section, number: int, cost: float) -> int:
+        """Return the address of what keeps BLAS to one thread in a nest; 0 where it would not start others."""
+        calls = cost > GUARD_NS and section.obtain is not register and section.nests[number].needs_library(self.sizes)
+        return guard_address() if calls else 0
+
+    def _row(self, section: Section, number: int, lo: int, hi: int) -> Row:
         return section.addresses[number], self._frame(section, number), lo, hi
 
     def tape(self, rows: list[Row]) -> Words:
         """Return instructions as the driver reads them."""
         return np.array(rows, np.int64).reshape(-1)
+
+    def decide_waking(self) -> None:
+        """Let the program's instructions wake threads where that pays; to be called when all are made."""
+        for table in self.tables:
+            table[WAKES] = self.divided_ns >= WAKE_NS
 
     def cost(self, section: Section, nest: LoopNest) -> float:
         """Return a rough estimate of a nest's time in nanoseconds."""
@@ -157,11 +216,11 @@ class Memory:
         if isinstance(slot, TapeSlot):
             return self.tapes[section.bodies[slot.body]].ctypes.data
         if isinstance(slot, CountSlot):
-            return len(section.bodies[slot.body].nests)
+            return len(self.tapes[section.bodies[slot.body]]) // 4
         if isinstance(slot, PeriodSlot):
             body = section.bodies[slot.body]
             step = STEP_NS + sum(self.cost(body, n) for n in body.nests)
-            return (1 << max(0, int(SIGNAL_NS / step).bit_length())) - 1
+            return (1 << max(0, int(SEGMENT_NS / step).bit_length())) - 1
         assert isinstance(slot, BodySlot)
         return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
 

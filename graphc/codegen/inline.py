@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphc.codegen.nest import FrameSlot, LiteralSlot, Loop, LoopNest, PointerSlot, SizeSlot, Slot, Statement
+from graphc.codegen.nest import FrameSlot, If, LiteralSlot, Loop, LoopNest, PointerSlot, SizeSlot, Slot, Statement
 from graphc.node import Node
 from graphc.ops.base import Constant, inside_node
 from graphc.passes.layout import Access
@@ -85,6 +85,9 @@ def _texts(body: Iterable[Statement]) -> Iterator[str]:
         if isinstance(statement, Loop):
             yield f"{statement.variable} = {statement.start}"
             yield from _texts(statement.body)
+        elif isinstance(statement, If):
+            yield from _texts(statement.body)
+            yield from _texts(statement.otherwise)
         else:
             yield statement
 
@@ -229,8 +232,8 @@ class _Part:
             self._statement(statement)
 
     def _statement(self, statement: Statement) -> None:
-        if isinstance(statement, Loop):
-            self.merged.step.append(self._loop(statement))
+        if not isinstance(statement, str):
+            self.merged.step += self._block([statement])
             return
         found = _ASSIGNED.match(statement)
         if found and found[1] in self.pointers and _POINTER.fullmatch(found[2]):
@@ -268,15 +271,19 @@ class _Part:
         at = self.merged.moving.get(base)
         return isinstance(base.op, Constant) if at is None else at.still
 
-    def _loop(self, loop: Loop) -> Loop:
+    def _block(self, statements: Iterable[Statement]) -> list[Statement]:
         body: list[Statement] = []
-        for statement in loop.body:
+        for statement in statements:
             if isinstance(statement, Loop):
-                body.append(self._loop(statement))
+                start, stop, step = (self._renamed(t) for t in (statement.start, statement.stop, statement.step))
+                inner = self._block(statement.body)
+                body.append(Loop(self._named(statement.variable), start, stop, inner, step))
+            elif isinstance(statement, If):
+                branches = self._block(statement.body), self._block(statement.otherwise)
+                body.append(If(self._renamed(statement.condition), *branches))
             else:
                 body += self._register(statement) or [self._renamed(statement)]
-        start, stop, step = (self._renamed(text) for text in (loop.start, loop.stop, loop.step))
-        return Loop(self._named(loop.variable), start, stop, body, step)
+        return body
 
     def _renamed(self, text: str) -> str:
         text = _NAME.sub(lambda m: m[1] if m[1] in _WORDS else self._named(m[1]), text)

@@ -73,11 +73,29 @@ def resolvable(symbols: Sequence[str]) -> bool:
     return all(s in EXTERNAL_SYMBOLS and address(s) for s in symbols)
 
 
+def compile_text(text: str) -> bytes:
+    """Return the object code of a module that is written as LLVM text: control, which gains nothing from vectors."""
+    llvm = binding()
+    module = llvm.parse_assembly(text)
+    module.verify()
+    machine = target_machine()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
 def load(code: bytes, symbol: str) -> int:
     """Return the address of `symbol` in an object, which stays loaded for the life of the process."""
+    return load_all(code, [symbol])[0]
+
+
+def load_all(code: bytes, symbols: Sequence[str]) -> tuple[int, ...]:
+    """Return the addresses of several symbols of one object; see `load`."""
     llvm = binding()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    return int(engine.get_function_address(symbol))
+    return tuple(int(engine.get_function_address(symbol)) for symbol in symbols)

@@ -64,7 +64,7 @@ def make_native(program: Program, arguments: Sequence[Item], sizes: Sizes, resul
     shown: list[Array] = [np.broadcast_to(np.zeros((), dtype), shape) for dtype, shape in arguments]
     table, keep = np.zeros(n * STRIDE, np.int64), []
     for k in range(n):
-        descriptor = program.bind(shown, sizes, 0).descriptor
+        descriptor = program.bind(shown, sizes, 0, threads=1).descriptor
         _ignore_signals(descriptor)
         keep.append(_fill(table[k * STRIDE : (k + 1) * STRIDE], descriptor, len(arguments) + len(results)))
     made = Native(tuple(arguments), tuple(results), table, tuple(keep))

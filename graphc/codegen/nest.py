@@ -14,9 +14,9 @@ from typing import Union
 import numpy as np
 
 from graphc.node import Node
-from graphc.types import Array, DType, Shape, Size, short_name
+from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
 
-Statement = Union[str, "Loop"]
+Statement = Union[str, "Loop", "If"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,37 @@ class Loop:
     step: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The sizes of a nest that computes matrix products, and the limits within which it does so without a library.
+
+    `least` is for m, k and n; `most` for their product; m and n must be multiples of `multiple`.
+    """
+
+    m: Size
+    k: Size
+    n: Size
+    least: tuple[int, int, int]
+    most: int
+    multiple: int = 1
+
+    def needs_library(self, sizes: Sizes) -> bool:
+        """Tell whether the nest calls BLAS at these sizes."""
+        m, k, n = extents = [size_value(s, sizes) for s in (self.m, self.k, self.n)]
+        whole = m % self.multiple == n % self.multiple == 0
+        inside = whole and all(size >= least for size, least in zip(extents, self.least, strict=True))
+        return not inside or m * k * n > self.most
+
+
+@dataclass
+class If:
+    """`if condition:`, with what is done where it holds and where it does not."""
+
+    condition: str
+    body: list[Statement]
+    otherwise: list[Statement]
+
+
 @dataclass(frozen=True, eq=False)
 class LoopNest:
     """One kernel before rendering: its statements, its frame, the range `lo:hi` of its outermost loop.
@@ -121,6 +152,13 @@ class LoopNest:
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
+    product: Product | None = None
+
+    def needs_library(self, sizes: Sizes) -> bool:
+        """Tell whether the nest calls routines of a library at these sizes."""
+        if self.product is not None:
+            return self.product.needs_library(sizes)
+        return any(isinstance(s, RoutineSlot) and s.routine != "driver" and s.routine[0] != "P" for s in self.slots)
 
 
 def literal_bits(value: Array) -> int:
@@ -184,6 +222,13 @@ class Builder:
         scope = f", {self.written.index(base) + 1}" if base in self.written else ""
         key = ("pointer", base, offset)
         return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
+
+    def checked(self, body: list[Statement], raw: str, size: Size) -> str:
+        """Emit the check of an index, which may count from the end, and return the variable of its position."""
+        limit, j = self.size(size), self.name("j")
+        body.append(f"{j} = select({raw} < 0, {raw} + {limit}, {raw})")
+        body.append(f"if {j} < 0 or {j} >= {limit}: return {len(self.checks)}")
+        return j
 
     def index(self, strides: Shape, variables: Sequence[str]) -> str:
         """Return the flat index of loop variables under element strides."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.graph import Graph
@@ -72,13 +72,17 @@ def _stacked(node: Node) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """The arena of a program at one set of sizes; `str` prints one line a block, and one a checkpointed loop."""
+    """The arena of a program at one set of sizes, and how kernels are divided into chunks for threads.
+
+    `str` prints one line a block, one a checkpointed loop and one a divided kernel.
+    """
 
     sizes: Mapping[str, int]
     blocks: tuple[Block, ...]
     peak_bytes: int
     names: Mapping[Node, str]
     checkpoints: tuple[Checkpoints, ...] = ()
+    chunks: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
@@ -87,6 +91,7 @@ class Plan:
             span = f"{b.offset}..{b.offset + b.nbytes}"
             lines.append(f"{self.names.get(b.node, '?')}: {b.node.type} at {span}, live {b.first}..{b.last}")
         lines += [f"{self.names.get(c.loop, '?')}: {c}" for c in self.checkpoints]
+        lines += [f"{kernel} in {count} chunks" for kernel, count in self.chunks.items()]
         return "\n".join(lines)
 
 

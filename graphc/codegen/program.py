@@ -7,12 +7,13 @@ kernel addresses); everything that depends on sizes happens in `bind` (arena, fr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.codegen.debug import register
-from graphc.codegen.frames import Memory
+from graphc.codegen.division import SEGMENT_NS
+from graphc.codegen.frames import Memory, Row
 from graphc.codegen.kernels import counters, kernel_address
 from graphc.codegen.plan import Plan
 from graphc.codegen.section import Section
@@ -26,8 +27,6 @@ from graphc.types import Array, Sizes, size_value
 
 RELEASE_NS = 50_000
 """Planned work above which a run releases the GIL (releasing for less costs more than it gives)."""
-SEGMENT_NS = 20_000_000
-"""Planned work between two looks for signals."""
 
 
 @dataclass
@@ -52,9 +51,10 @@ class Bound:
 class Program:
     """The compiled form of one graph."""
 
-    def __init__(self, graph: Graph, precision: str = "vector", *, compiled: bool = True) -> None:
+    def __init__(self, graph: Graph, precision: str = "vector", *, compiled: bool = True, threads: int = 1) -> None:
         started, before = time.perf_counter(), (counters.compiled, counters.from_cache)
         self.graph = graph
+        self.threads = threads if compiled else 1
         self.main = Section(graph, (lambda source: kernel_address(source, precision)) if compiled else register)
         lowered = time.perf_counter()
         self.main.finish()
@@ -80,12 +80,16 @@ class Program:
 
     # -- one set of sizes
 
-    def bind(self, arguments: Sequence[Array], sizes: Sizes, mode: int) -> Bound:
-        """Plan the memory and write the frames and the tapes for given sizes; `mode` says how results return."""
+    def bind(self, arguments: Sequence[Array], sizes: Sizes, mode: int, threads: int | None = None) -> Bound:
+        """Plan the memory and write the frames and the tapes for given sizes; `mode` says how results return.
+
+        `threads` replaces the program's own number.
+        """
         for section in self.sections:
             _check_extents(section.graph, sizes)
-        memory = Memory(self.main, self.graph, sizes)
-        rows, segments, release, instructions = self._rows(memory, sizes)
+        memory = Memory(self.main, self.graph, sizes, self.threads if threads is None else threads)
+        rows, segments, release, instructions = self._rows(memory)
+        memory.decide_waking()
         descriptor = make_descriptor(
             arguments=[(a.dtype, a.shape) for a in arguments],
             outputs=[(o.dtype, tuple(size_value(s, sizes) for s in o.shape)) for o in self.results],
@@ -97,25 +101,23 @@ class Program:
             mode=mode,
         )
         descriptor.keep += [memory, self]
-        return Bound(memory.plan, descriptor, instructions)
+        return Bound(replace(memory.plan, chunks=memory.chunks), descriptor, instructions)
 
-    def _rows(self, memory: Memory, sizes: Sizes) -> tuple[Any, list[int], bool, list[int]]:
+    def _rows(self, memory: Memory) -> tuple[Any, list[int], bool, list[int]]:
         """Return the tape, the places to look for signals, whether to release the GIL, and each row's nest."""
-        rows: list[tuple[int, int, int, int]] = []
+        rows: list[Row] = []
         instructions: list[int] = []
         segments, total, since = [0], 0.0, 0.0
         first_write = self.main.first_state_write()
-        for number, nest in enumerate(self.main.nests):
-            extent = size_value(nest.extent, sizes)
-            cost = memory.cost(self.main, nest)
-            for lo, hi in _ranges(extent, cost if nest.divisible else 0.0):
-                rows.append(memory.row(self.main, number, lo, hi))
+        for number in range(len(self.main.nests)):
+            for row, cost in memory.rows(self.main, number):
+                rows.append(row)
                 instructions.append(number)
-                since += cost * (hi - lo) / max(extent, 1)
+                total += cost
+                since += cost
                 if since > SEGMENT_NS and number < first_write:
                     segments.append(len(rows))
                     since = 0.0
-            total += cost
         if segments[-1] != len(rows):
             segments.append(len(rows))
         return memory.tape(rows), segments, total > RELEASE_NS, instructions
@@ -141,15 +143,3 @@ def _check_extents(graph: Graph, sizes: Sizes) -> None:
             shape = node.inputs[0].shape
             if any(size_value(shape[a], sizes) == 0 for a in node.op.axes):
                 raise ShapeError(f"{node.op.name} of an empty axis: {node.inputs[0].type}{at(node.source)}")
-
-
-def _ranges(extent: int, cost: float) -> Iterator[tuple[int, int]]:
-    """Divide a long loop so that a signal waits for at most about one segment; edges depend on sizes only."""
-    pieces = max(1, min(extent, int(cost // SEGMENT_NS)))
-    step = -(-extent // pieces)
-    step = -(-step // 64) * 64 if step > 64 else max(step, 1)
-    if extent <= step:
-        yield 0, extent
-        return
-    for lo in range(0, extent, step):
-        yield lo, min(lo + step, extent)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from graphc.codegen.nest import Builder, Loop, Statement
+from graphc.codegen.phases import Phase
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
 from graphc.types import DType, short_name
-
-if TYPE_CHECKING:
-    from graphc.codegen.lower import _Phase
 
 
 def identity(name: str, dtype: DType) -> str:
@@ -55,7 +51,7 @@ def accumulate(node: Node, build: Builder, stores: list[Statement], place: str, 
     stores.append(f"{place} = {combine(name, dtype, place, value)}")
 
 
-def reduce_row(node: Node, build: Builder, phase: _Phase, value: str, position: str, blocked: bool) -> str:
+def reduce_row(node: Node, build: Builder, phase: Phase, value: str, position: str, blocked: bool) -> str:
     """Reduce over the inner axes in registers and return the variable that holds the result afterwards."""
     assert isinstance(node.op, Reduction)
     name, dtype = node.op.name, node.inputs[0].dtype
@@ -74,24 +70,50 @@ def reduce_row(node: Node, build: Builder, phase: _Phase, value: str, position: 
     return acc
 
 
-def _compensated_sum(dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+def reduce_rows(
+    node: Node, build: Builder, before: list[Statement], row: list[Statement], after: list[Statement], value: str
+) -> str:
+    """Take the result of each row into an accumulator; return the variable that holds the result after all rows."""
+    name, dtype = node.op.name, node.dtype
+    acc = build.name("a")
+    before.append(f"{acc} = {identity(name, dtype)}")
+    if name == "sum" and dtype.kind == "f":
+        return _compensated(dtype, build, before, row, after, acc, value)
+    row.append(f"{acc} = {combine(name, dtype, acc, value)}")
+    return acc
+
+
+def _compensated_sum(dtype: DType, build: Builder, phase: Phase, acc: str, value: str) -> str:
     """Sum blocks with reassociation, and the blocks with the error of each addition kept aside."""
-    zero = f"{short_name(dtype)}(0)"
-    part, error, total, back, out = (build.name(p) for p in ("q", "e", "s", "z", "t"))
-    phase.before.append(f"{error} = {zero}")
-    phase.block_start.append(f"{part} = {zero}")
+    part = build.name("q")
+    phase.block_start.append(f"{part} = {short_name(dtype)}(0)")
     phase.stores.append(f"{part} = radd({part}, {value})")
-    phase.block_end += [
+    return _compensated(dtype, build, phase.before, phase.block_end, phase.after, acc, part)
+
+
+def _compensated(
+    dtype: DType,
+    build: Builder,
+    before: list[Statement],
+    end: list[Statement],
+    after: list[Statement],
+    acc: str,
+    part: str,
+) -> str:
+    """Add parts with the error of each addition kept aside, and all errors at the end."""
+    error, total, back, out = (build.name(p) for p in ("e", "s", "z", "t"))
+    before.append(f"{error} = {short_name(dtype)}(0)")
+    end += [
         f"{total} = {acc} + {part}",
         f"{back} = {total} - {acc}",
         f"{error} = {error} + (({acc} - ({total} - {back})) + ({part} - {back}))",
         f"{acc} = {total}",
     ]
-    phase.after.append(f"{out} = select(isfinite({error}), {acc} + {error}, {acc})")
+    after.append(f"{out} = select(isfinite({error}), {acc} + {error}, {acc})")
     return out
 
 
-def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+def _extremum(name: str, dtype: DType, build: Builder, phase: Phase, acc: str, value: str) -> str:
     """Compare and select without NaN, which vectorises, and remember beside it whether a NaN was seen."""
     seen, out = build.name("z"), build.name("t")
     phase.before.append(f"{seen} = False")
@@ -102,7 +124,7 @@ def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, 
     return out
 
 
-def _argument(name: str, dtype: DType, build: Builder, phase: _Phase, value: str, position: str) -> str:
+def _argument(name: str, dtype: DType, build: Builder, phase: Phase, value: str, position: str) -> str:
     """Keep the best value and the position of its first occurrence; NaN is best of all."""
     best, found, better = build.name("a"), build.name("k"), build.name("m")
     phase.before.append(f"{best} = {identity(name, dtype)}")

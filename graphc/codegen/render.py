@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from graphc.codegen.nest import Loop, LoopNest, Statement
+from graphc.codegen.nest import If, LoopNest, Statement
 
 
 def render(nest: LoopNest) -> str:
@@ -18,8 +18,14 @@ def render(nest: LoopNest) -> str:
 
 def _lines(statements: Iterable[Statement], indent: str) -> Iterable[str]:
     for statement in statements:
-        if not isinstance(statement, Loop):
+        if isinstance(statement, str):
             yield indent + statement
+            continue
+        if isinstance(statement, If):
+            yield f"{indent}if {statement.condition}:"
+            yield from _lines(statement.body, indent + "    ")
+            yield f"{indent}else:"
+            yield from _lines(statement.otherwise, indent + "    ")
             continue
         step = f", {statement.step}" if statement.step else ""
         yield f"{indent}for {statement.variable} in range({statement.start}, {statement.stop}{step}):"

@@ -1,12 +1,15 @@
 """The machine-code side of a call: the driver that walks a tape, and the entry that Python calls.
 
-Both are written as kernels and compiled by the same pipeline, once per cache. The driver runs instructions
+Both are programs of words (`words.py`), compiled once per cache without Numba. The driver runs instructions
 `(kernel address, frame address, lo, hi)` in order. The entry is a `METH_FASTCALL` function made with
 `PyCFunction_NewEx`: it checks NumPy's array structs against the shapes of the last call, makes the results with
 `PyArray_Empty`, patches the pointers into the frames and runs the driver; anything unexpected goes to a Python
 function, which explains. Runs that take long release the GIL and look for signals between segments. Where other
 Python code may run inside a call (there, and where a new tuple makes the collector call finalizers), the program is
 marked busy, so that a call from that code takes memory of its own.
+
+The entry remembers its last two results of each large output. Where nobody else refers to one, neither by name nor by
+a view or a weak reference, it is given out again, and no fresh pages need be mapped.
 
 `Descriptor` is the one table through which Python tells the entry what to do.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import math
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -25,13 +29,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.codegen.kernels import kernel_address
+from graphc.codegen.kernels import WORDS, kernel_address
 from graphc.types import Array, DType
 
 Words = npt.NDArray[np.int64]
 
-DRIVER = """\
-def kernel(tape, lo, hi):
+DRIVER = f"""\
+{WORDS}def kernel(tape, lo, hi):
     for i in range(lo, hi):
         status = call_i64(tape[4 * i], tape[4 * i + 1], tape[4 * i + 2], tape[4 * i + 3])
         if status != 0:
@@ -39,11 +43,14 @@ def kernel(tape, lo, hi):
     return 0
 """
 
+LARGE_BYTES = 1 << 18
+"""Results from this size on are given out again once they are free: to map their pages costs more than to fill them."""
+
 # Positions in the descriptor.
 ARGUMENTS, BUSY, OUTPUTS, TAPE, DRIVER_AT, RELEASE, STATUS, MODE = range(8)
 ARGUMENT_TABLE, OUTPUT_TABLE, PATCHES, PATCH_TABLE, LOCKS, LOCK_TABLE, SEGMENTS, SEGMENT_TABLE = range(8, 16)
-BASES, RESULTS, FUNCTIONS = range(16, 19)
-HEADER = 19
+BASES, RESULTS, FUNCTIONS, KEEP, KEPT = range(16, 21)
+HEADER = 21
 
 # Positions in the table of CPython's and NumPy's functions and objects.
 _FUNCTIONS = (
@@ -65,8 +72,8 @@ _FUNCTIONS = (
     "thread_ident",
 )
 
-ENTRY = """\
-def kernel(self, args, count, names):
+ENTRY = f"""\
+{WORDS}def kernel(self, args, count, names):
     own = i64p(self[2])
     d = i64p(own[0])
     fallback = own[1]
@@ -106,14 +113,37 @@ def kernel(self, args, count, names):
         return call_i64(api[1], fallback, args, count, names)
     outputs = d[2]
     table = i64p(d[9])
+    keep = i64p(d[19])
+    kept = i64p(d[20])
     k = 0
     for i in range(outputs):
-        call_void(api[3], table[k])
-        made = call_i64(api[2], table[k + 1], d[9] + 8 * (k + 2), table[k], 0)
+        made = 0
+        for s in range(keep[i]):
+            old = kept[2 * i + s]
+            array = i64p(old)
+            words = i32p(old)
+            if (made == 0) & (old != api[9]):
+                free = (words[0] == 1) & (array[7] == table[k]) & (words[6] == table[k + 1]) & (array[9] == 0)
+                if free & ((words[16] & 1285) == 1285):
+                    dims = i64p(array[4])
+                    for j in range(table[k + 1]):
+                        free = free & (dims[j] == table[k + 2 + j])
+                    if free:
+                        made = old
+                        call_void(api[3], made)
         if made == 0:
-            for j in range(i):
-                call_void(api[4], results[j])
-            return 0
+            call_void(api[3], table[k])
+            made = call_i64(api[2], table[k + 1], d[9] + 8 * (k + 2), table[k], 0)
+            if made == 0:
+                for j in range(i):
+                    call_void(api[4], results[j])
+                return 0
+            if keep[i] != 0:
+                call_void(api[3], made)
+                old = kept[2 * i]
+                kept[2 * i] = kept[2 * i + 1]
+                kept[2 * i + 1] = made
+                call_void(api[4], old)
         results[i] = made
         bases[count + i] = i64p(made)[2]
         k = k + 2 + table[k + 1]
@@ -164,7 +194,7 @@ def kernel(self, args, count, names):
     if d[7] == 0:
         call_void(api[3], api[9])
         return api[9]
-    pack = 10 if d[7] == 2 else 12
+    pack = select(d[7] == 2, 10, 12)
     d[1] = 1
     packed = call_i64(api[pack], outputs)
     d[1] = 0
@@ -311,14 +341,17 @@ def make_descriptor(
         np.zeros(len(arguments) + len(outputs) + 1, np.int64),
         np.zeros(len(outputs) + 1, np.int64),
     ]
+    large = [dtype.itemsize * math.prod(shape) >= LARGE_BYTES for dtype, shape in outputs]
+    tables.append(np.array([2 * size for size in large] + [0], np.int64))
+    kept = np.full(2 * len(outputs) + 1, None, object)  # an array of objects: it counts as a reference to each
     at = [t.ctypes.data for t in tables]
     words = np.zeros(HEADER, np.int64)
     words[[ARGUMENTS, OUTPUTS, TAPE]] = len(arguments), len(outputs), tape.ctypes.data
     words[[RELEASE, MODE]] = release, mode
     words[[ARGUMENT_TABLE, OUTPUT_TABLE, PATCHES, PATCH_TABLE]] = at[0], at[1], len(patches), at[2]
     words[[LOCKS, LOCK_TABLE, SEGMENTS, SEGMENT_TABLE]] = len(locks), at[3], len(segments) - 1, at[4]
-    words[[BASES, RESULTS, FUNCTIONS]] = at[5], at[6], _functions().ctypes.data
-    return Descriptor(words, tape, patches, [tables, locks])
+    words[[BASES, RESULTS, FUNCTIONS, KEEP, KEPT]] = at[5], at[6], _functions().ctypes.data, at[7], kept.ctypes.data
+    return Descriptor(words, tape, patches, [tables, locks, kept])
 
 
 def fix_pointers(descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array], result: object) -> None:

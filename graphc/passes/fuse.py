@@ -3,7 +3,8 @@
 A loop kernel has one iteration space (the axes of its inner values, literal 1s dropped) and, once a reduction
 over trailing axes has joined, a split of it: *outer* axes and *inner* axes. Its members are inner values (one
 per point of the space), outer values (one per point of the outer axes: those reductions and what is computed
-from them), and accumulated values (reductions over other axes, summed in memory).
+from them), accumulated values (reductions over other axes, summed in memory) and totals (reductions over all axes,
+whose terms are the rows' own).
 
 Acyclic by construction: every kernel has a stage, and a node joins a kernel only if every operand is readable inside
 it or stored by a kernel of an earlier stage. A kernel that no other reads yet moves to a later stage for a scalar, as
@@ -13,8 +14,9 @@ the update of a state does for a bias correction. One pass, linear in the graph.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from graphc.graph import Graph
 from graphc.node import Node
@@ -22,27 +24,30 @@ from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum
+from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
+from graphc.passes.frame import Framed
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.types import Shape
 
 MAX_OPS = 32
 """Scalar expressions per kernel: LLVM is superlinear in straight-line code (10 ops 72 ms, 1,000 ops 17 s)."""
+MAX_ROW_OPS = 64
+"""The same where a kernel reduces rows: what it computes again or keeps in cache, another would read from memory."""
 MAX_POINTERS = 24
 MAX_INLINE_DEPTH = 8
 
-INNER, OUTER, ACCUMULATED = "inner", "outer", "accumulated"
+INNER, OUTER, ACCUMULATED, TOTAL = "inner", "outer", "accumulated", "total"
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """Nodes that run as one loop nest, or one node that a library call or a nest of its own computes.
 
-    `kind`: "loop"; or "matmul", "cumulative", "scatter", "assembly" or a routine's name for single nodes; or "control"
-    for a loop or a branch with its projections. `levels` says where each member of a loop lives; `stored` are the
-    members that other kernels, or the caller, read.
+    `kind`: "loop"; or "matmul", "cumulative", "assembly" or a routine's name for single nodes; or "control" for a loop
+    or a branch with its projections; or "scatter" for one with the values that only it reads, which come first.
+    `levels` says where each member of a loop lives; `stored` are the members that other kernels, or the caller, read.
     """
 
     kind: str
@@ -51,6 +56,11 @@ class Kernel:
     split: int | None
     levels: dict[Node, str]
     stored: tuple[Node, ...]
+
+    @property
+    def root(self) -> Node:
+        """The node that the kernel is there for, where it is not a loop kernel."""
+        return self.nodes[-1] if self.kind == "scatter" else self.nodes[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +72,11 @@ class Schedule:
     accesses: dict[Node, Access]
     inline: frozenset[Node]
     """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
+
+    @cached_property
+    def kernel_of(self) -> dict[Node, Kernel]:
+        """The kernel that each computed node is in."""
+        return {n: k for k in self.kernels for n in k.nodes}
 
     def __str__(self) -> str:
         number = self.graph.index
@@ -83,11 +98,15 @@ class Schedule:
 
 def scatter_chain(value: Node) -> tuple[Node, ...]:
     """Return the scatters that make a value of an input or state, the first first; empty for other values."""
-    chain = []
+    chain = tuple(_scatters(value))[::-1]
+    return chain if chain and isinstance(chain[0].inputs[0].op, (Placeholder, SharedValue)) else ()
+
+
+def _scatters(value: Node) -> Iterator[Node]:
+    """Yield a scatter and those that it continues, which may all write into the same memory."""
     while isinstance(value.op, Scatter):
-        chain.append(value)
+        yield value
         value = value.inputs[0]
-    return tuple(reversed(chain)) if isinstance(value.op, (Placeholder, SharedValue)) else ()
 
 
 def squeezed(shape: Shape) -> Shape:
@@ -125,6 +144,14 @@ class _Group:
     reads: dict[Node, None] = field(default_factory=dict)
     read: bool = False
     """Whether another kernel reads this one, which fixes its stage."""
+    weight: int = 0
+    framed: bool = False
+
+    def add(self, levels: dict[Node, str]) -> None:
+        """Take members in."""
+        self.levels.update(levels)
+        self.weight += _weight(levels)
+        self.framed = self.framed or _has_frames(levels)
 
 
 def fuse(graph: Graph) -> Schedule:
@@ -167,11 +194,14 @@ class _Fuser:
         if isinstance(op, Project):
             self._join(self.home[node.inputs[0]], {node: INNER}, None)
             return
-        if not isinstance(op, (Pointwise, Gather, Reduction)):
+        if isinstance(op, Scatter):
+            self._place_scatter(node)
+            return
+        if not isinstance(op, (Pointwise, Gather, Reduction, Framed)):
             self._join(self._open(_kind(node), [node], squeezed(node.shape)), {node: INNER}, None)
             return
         cluster = [n for x in node.inputs for n in self.pending.pop(x, ())] + [node]
-        if self._may_wait(node) and len(cluster) < MAX_OPS:
+        if self._may_wait(node, cluster) and _weight(cluster) < MAX_OPS:
             self.pending[node] = cluster
         else:
             self._place(cluster)
@@ -188,12 +218,16 @@ class _Fuser:
             self.inline[node] = depth
         return depth <= MAX_INLINE_DEPTH
 
-    def _may_wait(self, node: Node) -> bool:
+    def _may_wait(self, node: Node, cluster: list[Node]) -> bool:
         users = self.graph.users[node]
         if isinstance(node.op, Reduction) or len(users) != 1 or node in self.kept:
             return False
         (user,) = users
-        reader = isinstance(user.op, (Pointwise, Reduction)) and not is_inline(user.op)
+        if isinstance(user.op, Scatter):
+            return user.inputs[1] is node and all(x is not node for x in user.inputs[2:])
+        # Frames divide the loops of a kernel, which rows do as well: never both.
+        kinds = (Pointwise,) if _has_frames(cluster) else (Pointwise, Reduction)
+        reader = isinstance(user.op, kinds) and not is_inline(user.op)
         return reader and user.inputs[0].shape == node.shape and iteration_space(user) == squeezed(node.shape)
 
     def _place(self, cluster: list[Node]) -> None:
@@ -207,6 +241,19 @@ class _Fuser:
                 return
         levels = dict.fromkeys(cluster, INNER) | {root: _root_level(root, INNER, split)}
         self._join(self._open("loop", cluster, space), levels, split)
+
+    def _place_scatter(self, node: Node) -> None:
+        """Place a scatter, with the values that wait for it unless they read what it may write into."""
+        cluster = self.pending.pop(node.inputs[1], [])
+        targets = {self.accesses[n.inputs[0]].base for n in _scatters(node)}
+        read = {self.accesses[x].base for n in cluster for x in n.inputs}
+        indexed = [x for n in cluster if isinstance(n.op, Gather) for x in n.inputs[1:]]
+        # Indices are checked before anything is written: they must be in memory.
+        if targets & read or _has_frames(cluster) or any(self.accesses[x].base in cluster for x in indexed):
+            self._place(cluster)
+            cluster = []
+        members = [*cluster, node]
+        self._join(self._open("scatter", members, squeezed(node.inputs[1].shape)), dict.fromkeys(members, INNER), None)
 
     def _candidates(self, cluster: list[Node], space: Shape) -> list[_Group]:
         """Return the kernels of the operands, latest first, then those that read the same operands."""
@@ -225,7 +272,9 @@ class _Fuser:
             same = group.stage == first.stage and group.space == first.space
             splits = {first.split, group.split} - {None}
             reads = len({**first.reads, **group.reads})
-            if same and len(splits) < 2 and len(first.levels) + len(group.levels) < MAX_OPS and reads < MAX_POINTERS:
+            ops = first.weight + group.weight
+            rows = bool(splits) and (first.framed or group.framed)
+            if same and len(splits) < 2 and not rows and ops < _max_ops(*splits) and reads < MAX_POINTERS:
                 self._absorb(first, group)
             else:
                 rest.append(group)
@@ -233,7 +282,7 @@ class _Fuser:
 
     def _absorb(self, group: _Group, other: _Group) -> None:
         group.split = other.split if group.split is None else group.split
-        group.levels.update(other.levels)
+        group.add(other.levels)
         group.reads.update(other.reads)
         group.read |= other.read
         for node in other.levels:
@@ -250,15 +299,21 @@ class _Fuser:
         outer = group.split is not None and space == group.space[: group.split]
         if level == OUTER and (not outer or isinstance(root.op, Reduction)):
             return None
-        if split is not None and group.split not in (None, split):
+        total = split == 0 and bool(group.split) and level == INNER and root.op.name not in ("argmax", "argmin")
+        if split is not None and group.split not in (None, split) and not total:
             return None
-        if len(group.levels) + len(cluster) > MAX_OPS or len(group.reads) >= MAX_POINTERS:
+        if {split, group.split} != {None} and (group.framed or _has_frames(cluster)):
+            return None
+        ops = group.weight + _weight(cluster)
+        if ops > _max_ops(split, group.split) or len(group.reads) >= MAX_POINTERS:
             return None
         levels: dict[Node, str] = {}
         for node in cluster:
             if not all(self._reads(group, levels, node, i, level) for i in range(len(node.inputs))):
                 return None
-            levels[node] = _root_level(node, level, split) if node is root else level
+            levels[node] = (
+                TOTAL if total and node is root else _root_level(node, level, split) if node is root else level
+            )
         return levels
 
     def _reads(self, group: _Group, placed: dict[Node, str], node: Node, position: int, level: str) -> bool:
@@ -269,7 +324,7 @@ class _Fuser:
         if found is None:
             earlier = base not in self.home or self.home[base].stage < group.stage
             return earlier or (not base.shape and not group.read and group.split is None)
-        if isinstance(node.op, Gather) and (position == 0 or x.shape != node.shape):
+        if isinstance(node.op, Framed) or (isinstance(node.op, Gather) and (position == 0 or x.shape != node.shape)):
             return False
         return self._at_hand(x, base, found, level)
 
@@ -296,8 +351,9 @@ class _Fuser:
         return group
 
     def _join(self, group: _Group, levels: dict[Node, str], split: int | None) -> None:
-        group.levels.update(levels)
-        group.split = group.split if split is None else split
+        group.add(levels)
+        if split is not None and TOTAL not in levels.values():
+            group.split = split
         for node in levels:
             self.home[node] = group
             for x in node.inputs:
@@ -360,8 +416,22 @@ class _Fuser:
 def _kind(node: Node) -> str:
     if isinstance(node.op, Routine):
         return node.op.name
-    kinds: dict[type, str] = {MatMul: "matmul", MatMulSum: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
+    kinds: dict[type, str] = {Cumulative: "cumulative", Scatter: "scatter"}
+    kinds |= dict.fromkeys((MatMul, MatMulSum, MatMulUpdate), "matmul")
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
+
+
+def _weight(nodes: Iterable[Node]) -> int:
+    """Return how many scalar operations the members of a kernel are."""
+    return sum(len(n.op.body.nodes) if isinstance(n.op, Framed) else 1 for n in nodes)
+
+
+def _has_frames(nodes: Iterable[Node]) -> bool:
+    return any(isinstance(n.op, Framed) for n in nodes)
+
+
+def _max_ops(*splits: int | None) -> int:
+    return MAX_ROW_OPS if any(splits) else MAX_OPS
 
 
 def _root_level(node: Node, level: str, split: int | None) -> str:

@@ -103,7 +103,7 @@ def _function(data: Any, arrays: Any, mode: Mode | None) -> Function:
     results = graph.outputs[: len(graph.outputs) - len(graph.updates)]
     outputs = _read_tree(program["outputs"], results, "outputs")
     name = expect_text(program["name"], "the name")
-    return Function(signature, outputs, graph, name, mode or chosen["mode"], chosen["precision"])
+    return Function(signature, outputs, graph, name, mode or chosen["mode"], chosen["precision"], None)
 
 
 def _signature(value: Any, inputs: tuple[Node, ...]) -> Signature:

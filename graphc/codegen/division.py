@@ -1,0 +1,72 @@
+"""How the work of one instruction is divided into chunks, which threads may run side by side.
+
+Edges depend on sizes only, never on the number of threads, and one thread runs the same chunks: so the bits of a result
+are the same for any number of threads. `Dealt` is the table of an instruction as `team_text` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from graphc.codegen import team_text as words
+from graphc.codegen.nest import LoopNest
+from graphc.codegen.tape import Words
+
+PARALLEL_NS = 80_000.0
+"""Planned work from which on an instruction is divided."""
+CHUNK_NS = 20_000.0
+"""Planned work of the smallest chunk."""
+WAKE_NS = 300_000.0
+"""Planned divided work of a program from which on it wakes threads that sleep, which takes 10 to 100 microseconds."""
+MAX_CHUNKS = 64
+SEGMENT_NS = 20_000_000.0
+"""Planned work between two looks for signals."""
+ALIGNED = 64
+"""Chunks of more elements than this are multiples of it: whole vectors, and cache lines that one thread writes."""
+
+
+def may_divide(nest: LoopNest) -> bool:
+    """Tell whether parts of a nest's range can run side by side: they share no buffer and no step waits for another."""
+    return nest.divisible and not (nest.rows or nest.inner or nest.stepped)
+
+
+def chunk_edges(extent: int, cost: float, most: int = MAX_CHUNKS) -> list[tuple[int, int]]:
+    """Return the chunks of a range whose planned work is `cost`: one, or at least two."""
+    if cost < PARALLEL_NS or extent < 2 or most < 2:
+        return [(0, extent)]
+    count = max(min(most, int(cost // CHUNK_NS)), int(cost // SEGMENT_NS) + 1)
+    return list(_stretches(extent, count))
+
+
+def segments(extent: int, cost: float) -> list[tuple[int, int]]:
+    """Divide a long loop that threads cannot share, so that a signal waits for at most about one segment."""
+    return list(_stretches(extent, max(1, min(extent, int(cost // SEGMENT_NS)))))
+
+
+def _stretches(extent: int, count: int) -> Iterator[tuple[int, int]]:
+    step = max(1, -(-extent // count))
+    if step > ALIGNED:
+        step = -(-step // ALIGNED) * ALIGNED
+    if extent <= step:
+        yield 0, extent
+        return
+    for lo in range(0, extent, step):
+        yield lo, min(lo + step, extent)
+
+
+def grouped(chunks: Sequence[tuple[int, int]], cost: float) -> Iterator[Sequence[tuple[int, int]]]:
+    """Group chunks into instructions, between which a run can look for signals."""
+    groups = min(len(chunks), 1 + int(cost // SEGMENT_NS))
+    for k in range(groups):
+        yield chunks[len(chunks) * k // groups : len(chunks) * (k + 1) // groups]
+
+
+def dealt(team: int, kernel: int, threads: int, chunks: Sequence[tuple[int, int, int]], guard: int = 0) -> Words:
+    """Return the table of an instruction; chunks are (frame, lo, hi)."""
+    table = np.zeros(words.FIRST_CHUNK + words.CHUNK_WORDS * len(chunks), np.int64)
+    table[[words.TEAM_AT, words.KERNEL, words.GUARD]] = team, kernel, guard
+    table[[words.THREADS, words.CHUNKS]] = min(threads, len(chunks)), len(chunks)
+    table[words.FIRST_CHUNK :] = np.array(chunks, np.int64).reshape(-1)
+    return table

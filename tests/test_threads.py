@@ -1,0 +1,299 @@
+"""Threads: the same bits for any number of them, and nothing that a user of one thread would notice."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.codegen import division
+from graphc.codegen.blas_threads import GET, USERS, _guards, guard_address
+from graphc.codegen.division import chunk_edges
+from graphc.codegen.team import default_threads, threads_running
+from graphc.node import Node
+from graphc.types import Array
+from tests.random_graphs import random_program
+from tests.test_random_graphs import assert_same
+
+COUNTS = (1, 2, 3, 5)
+Inputs = Sequence[Array]
+
+
+def placeholders(arrays: Inputs) -> list[Node]:
+    return [gc.placeholder(f"x{i}", tuple(f"n{i}_{k}" for k in range(a.ndim)), a.dtype) for i, a in enumerate(arrays)]
+
+
+def assert_same_bits(found: Sequence[Sequence[Array]]) -> None:
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+# -- chunks
+
+
+@pytest.mark.parametrize("extent", [0, 1, 2, 5, 63, 64, 65, 100, 1000, 4097, 10**6])
+@pytest.mark.parametrize("cost", [0.0, 1e5, 1e6, 1e9])
+def test_chunks_cover_the_range_in_order(extent: int, cost: float) -> None:
+    chunks = chunk_edges(extent, cost)
+    assert chunks[0][0] == 0 and chunks[-1][1] == extent
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(chunks))
+    assert all(lo < hi for lo, hi in chunks) or extent == 0
+    if len(chunks) > 1:
+        lengths = {hi - lo for lo, hi in chunks[:-1]}
+        assert len(lengths) == 1
+        assert max(lengths) <= division.ALIGNED or max(lengths) % division.ALIGNED == 0
+
+
+def test_small_work_is_not_divided() -> None:
+    x = gc.placeholder("x", ("n",))
+    f = gc.function([x], gc.exp(x), threads=2)
+    f(np.zeros(1000))
+    assert f.plan.chunks == {}
+    f(np.zeros(10**6))
+    assert f.plan.chunks["kernel 0"] > 1
+    assert f"kernel 0 in {f.plan.chunks['kernel 0']} chunks" in str(f.plan)
+
+
+# -- bits
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[[], list[Array]]]] = {
+    "pointwise": (lambda x, y: gc.tanh(x) * gc.exp(-y * y), lambda: list(rng().normal(size=(2, 300_001)))),
+    "float32": (lambda x: gc.log1p(gc.exp(x)), lambda: [rng().normal(size=500_003).astype("float32")]),
+    "transposed": (lambda x: gc.exp(x).T + 1, lambda: [rng().normal(size=(301, 1003))]),
+    "softmax": (lambda x: gc.softmax(x, axis=1), lambda: [rng().normal(size=(513, 300))]),
+    "rows": (lambda x: gc.sum(gc.sin(x), axis=1), lambda: [rng().normal(size=(1000, 333))]),
+    "argmax": (lambda x: gc.argmax(gc.sin(x), axis=1), lambda: [rng().normal(size=(1000, 333))]),
+    "matmul": (lambda x, y: x @ y, lambda: [rng().normal(size=(301, 200)), rng().normal(size=(200, 403))]),
+    "transposed matmul": (lambda x, y: x @ y.T, lambda: list(rng().normal(size=(2, 300, 256)))),
+    "batched matmul": (lambda x, y: x @ y, lambda: list(rng().normal(size=(2, 5, 150, 150)))),
+    "gather": (lambda x, i: gc.exp(x)[i], lambda: [rng().normal(size=(900, 400)), rng().integers(0, 900, 700)]),
+    "cumulative": (lambda x: gc.cumulative_sum(gc.exp(x), axis=1), lambda: [rng().normal(size=(700, 500))]),
+    "sorted": (lambda x: gc.sort(x, axis=1), lambda: [rng().normal(size=(700, 300))]),
+    "integers": (lambda x: x // 7 + x % 5, lambda: [rng().integers(-100, 100, 400_000)]),
+    "copies": (lambda x: gc.concat([x.T, gc.roll(x.T, 3)]), lambda: [rng().normal(size=(700, 900))]),
+    "windows": (
+        lambda x: gc.nn.max_pool2d(x, 2),
+        lambda: [rng().normal(size=(8, 8, 100, 100)).astype("float32")],
+    ),
+    "solves": (
+        lambda x: gc.linalg.inv(x @ x.mT + 60 * gc.eye(60)),
+        lambda: [rng().normal(size=(20, 60, 60))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
+    build, make = PROGRAMS[name]
+    arrays = make()
+    nodes = placeholders(arrays)
+    result = build(*nodes)
+    found = [[gc.function(nodes, result, threads=count)(*arrays)] for count in COUNTS]
+    assert_same_bits(found)
+    expected = gc.function(nodes, result, mode="reference")(*arrays)
+    np.testing.assert_allclose(found[0][0], expected, rtol=2e-5 if expected.dtype == np.float32 else 1e-9, atol=1e-9)
+
+
+@pytest.fixture
+def everything_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PARALLEL_NS", 0.0), ("CHUNK_NS", 1e-3), ("WAKE_NS", 0.0), ("ALIGNED", 10**6)):
+        monkeypatch.setattr(division, name, value)
+
+
+@pytest.mark.usefixtures("everything_divided")
+@pytest.mark.parametrize("block", range(6))
+def test_bits_of_random_programs(block: int) -> None:
+    divided = 0
+    for seed in range(10 * block, 10 * block + 10):
+        program = random_program(seed)
+        found = []
+        for count in COUNTS:
+            f = gc.function(list(program.bindings), program.outputs, on_unused="ignore", threads=count)
+            found.append(f(*program.bindings.values()))
+        divided += len(f.plan.chunks)
+        assert_same_bits(found)
+        assert_same(found[0], program, f"seed {seed}")
+    assert divided > 10
+
+
+def test_random_numbers_do_not_depend_on_the_number_of_threads() -> None:
+    found = []
+    for count in COUNTS:
+        generator = gc.random.Generator(5)
+        f = gc.function([], generator.normal((200_000,)), threads=count)
+        found.append([f(), f()])
+    assert_same_bits(found)
+
+
+def test_loops_with_large_bodies() -> None:
+    x, y = gc.placeholder("x", ("n", "n")), gc.placeholder("y", ("n", "n"))
+    values = list(rng().normal(size=(2, 300, 300)))
+    carry, _ = gc.scan(lambda c, _: (gc.tanh(c @ y) + gc.sin(x) * gc.exp(-c), None), x, None, length=5)
+    functions = [gc.function([x, y], carry, threads=count) for count in COUNTS]
+    assert_same_bits([[f(*values)] for f in functions])
+    assert any(name.startswith("body 1") for name in functions[0].plan.chunks)
+
+
+# -- calls
+
+
+def large(count: int | None = 2) -> tuple[gc.Function, Array, Array]:
+    x = gc.placeholder("x", ("n",))
+    value = rng().normal(size=400_000)
+    f = gc.function([x], gc.exp(gc.sin(x)), threads=count)
+    return f, value, f(value)
+
+
+def test_concurrent_calls() -> None:
+    f, value, expected = large()
+    wrong = []
+
+    def work() -> None:
+        for _ in range(20):
+            if f(value).tobytes() != expected.tobytes():
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_updates_and_failed_checks() -> None:
+    table = gc.shared(np.ones((1000, 300)), name="table")
+    i = gc.placeholder("i", ("k",), "int64")
+    out = gc.exp(table[i])
+    f = gc.function([i], out, updates={table: gc.sin(table) + 1}, threads=3)
+    good = np.arange(1000)
+    np.testing.assert_allclose(f(good), np.exp(np.ones((1000, 300))))
+    np.testing.assert_allclose(table.get_value(), np.sin(1) + 1)
+    assert len(f.plan.chunks) == 2
+    for place in (0, 500, 999):
+        bad = good.copy()
+        bad[place] = 1000
+        with pytest.raises(gc.IndexOutOfBoundsError, match="index 1000 is out of bounds"):
+            f(bad)
+        np.testing.assert_allclose(table.get_value(), np.sin(1) + 1)
+    f(good)
+    np.testing.assert_allclose(table.get_value(), np.sin(np.sin(1) + 1) + 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_forks() -> None:
+    f, value, expected = large()
+    f(value)
+    assert threads_running() >= 1
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if f(value).tobytes() == expected.tobytes() and threads_running() >= 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert f(value).tobytes() == expected.tobytes()
+
+
+def run_python(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+PROCESS = """
+import numpy as np, graphc as gc
+from graphc.codegen.team import threads_running
+x = gc.placeholder("x", ("n",))
+def run(n, **options):
+    gc.function([x], gc.exp(gc.sin(x)), **options)(np.ones(n))
+    return threads_running()
+"""
+
+
+def test_threads_start_only_where_they_are_needed() -> None:
+    code = PROCESS + "print(run(10**6, threads=1), run(10, threads=3), run(10**6, threads=3), run(10**6, threads=2))"
+    assert run_python(code) == "0 0 2 2"
+
+
+def test_the_default_comes_from_the_environment() -> None:
+    assert run_python(PROCESS + "print(run(10**6))", GRAPHC_NUM_THREADS="3") == "2"
+    assert run_python(PROCESS + "print(run(10**6))", GRAPHC_NUM_THREADS="1") == "0"
+
+
+def test_what_the_default_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRAPHC_NUM_THREADS", raising=False)
+    assert default_threads() >= 1
+    monkeypatch.setenv("GRAPHC_NUM_THREADS", "4")
+    assert default_threads() == 4
+    for bad in ("0", "-1", "many"):
+        monkeypatch.setenv("GRAPHC_NUM_THREADS", bad)
+        with pytest.raises(gc.ArgumentError, match=f"GRAPHC_NUM_THREADS must be a positive int, got '{bad}'"):
+            default_threads()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_ctrl_c_ends_a_long_run_of_several_threads() -> None:
+    code = """
+import os, signal, threading, time
+import numpy as np, graphc as gc
+x = gc.placeholder("x", ("n",))
+v = x
+for _ in range(400):
+    v = gc.sin(v) + x
+f = gc.function([x], v, threads=2)
+f(np.zeros(3))
+big = np.full(4_000_000, 0.1)
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+started = time.time()
+try:
+    f(big)
+    print("finished")
+except KeyboardInterrupt:
+    print("interrupted", time.time() - started < 5)
+"""
+    assert run_python(code) == "interrupted True"
+
+
+# -- BLAS
+
+
+def test_blas_keeps_its_number_of_threads() -> None:
+    address = guard_address()
+    if not address:
+        pytest.skip("SciPy's BLAS has no threads that could be limited")
+    import ctypes
+
+    guard = _guards[0]
+    threads = ctypes.CFUNCTYPE(ctypes.c_int)(int(guard[GET]))
+    before = threads()
+    x = gc.placeholder("x", ("n", "n"))
+    f = gc.function([x], gc.linalg.cholesky(x @ x.T + 300 * gc.eye(300)), threads=2)
+    value = rng().normal(size=(300, 300))
+    calls = [threading.Thread(target=f, args=(value,)) for _ in range(4)]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join()
+    assert guard[USERS] == 0
+    assert threads() == before
