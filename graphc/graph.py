@@ -138,7 +138,7 @@ class Graph:
         return self.map(lambda node, inputs: replacements.get(node))
 
     def with_outputs(self, outputs: Sequence[Node]) -> Graph:
-        """Return a graph of other outputs with the same signature, updates and guards; itself where they are its own."""
+        """Return a graph of other outputs with the same signature, updates and guards; itself if they are its own."""
         if tuple(outputs) == self.outputs:
             return self
         return Graph(outputs, self.inputs, updates=self.updates, guards=self.guards)
