@@ -32,10 +32,12 @@ from graphc.passes.layout import Access, is_inline
 from graphc.types import Shape, Size, product
 
 
-def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> list[LoopNest]:
-    """Return the nests of any kernel; `aliased` maps state that is updated in place to its new value."""
+def lower_kernel(
+    kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool = False
+) -> list[LoopNest]:
+    """Return the nests of any kernel; see `lower` for `aliased` and `divide`."""
     if kernel.kind == "loop":
-        return [lower(kernel, schedule, aliased)]
+        return [lower(kernel, schedule, aliased, divide=divide)]
     (node,) = kernel.nodes
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
         MatMul: lower_matmul,
