@@ -64,3 +64,55 @@ def test_tiles_multiply_and_add_packed_numbers() -> None:
         register = {512: "%zmm", 256: "%ymm"}[vector_bits()]
         packed = [line for line in text.splitlines() if "fmadd" in line and "ps" in line.split()[0]]
         assert len(packed) >= 12 and all(register in line for line in packed)
+
+
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+@pytest.mark.parametrize("m", [1, 7, 16, 21])
+@pytest.mark.parametrize("n", [3, 10, 33])
+def test_state_is_updated_by_a_product_in_place(mode: Any, m: int, n: int) -> None:
+    rng = np.random.default_rng(1)
+    start = rng.normal(size=(m, n))
+    w = gc.shared(start, name="w")
+    x, g = gc.placeholder("x", shape=("batch", m)), gc.placeholder("g", shape=("batch", n))
+    rate = gc.placeholder("rate", shape=())
+    f = gc.function([x, g, rate], gc.sum(w), updates={w: w - rate * (x.T @ g)}, mode=mode)
+    a, b = rng.normal(size=(9, m)), rng.normal(size=(9, n))
+    np.testing.assert_allclose(f(a, b, np.array(0.3)), start.sum(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(w.get_value(), start - 0.3 * (a.T @ b), rtol=0, atol=1e-12)
+    assert f.stats["peak_bytes"] <= 128  # no gradient in memory
+    f(a[:0], b[:0], np.array(0.3))
+    np.testing.assert_allclose(w.get_value(), start - 0.3 * (a.T @ b), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_updates_by_products_where_the_old_state_is_read_as_well(sign: int, dtype: str) -> None:
+    rng = np.random.default_rng(2)
+    start = rng.normal(size=(20, 20)).astype(dtype)
+    v = gc.shared(start.copy(), name="v")
+    x = gc.placeholder("x", shape=("k", 20), dtype=dtype)
+    a = rng.normal(size=(6, 20)).astype(dtype)
+    wanted = start + sign * (a.T @ a)
+    new = v + x.T @ x if sign == 1 else v - x.T @ x
+    f = gc.function([x], [v, v @ v, gc.sum(new)], updates={v: new})
+    before, square, total = f(a)
+    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_array_equal(before, start)
+    np.testing.assert_allclose(square, start @ start, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(total, wanted.sum(), rtol=0, atol=100 * tolerance)
+    np.testing.assert_allclose(v.get_value(), wanted, rtol=0, atol=tolerance)
+    v.set_value(start)
+    g = gc.function([], [], updates={v: v - v.T @ v})  # its operands are the state itself
+    g()
+    np.testing.assert_allclose(v.get_value(), start - start.T @ start, rtol=0, atol=tolerance)
+
+
+def test_a_training_step_stores_no_gradient_of_its_weights() -> None:
+    w1, w2 = (gc.shared(np.ones(s, "float32"), name=f"w{s}") for s in ((40, 30), (30, 20)))
+    x = gc.placeholder("x", shape=("batch", 40), dtype="float32")
+    y = gc.placeholder("y", shape=("batch",), dtype="int64")
+    loss = gc.nn.cross_entropy(gc.nn.relu(x @ w1) @ w2, y)
+    updates = {w: w - 0.1 * g for w, g in zip((w1, w2), gc.grad(loss, [w1, w2]), strict=True)}
+    f = gc.function([x, y], loss, updates=updates)
+    assert sum(n.op.name == "matmul_update" for n in f.optimized.nodes) == 2
+    assert not any(k.kind == "loop" and k.space in ((40, 30), (30, 20)) for k in f.schedule)

@@ -22,27 +22,27 @@ def _matrix(pointer: Any, offset: int, shape: tuple[int, int], strides: tuple[in
     return np.lib.stride_tricks.as_strided(flat, shape, [int(s) * width for s in strides])
 
 
-def _write(c: Array, product: Array, add: bool) -> None:
-    c[...] = c + product if add else product
+def _write(c: Array, product: Array, alpha: float, add: bool) -> None:
+    c[...] = c + alpha * product if add else product
 
 
-def _tile(kind: str, rows: int, part: bool, add: bool, *args: Any) -> None:
-    a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width = args
-    columns = min(int(width), 2 * lanes(kind)) if part else 2 * lanes(kind)
+def _tile(kind: str, rows: int, vectors: int, part: bool, add: bool, *args: Any) -> None:
+    a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width, alpha = args
+    columns = min(int(width), vectors * lanes(kind)) if part else vectors * lanes(kind)
     out = _matrix(c, ic, (rows, columns), (row_c, 1))
     left, right = np.zeros((rows, 0), c.dtype), np.zeros((0, columns), c.dtype)
     if k:
         left, right = _matrix(a, ia, (rows, int(k)), (row_a, k_a)), _matrix(b, ib, (int(k), columns), (k_b, 1))
-    _write(out, left @ right, add)
+    _write(out, left @ right, alpha, add)
 
 
 def _dots(add: bool, *args: Any) -> None:
-    a, ia, row_a, b, ib, column_b, c, ic, row_c, k = args
+    a, ia, row_a, b, ib, column_b, c, ic, row_c, k, alpha = args
     out = _matrix(c, ic, (SMALL, SMALL), (row_c, 1))
     left = right = np.zeros((SMALL, 0), c.dtype)
     if k:
         left, right = (_matrix(p, i, (SMALL, int(k)), (s, 1)) for p, i, s in ((a, ia, row_a), (b, ib, column_b)))
-    _write(out, left @ right.T, add)
+    _write(out, left @ right.T, alpha, add)
 
 
 def debug_tiles() -> dict[str, Callable[..., None]]:

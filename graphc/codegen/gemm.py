@@ -31,8 +31,9 @@ from graphc.codegen.nest import (
     literal_bits,
 )
 from graphc.codegen.reduce import identity
-from graphc.codegen.tile_sizes import SMALL, dots_name, lanes, tile_name, tile_rows, vector_bits
+from graphc.codegen.tile_sizes import SMALL, VECTORS, dots_name, lanes, tile_name, tile_rows, vector_bits
 from graphc.node import Node
+from graphc.ops.base import Constant
 from graphc.ops.linalg import MatMulSum
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import squeeze_strides
@@ -61,12 +62,23 @@ def lower_matmul_sum(node: Node, accesses: Accesses) -> list[LoopNest]:
     return [fill, dataclasses.replace(nest, divisible=nest.divisible and node.inputs[0].ndim == 2)]
 
 
+def lower_matmul_update(node: Node, accesses: Accesses, in_place: bool) -> list[LoopNest]:
+    """Add a multiple of the product to a matrix, or to a copy of it."""
+    own = Access(node, 0, contiguous_strides(node.shape))
+    w, alpha, *_ = node.inputs
+    copied = [] if in_place else [copy_nest(node, node.shape, accesses[w], own)]
+    return [*copied, _Products(node, accesses, own, add=True, alpha=accesses[alpha]).nest()]
+
+
 class _Products:
     """Lowers one batch of products; the frame starts with what BLAS takes by address."""
 
-    def __init__(self, node: Node, accesses: Accesses, result: Access, *, add: bool) -> None:
-        x, y = node.inputs
+    def __init__(
+        self, node: Node, accesses: Accesses, result: Access, *, add: bool, alpha: Access | None = None
+    ) -> None:
+        x, y = node.inputs[-2:]
         self.node, self.add = node, add
+        self.factors, self.alpha = (x, y), alpha
         self.operands = (accesses[x], accesses[y], result)
         self.m, self.k, self.n = x.shape[-2], x.shape[-1], y.shape[-1]
         batch = x.shape[:-2]
@@ -75,6 +87,7 @@ class _Products:
         self.kind = short_name(node.dtype)
         self.form = self._form() if vector_bits() else ""
         self.build = Builder([node], self._blas_slots())
+        self.alpha_at = self._alpha_address()
 
     def _form(self) -> str:
         """Return which tiles can read the operands: "rows" of the right one, "dots" of inner axes, or none."""
@@ -109,17 +122,19 @@ class _Products:
         return Product(self.m, self.k, self.n, (SMALL, SHORT_DOTS, SMALL), LARGE_DOTS, multiple)
 
     def _work(self) -> Size:
-        return product((*self.node.inputs[0].shape, self.n))
+        return product((*self.factors[0].shape, self.n))
 
     # -- BLAS
 
     def _blas_slots(self) -> list[Slot]:
         """A row-major product is the column-major product of B and A; scalars are given by address."""
-        shapes = [x.shape for x in self.node.inputs]
+        shapes = [x.shape for x in self.factors]
         left, right = (gemm_layout(s, a.strides) for s, a in zip(shapes, self.operands, strict=False))
         assert left is not None and right is not None
         (left_transposed, left_leading), (right_transposed, right_leading) = left, right
-        alpha, beta = (LiteralSlot(literal_bits(np.asarray(v, self.node.dtype))) for v in (1, self.add))
+        literal = None if self.alpha is None else self.alpha.base.op
+        factor = literal.value.reshape(()) if isinstance(literal, Constant) else 1
+        alpha, beta = (LiteralSlot(literal_bits(np.asarray(v, self.node.dtype))) for v in (factor, self.add))
         return [
             FrameSlot(),
             RoutineSlot("dgemm" if self.node.dtype.itemsize == 8 else "sgemm"),
@@ -136,11 +151,17 @@ class _Products:
             *(PointerSlot(a.base, a.offset) for a in self.operands),
         ]
 
+    def _alpha_address(self) -> str:
+        """Return the expression for the address of alpha: a slot of the frame, or a scalar in memory."""
+        if self.alpha is None or isinstance(self.alpha.base.op, Constant):
+            return "frame[0] + 56"
+        return f"frame[{self.build.slot(PointerSlot(self.alpha.base, self.alpha.offset))}]"
+
     def _blas(self) -> str:
         width = self.node.dtype.itemsize
         a, b, c = (f"frame[{12 + i}] + {width} * ({offset})" for i, offset in enumerate(self._offsets()))
         at = [f"frame[0] + {8 * slot}" for slot in range(12)]
-        arguments = [at[2], at[3], at[4], at[5], at[6], at[7], b, at[8], a, at[9], at[10], c, at[11]]
+        arguments = [at[2], at[3], at[4], at[5], at[6], self.alpha_at, b, at[8], a, at[9], at[10], c, at[11]]
         return f"call_void(frame[1], {', '.join(arguments)})"
 
     def _offsets(self) -> list[str]:
@@ -155,6 +176,7 @@ class _Products:
         blocks = floor_div(self.n + (columns - 1), columns)
         m, n, k = (self.build.size(s) for s in (self.m, self.n, self.k))
         pointers = [f"{v} = {self.kind}p(frame[{12 + i}]{scope})" for i, (v, scope) in enumerate(_POINTERS)]
+        pointers.append(f"alpha = {self.kind}p({self.alpha_at})[0]" if self.add else f"alpha = {self.kind}(1)")
         strides = [("ra", 0, -2), ("rc", 2, -2)]
         strides += [("ka", 0, -1), ("kb", 1, -2)] if self.form == "rows" else [("cb", 1, -1)]
         steps = [f"{name} = {self._stride(operand, axis)}" for name, operand, axis in strides]
@@ -187,25 +209,39 @@ class _Products:
             lines += [f"    col = {_last('j', SMALL, 'n', self.add)}", *_indent(self._dots(), 1)]
         else:
             lines += [f"    col = j * {columns}", "    width = n - col"]
-            for test, part in ((f"if width >= {columns}:", False), ("else:", True)):
-                lines += [f"    {test}", *_indent(self._rows(part), 2)]
+            tests = self._widths(columns)
+            for number, (test, vectors, part) in enumerate(tests):
+                last = number == len(tests) - 1
+                word = "if True:" if len(tests) == 1 else "else:" if last else f"{'elif' if number else 'if'} {test}:"
+                lines += [f"    {word}", *_indent(self._rows(vectors, part), 2)]
         return [_substitute(line, names) for line in lines]
 
-    def _rows(self, part: bool) -> list[str]:
+    def _widths(self, columns: int) -> list[tuple[str, int, bool]]:
+        """Return the tiles that blocks of columns need: the test of a block's width, vectors, and whether in part."""
+        one = columns // VECTORS
+        found = [(f"width >= {columns}", VECTORS, False), (f"width > {one}", VECTORS, True), ("True", 1, True)]
+        if not isinstance(self.n, int):
+            return found
+        rest = self.n % columns
+        needed = [self.n >= columns, rest > one, 0 < rest <= one]
+        return [tile for tile, need in zip(found, needed, strict=True) if need]
+
+    def _rows(self, vectors: int, part: bool) -> list[str]:
         """Return the loop over rows: overlapping tiles where they set, single rows at the end where they add."""
         rows = tile_rows()
         if not self.add:
-            return _overlapping(rows, self._tile(rows, part))
-        rest = f"for row in range(m // {rows} * {rows}, m): {self._tile(1, part)}"
-        return [f"for i in range(m // {rows}):", f"    row = i * {rows}", f"    {self._tile(rows, part)}", rest]
+            return _overlapping(rows, self._tile(rows, vectors, part))
+        rest = f"for row in range(m // {rows} * {rows}, m): {self._tile(1, vectors, part)}"
+        tile = self._tile(rows, vectors, part)
+        return [f"for i in range(m // {rows}):", f"    row = i * {rows}", f"    {tile}", rest]
 
-    def _tile(self, rows: int, part: bool) -> str:
-        name = tile_name(self.kind, rows, part, self.add)
-        return f"{name}(a, ia + row * ra, ra, ka, b, ib + col, kb, c, ic + row * rc + col, rc, k, width)"
+    def _tile(self, rows: int, vectors: int, part: bool) -> str:
+        name = tile_name(self.kind, rows, vectors, part, self.add)
+        return f"{name}(a, ia + row * ra, ra, ka, b, ib + col, kb, c, ic + row * rc + col, rc, k, width, alpha)"
 
     def _dots(self) -> list[str]:
         name = dots_name(self.kind, self.add)
-        call = f"{name}(a, ia + row * ra, ra, b, ib + col * cb, cb, c, ic + row * rc + col, rc, k)"
+        call = f"{name}(a, ia + row * ra, ra, b, ib + col * cb, cb, c, ic + row * rc + col, rc, k, alpha)"
         return _overlapping(SMALL, call)
 
 

@@ -9,8 +9,10 @@ from graphc.node import Node
 from graphc.ops.base import Routine
 from graphc.ops.control import Control, While
 from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.linalg import MatMulUpdate
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import INNER, Kernel, Schedule, scatter_chain
+from graphc.passes.layout import Access
 from graphc.types import Size
 
 
@@ -119,6 +121,9 @@ def _can_fail(node: Node) -> bool:
 def _reads_in_place(schedule: Schedule, position: int, state: Node) -> bool:
     """Tell whether a kernel reads each element of `state` only where it writes the same element."""
     kernel: Kernel = schedule.kernels[position]
+    if isinstance(kernel.nodes[0].op, MatMulUpdate):
+        w, *others = (schedule.accesses[x] for x in kernel.nodes[0].inputs)
+        return w == Access(state, 0, contiguous_strides(state.shape)) and all(x.base is not state for x in others)
     if kernel.kind != "loop" or kernel.split is not None:
         return False
     for node in kernel.nodes:

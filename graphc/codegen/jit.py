@@ -24,6 +24,10 @@ from graphc.codegen.pointers import PointerType
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 
+LONG_LOOP = 30
+"""Instructions in a loop from which it is mathematics, not one load or sum, which LLVM interleaves as it should be."""
+_LABEL = re.compile(r"([\w.]+):")
+_BRANCH = re.compile(r"  br i1 \S+, label %(\S+), label %(\S+)$")
 _ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
 
 
@@ -70,12 +74,12 @@ def _is_intrinsic(name: str) -> bool:
 def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any:
     """Return the optimised LLVM module of a kernel."""
     binding()
-    module = llvm.parse_assembly(_with_entry(*_lowered(source, precision), symbol))
+    module = llvm.parse_assembly(_interleaved(_with_entry(*_lowered(source, precision), symbol)))
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
     options.slp_vectorization = True
-    options.loop_unrolling = "_tile_" not in source  # register tiles are unrolled as they should be
+    options.loop_unrolling = not re.search("_(tile|part)_f", source)  # register tiles are unrolled as they should be
     builder = llvm.create_pass_builder(target_machine(), options)
     builder.getModulePassManager().run(module, builder)
     return module
@@ -96,6 +100,27 @@ def _lowered(source: str, precision: str) -> tuple[str, str]:
     signature = (PointerType("i64", 0, 0), *[types.int64] * (kernel.__code__.co_argcount - 1))
     result = compile_extra(typing_context, target_context, kernel, signature, types.int64, _flags(), {})
     return str(result.library._final_module), result.fndesc.mangled_name
+
+
+def _interleaved(text: str) -> str:
+    """Ask for two vectors at a time in long innermost loops.
+
+    Mathematics in a row has to wait for itself: a chain of tanh runs 1.6 times as fast when two of them take turns.
+    LLVM interleaves short loops by itself, and reads this wish from the metadata of a loop's branch.
+    """
+    lines = text.splitlines()
+    wishes: list[str] = []
+    label, start = "", 0
+    for number, line in enumerate(lines):
+        if found := _LABEL.match(line):
+            label, start = found[1], number
+        elif (found := _BRANCH.match(line)) and label in found.groups() and number - start > LONG_LOOP:
+            name = 9000 + len(wishes)
+            lines[number] += f", !llvm.loop !{name}"
+            wishes.append(f"!{name} = distinct !{{!{name}, !8999}}")
+    if wishes:
+        wishes.append('!8999 = !{!"llvm.loop.interleave.count", i32 2}')
+    return "\n".join([*lines, *wishes, ""])
 
 
 def _with_entry(text: str, name: str, symbol: str) -> str:

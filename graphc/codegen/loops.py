@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
-from graphc.codegen.gemm import lower_matmul, lower_matmul_sum
+from graphc.codegen.gemm import lower_matmul, lower_matmul_sum, lower_matmul_update
 from graphc.codegen.lapack import LAPACK
 from graphc.codegen.lower import Accesses, lower
 from graphc.codegen.nest import (
@@ -25,7 +25,7 @@ from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Scatter
-from graphc.ops.linalg import MatMul, MatMulSum
+from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, is_inline
@@ -39,6 +39,8 @@ def lower_kernel(
     if kernel.kind == "loop":
         return [lower(kernel, schedule, aliased, divide=divide)]
     (node,) = kernel.nodes
+    if isinstance(node.op, MatMulUpdate):
+        return lower_matmul_update(node, schedule.accesses, in_place=node in aliased.values())
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
         MatMul: lower_matmul,
         MatMulSum: lower_matmul_sum,

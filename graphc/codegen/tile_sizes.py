@@ -24,9 +24,14 @@ def tile_rows() -> int:
     return 8 if vector_bits() == 512 else 6
 
 
-def tile_shapes() -> tuple[tuple[int, bool], ...]:
-    """Return the tiles of rows that exist: rows, and whether only some of the columns count."""
-    return ((tile_rows(), False), (tile_rows(), True), (1, False), (1, True)) if vector_bits() else ()
+VECTORS = 2
+"""Vectors of columns in a tile of rows."""
+
+
+def tile_shapes() -> tuple[tuple[int, int, bool], ...]:
+    """Return the tiles of rows that exist: rows, vectors of columns, and whether only some of the columns count."""
+    widths = ((VECTORS, False), (VECTORS, True), (1, True))
+    return tuple((rows, *width) for rows in (tile_rows(), 1) for width in widths) if vector_bits() else ()
 
 
 def lanes(kind: str) -> int:
@@ -34,9 +39,9 @@ def lanes(kind: str) -> int:
     return vector_bits() // int(kind[1:])
 
 
-def tile_name(kind: str, rows: int, part: bool, add: bool) -> str:
+def tile_name(kind: str, rows: int, vectors: int, part: bool, add: bool) -> str:
     """Return the name of the routine of a tile, which sets its result or adds to it."""
-    return f"{'add' if add else 'set'}_{'part' if part else 'tile'}_{kind}_{rows}"
+    return f"{'add' if add else 'set'}_{'part' if part else 'tile'}_{kind}_{rows}x{vectors}"
 
 
 def dots_name(kind: str, add: bool) -> str:

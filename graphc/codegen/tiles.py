@@ -1,10 +1,10 @@
 """Register tiles of matrix products, as Numba intrinsics: small blocks of a result that stay in vector registers.
 
-`set_tile_f32_8(a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width)` computes 8 rows and 2 vectors of columns of
-`c = a @ b`, where the columns of `b` and of `c` lie side by side; `set_part_f32_8` only the first `width` columns;
-the `add_` forms add to `c`. `set_dots_f32(a, ia, row_a, b, ib, column_b, c, ic, row_c, k)` computes 4 rows and 4
-columns where the inner axes lie side by side. A tile's first element is at an offset from a pointer; strides are in
-elements.
+`set_tile_f32_8x2(a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width, alpha)` computes 8 rows and 2 vectors of
+columns of `c = a @ b`, where the columns of `b` and of `c` lie side by side; `set_part_f32_8x2` only the first `width`
+columns; the `add_` forms add `alpha` times the product to `c`. `set_dots_f32(a, ia, row_a, b, ib, column_b, c, ic,
+row_c, k, alpha)` computes 4 rows and 4 columns where the inner axes lie side by side. A tile's first element is at an
+offset from a pointer; strides are in elements.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from numba.extending import intrinsic
 
 from graphc.codegen.tile_sizes import SMALL, dots_name, lanes, tile_name, tile_shapes, vector_bits
 
-VECTORS = 2
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLOATS = {"f32": ir.FloatType(), "f64": ir.DoubleType()}
 Values = list[Any]
@@ -131,12 +130,12 @@ class _Emit:
         return results
 
 
-def _tile(kind: str, rows: int, part: bool, add: bool, builder: Any, args: Sequence[Any]) -> None:
-    a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width = args
+def _tile(kind: str, rows: int, vectors: int, part: bool, add: bool, builder: Any, args: Sequence[Any]) -> None:
+    a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width, alpha = args
     e = _Emit(builder, kind)
     a, b, c = e.at(a, ia), e.at(b, ib), e.at(c, ic)
-    places = [ir.Constant(_I64, v * e.lanes) for v in range(VECTORS)]
-    masks = [e.mask(v * e.lanes, width) if part else None for v in range(VECTORS)]
+    places = [ir.Constant(_I64, v * e.lanes) for v in range(vectors)]
+    masks = [e.mask(v * e.lanes, width) if part else None for v in range(vectors)]
     first_of_row = [e.at(a, e.times(r, row_a)) for r in range(rows)]
 
     def step(i: Any, sums: Values) -> Values:
@@ -146,22 +145,20 @@ def _tile(kind: str, rows: int, part: bool, add: bool, builder: Any, args: Seque
         found: Values = []
         for r in range(rows):
             left = e.splat(e.scalar(e.at(first_of_row[r], offset)))
-            found += [e.fma(left, right[v], sums[r * VECTORS + v]) for v in range(VECTORS)]
+            found += [e.fma(left, right[v], sums[r * vectors + v]) for v in range(vectors)]
         return found
 
-    sums = e.loop(k, [e.zero] * (rows * VECTORS), step)
+    sums = e.loop(k, [e.zero] * (rows * vectors), step)
+    scale = e.splat(alpha) if add else None
     for r in range(rows):
         row = e.at(c, e.times(r, row_c))
-        for v in range(VECTORS):
-            _finish(e, sums[r * VECTORS + v], e.at(row, places[v]), masks[v], add)
-
-
-def _finish(e: _Emit, value: Any, pointer: Any, mask: Any, add: bool) -> None:
-    e.store(e.builder.fadd(value, e.load(pointer, mask)) if add else value, pointer, mask)
+        for v in range(vectors):
+            place, total = e.at(row, places[v]), sums[r * vectors + v]
+            e.store(e.fma(total, scale, e.load(place, masks[v])) if add else total, place, masks[v])
 
 
 def _dots(kind: str, add: bool, builder: Any, args: Sequence[Any]) -> None:
-    a, ia, row_a, b, ib, column_b, c, ic, row_c, k = args
+    a, ia, row_a, b, ib, column_b, c, ic, row_c, k, alpha = args
     e = _Emit(builder, kind)
     a, b, c = e.at(a, ia), e.at(b, ib), e.at(c, ic)
     lefts = [e.at(a, e.times(r, row_a)) for r in range(SMALL)]
@@ -179,8 +176,10 @@ def _dots(kind: str, add: bool, builder: Any, args: Sequence[Any]) -> None:
     for r in range(SMALL):
         place = builder.bitcast(e.at(c, e.times(r, row_c)), ir.VectorType(e.element, SMALL).as_pointer())
         total = e.four_sums(sums[SMALL * r : SMALL * (r + 1)])
-        before = builder.load(place, align=e.bytes) if add else None
-        builder.store(builder.fadd(total, before) if add else total, place, align=e.bytes)
+        if add:
+            scaled = builder.fmul(total, e.splat(alpha, total.type))
+            total = builder.fadd(scaled, builder.load(place, align=e.bytes))
+        builder.store(total, place, align=e.bytes)
 
 
 def _make(name: str, emit: Callable[[Any, Sequence[Any]], None]) -> Any:

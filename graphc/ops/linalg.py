@@ -101,6 +101,25 @@ class MatMulSum(Op):
         return right if left is None else left if right is None else left + right
 
 
+@dataclass(frozen=True)
+class MatMulUpdate(Op):
+    """A matrix plus a multiple of a product: w + alpha * (x @ y), as BLAS's gemm with beta = 1; alpha is a scalar.
+
+    Made by `update_products` for state that is updated by a product, after differentiation.
+    """
+
+    name = "matmul_update"
+    differentiable = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        w, alpha, x, y = arrays
+        with np.errstate(all="ignore"):
+            return np.asarray(w + alpha * np.matmul(x, y))
+
+
 def _require_equal(name: str, what: str, x: Node, y: Node, left: Size, right: Size) -> None:
     if never_equal(left, right):
         raise ShapeError(f"{name}: {what} differ: {x.type} @ {y.type} ({left} != {right}){at()}")

@@ -24,6 +24,7 @@ from graphc.passes.simplify import simplify
 from graphc.passes.sink_slices import join_slices, sink_slices
 from graphc.passes.stabilize import stabilize
 from graphc.passes.sum_products import sum_products
+from graphc.passes.update_products import update_products
 
 Pass = Callable[[Graph], Graph]
 
@@ -57,6 +58,7 @@ PASSES: tuple[Pass, ...] = (
     accumulate_scatters,  # the updates of tables, as rules have left them
     sum_products,  # once broadcasts have their final place: the sums over a batch are their derivatives
     prune,  # what hoisting and algebra left unread
+    update_products,  # the steps of state, once products and their factors have their final form
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)
 )
 

@@ -23,7 +23,7 @@ from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum
+from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
@@ -383,7 +383,8 @@ class _Fuser:
 def _kind(node: Node) -> str:
     if isinstance(node.op, Routine):
         return node.op.name
-    kinds: dict[type, str] = {MatMul: "matmul", MatMulSum: "matmul", Cumulative: "cumulative", Scatter: "scatter"}
+    kinds: dict[type, str] = {Cumulative: "cumulative", Scatter: "scatter"}
+    kinds |= dict.fromkeys((MatMul, MatMulSum, MatMulUpdate), "matmul")
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 
 

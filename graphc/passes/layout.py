@@ -19,7 +19,7 @@ from graphc.ops.control import Control, Scan
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum
+from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
@@ -132,6 +132,10 @@ class _Layout:
             inputs = (copy(inputs[0]),)
         elif isinstance(node.op, (MatMul, MatMulSum)):
             inputs = tuple(self._gemm_operand(x) for x in inputs) if is_float(node.dtype) else inputs
+        elif isinstance(node.op, MatMulUpdate):
+            w, alpha, *factors = inputs
+            literal = isinstance(self._access(alpha).base.op, Constant)
+            inputs = (w, alpha if literal else self._stored(alpha), *(self._gemm_operand(x) for x in factors))
         elif isinstance(node.op, Gather):
             inputs = (self._stored(inputs[0]), *inputs[1:])
         elif isinstance(node.op, Scatter):

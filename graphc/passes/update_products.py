@@ -1,0 +1,72 @@
+"""Update state by matrix products in place: no gradient of a weight is stored where a step only subtracts it."""
+
+from __future__ import annotations
+
+from graphc.errors import blame
+from graphc.graph import Graph
+from graphc.node import Node, Shared
+from graphc.ops.base import Constant, apply, constant
+from graphc.ops.elementwise import negative
+from graphc.ops.linalg import MatMul, MatMulUpdate
+from graphc.ops.pointwise import Broadcast, Pointwise
+from graphc.types import is_float
+
+
+def update_products(graph: Graph) -> Graph:
+    """Let a product add to the state that it updates.
+
+    before: `%3 = matmul(%1, %2)`, `%4 = multiply(%3, 0.1)`, `%5 = subtract(%0, %4)`, the new value of `%0`
+    after: `%5 = matmul_update(%0, -0.1, %1, %2)`
+    """
+    if not graph.updates:
+        return graph
+    first = len(graph.outputs) - len(graph.updates)
+    found: dict[Node, Node] = {}
+    for state, value in zip(graph.updates, graph.outputs[first:], strict=True):
+        updated = _updated(graph, state, value)
+        if updated is not None:
+            found[value] = updated
+    return graph.replace(found)[0] if found else graph
+
+
+def _updated(graph: Graph, state: Shared, value: Node) -> Node | None:
+    """Return the update of a state as a product that adds to it, or None where it has another form."""
+    if state.ndim != 2 or not is_float(state.dtype) or not _is(value, "subtract", "add"):
+        return None
+    left, right = value.inputs
+    if left is not state and _is(value, "add"):
+        left, right = right, left
+    step = _step(graph, right)
+    if left is not state or step is None or graph.outputs.count(value) != 1:
+        return None
+    alpha, product = step
+    with blame(value.source):
+        signed = _negative(alpha) if _is(value, "subtract") else alpha
+        return apply(MatMulUpdate(), state, signed, *product.inputs)
+
+
+def _step(graph: Graph, node: Node) -> tuple[Node, Node] | None:
+    """Return (factor, product) of a product that nothing else reads."""
+    if not _alone(graph, node):
+        return None
+    if isinstance(node.op, MatMul):
+        return constant(1, node.dtype), node
+    if not _is(node, "multiply"):
+        return None
+    for factor, product in (node.inputs, node.inputs[::-1]):
+        scalar = isinstance(factor.op, Broadcast) and not factor.inputs[0].shape
+        if scalar and isinstance(product.op, MatMul) and _alone(graph, product):
+            return factor.inputs[0], product
+    return None
+
+
+def _alone(graph: Graph, node: Node) -> bool:
+    return len(graph.users[node]) == 1 and node not in graph.outputs
+
+
+def _is(node: Node, *names: str) -> bool:
+    return isinstance(node.op, Pointwise) and node.op.name in names
+
+
+def _negative(x: Node) -> Node:
+    return constant(-x.op.value, x.dtype) if isinstance(x.op, Constant) else negative(x)
