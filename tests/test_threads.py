@@ -104,7 +104,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[[], list[Array]]]] = {
         lambda: [rng().normal(size=(999, 300)), rng().integers(0, 300, 999)],
     ),
     "layer norm": (
-        lambda x: gc.grad(gc.mean(gc.nn.gelu(gc.nn.layer_norm(x, x[0], x[1])) ** 2), x),
+        lambda x: gc.grad(gc.mean(gc.nn.gelu(gc.nn.layer_norm(x, x.shape[-1:], x[0], x[1])) ** 2), x),
         lambda: [rng().normal(size=(1001, 300))],
     ),
     "scatter": (

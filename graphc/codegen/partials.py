@@ -76,9 +76,10 @@ class Partials:
             self.build.slot(LiteralSlot(0))
         load, store = [], []
         for number, (name, dtype) in enumerate(names):
-            scale, dot = 8 // dtype.itemsize, f" * {8 // dtype.itemsize}" if dtype.itemsize < 8 else ""
+            scale = 8 // dtype.itemsize
+            word = f"q * {self._stride(first + 3)} + {number}"
             theirs, ours = self._words_at(dtype, first + 2), self._words_at(dtype, own)
-            load.append(f"part_{name} = {theirs}[(q * {self._stride(first + 3)} + {number}){dot}]")
+            load.append(f"part_{name} = {theirs}[{word if scale == 1 else f'({word}) * {scale}'}]")
             store.append(f"{ours}[{number * scale}] = {name}")
         merge = [text for state in self.states for text in state.merge]
         return [Loop("q", "0", count, [*load, *merge]), *loops, *store, f"if frame[{first}] != 0: return 0"]
