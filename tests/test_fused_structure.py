@@ -119,3 +119,38 @@ def test_totals_beside_rows(name: str, dtype: str) -> None:
     if dtype != "int64":
         a[2, 3] = np.nan
         assert np.isnan(f(a)[0])
+
+
+def _table_step(rows: gc.Node, groups: gc.Node, y: gc.Node, table: gc.Shared) -> dict[gc.Shared, gc.Node]:
+    error = gc.zeros_like(y).at[groups].add(table[rows]) - y
+    return {table: table - 0.1 * gc.grad(gc.sum(error * error), table)}
+
+
+def test_rows_are_gathered_inside_the_scatters_that_take_them() -> None:
+    table = gc.shared(RNG.standard_normal((50, 6)), name="table")
+    rows, groups = (gc.placeholder(n, shape=("count",), dtype="int64") for n in ("rows", "groups"))
+    y = gc.placeholder("y", shape=(5, 6))
+    start = table.get_value()
+    f = gc.function([rows, groups, y], [], updates=_table_step(rows, groups, y, table))
+    kernels = [[n.op.name for n in k.nodes] for k in f.schedule if k.kind == "scatter"]
+    assert len(kernels) == 2 and all(names[0] == "gather" for names in kernels)
+    i, j, b = RNG.integers(-50, 50, 40), RNG.integers(0, 5, 40), RNG.standard_normal((5, 6))
+    f(i, j, b)
+    error = np.zeros((5, 6))
+    np.add.at(error, j, start[i])
+    expected = start.copy()
+    np.add.at(expected, i, -0.2 * (error - b)[j])
+    np.testing.assert_allclose(table.get_value(), expected, rtol=1e-12)
+    before = table.get_value()
+    for bad in (np.where(np.arange(40) == 39, 50, i), i), (i, np.where(np.arange(40) == 39, 5, j)):
+        with pytest.raises(IndexError):
+            f(*bad, b)
+        np.testing.assert_array_equal(table.get_value(), before)  # every index is checked before a row is written
+
+
+def test_a_scatter_reads_the_old_rows_of_what_it_writes_into() -> None:
+    table = gc.shared(np.arange(8.0), name="table")
+    rows = gc.placeholder("rows", shape=("count",), dtype="int64")
+    f = gc.function([rows], [], updates={table: table.at[rows].add(table[rows] * 10.0)})
+    f(np.array([1, 1, 3]))
+    np.testing.assert_array_equal(table.get_value(), [0, 21, 2, 33, 4, 5, 6, 7])

@@ -69,7 +69,7 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
     stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
     found: dict[Node, Node] = {}
     for kernel in schedule:
-        node = kernel.nodes[0]
+        node = kernel.root
         if isinstance(node.op, Scatter) and node not in elsewhere:
             x = node.inputs[0]
             if x in stored and x not in elsewhere and len(readers[x]) == 1 and _writes_only(schedule, node):
@@ -98,8 +98,11 @@ def parts_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node,
 
 
 def _writes_only(schedule: Schedule, scatter: Node) -> bool:
-    """Tell whether a scatter reads nothing of what it writes into: neither updates nor indices are views of it."""
-    return all(schedule.accesses[x].base is not scatter.inputs[0] for x in scatter.inputs[1:])
+    """Tell whether a scatter's kernel reads nothing of what it writes into: neither values nor indices."""
+    kernel = schedule.kernel_of[scatter]
+    target = scatter.inputs[0]
+    read = (x for n in kernel.nodes for x in (n.inputs[1:] if n is scatter else n.inputs))
+    return all(schedule.accesses[x].base is not target for x in read)
 
 
 def _readers(schedule: Schedule) -> dict[Node, list[int]]:

@@ -6,7 +6,7 @@ or more nests, which run in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
 from graphc.codegen.gemm import lower_matmul, lower_matmul_sum, lower_matmul_update
@@ -22,14 +22,13 @@ from graphc.codegen.reduce import combine, identity
 from graphc.codegen.sorting import SORTING
 from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
-from graphc.ops.base import Constant
 from graphc.ops.cumulative import Cumulative
-from graphc.ops.indexing import Scatter
+from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
-from graphc.passes.layout import Access, is_inline
-from graphc.types import Shape, Size, product
+from graphc.passes.layout import Access
+from graphc.types import Size, product
 
 
 def lower_kernel(
@@ -38,6 +37,8 @@ def lower_kernel(
     """Return the nests of any kernel; see `lower` for `aliased` and `divide`."""
     if kernel.kind == "loop":
         return [lower(kernel, schedule, aliased, divide=divide)]
+    if kernel.kind == "scatter":
+        return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased)]
     (node,) = kernel.nodes
     if isinstance(node.op, MatMulUpdate):
         return lower_matmul_update(node, schedule.accesses, in_place=node in aliased.values())
@@ -45,7 +46,6 @@ def lower_kernel(
         MatMul: lower_matmul,
         MatMulSum: lower_matmul_sum,
         Cumulative: _cumulative,
-        Scatter: _scatter,
         Unslice: _unslice,
         **SORTING,
         **LAPACK,
@@ -104,66 +104,30 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     return [finish(build, body, extents, product(node.shape))]
 
 
-def _scatter(node: Node, accesses: Accesses) -> list[LoopNest]:
-    """Copy the operand, then write the updates in order."""
-    own = contiguous_strides(node.shape)
-    copy = copy_nest(node, node.shape, accesses[node.inputs[0]], Access(node, 0, own))
-    return [copy, scatter_nest(node, accesses)]
+def scatter_copy(node: Node, accesses: Accesses) -> LoopNest:
+    """Return the nest that copies what a scatter writes into, where it does not write in place."""
+    return copy_nest(node, node.shape, accesses[node.inputs[0]], Access(node, 0, contiguous_strides(node.shape)))
 
 
-def scatter_nest(node: Node, accesses: Accesses) -> LoopNest:
-    """Return the nest that writes the updates of a scatter in order, after a check of each index."""
+def check_nests(kernel: Kernel, accesses: Accesses) -> list[LoopNest]:
+    """Return the nests that check every index of a scatter, and of the values it is made of, and write nothing."""
+    return [_check_nest(n, accesses) for n in kernel.nodes if isinstance(n.op, (Gather, Scatter))]
+
+
+def _check_nest(node: Node, accesses: Accesses) -> LoopNest:
     op = node.op
-    assert isinstance(op, Scatter)
-    updates = node.inputs[1]
-    own = contiguous_strides(node.shape)
+    assert isinstance(op, (Gather, Scatter))
+    indices = node.inputs[2:] if isinstance(op, Scatter) else node.inputs[1:]
+    shape = indices[0].shape
     build = Builder([node])
-    shape = updates.shape
-    extents = squeeze_strides(shape, shape)
-    variables = [f"d{k}" for k in range(len(extents))]
-    rest = [s for a, s in enumerate(own) if a not in op.axes]
-    padding = updates.ndim - len(rest)
-    terms = [build.index(squeeze_strides((*(0 for _ in range(padding)), *rest), shape), variables)]
-    body = _checked_indices(node, accesses, build, variables, shape, terms)
-    source = accesses[updates]
-    index = build.index(squeeze_strides(source.strides, shape), variables)
-    place = f"{build.pointer(node, 0)}[{' + '.join(t for t in terms if t != '0') or '0'}]"
-    if is_inline(source.base.op):
-        assert isinstance(source.base.op, Constant)
-        value = build.literal(source.base.op.value.reshape(()))
-    else:
-        value = f"{build.pointer(source.base, source.offset)}[{index}]"
-    body.append(f"{place} = {combine('sum', node.dtype, place, value) if op.mode == 'add' else value}")
-    return finish(build, nested(build, extents, body), extents, product(shape), divisible=False)
-
-
-def check_nest(node: Node, accesses: Accesses) -> LoopNest:
-    """Return the nest that checks the indices of a scatter and writes nothing."""
-    assert isinstance(node.op, Scatter)
-    shape = node.inputs[2].shape
-    build = Builder([node])
-    extents = squeeze_strides(shape, shape)
-    variables = [f"d{k}" for k in range(len(extents))]
-    body = _checked_indices(node, accesses, build, variables, shape, [])
-    return finish(build, nested(build, extents, body), extents, product(shape))
-
-
-def _checked_indices(
-    node: Node, accesses: Accesses, build: Builder, variables: Sequence[str], shape: Shape, terms: list[str]
-) -> list[Statement]:
-    """Emit the bounds checks of a scatter's index arrays over `shape`, and append their contributions to `terms`."""
-    op = node.op
-    assert isinstance(op, Scatter)
-    body: list[Statement] = []
     build.checks.append(node)
-    for indices, axis in zip(node.inputs[2:], op.axes, strict=True):
-        access = accesses[indices]
-        strides = squeeze_strides((*access.strides, *(0 for _ in range(len(shape) - indices.ndim))), shape)
-        raw, size = build.name("r"), build.size(node.shape[axis])
-        j = build.name("j")
-        body.append(f"{raw} = {build.pointer(access.base, access.offset)}[{build.index(strides, variables)}]")
-        body.append(f"{j} = select({raw} < 0, {raw} + {size}, {raw})")
-        body.append(f"if {j} < 0 or {j} >= {size}: return {len(build.checks)}")
-        stride = contiguous_strides(node.shape)[axis]
-        terms.append(j if stride == 1 else f"{j} * {build.size(stride)}")
-    return body
+    extents = squeeze_strides(shape, shape)
+    variables = [f"d{k}" for k in range(len(extents))]
+    body: list[Statement] = []
+    for x, axis in zip(indices, op.axes, strict=True):
+        access = accesses[x]
+        index = build.index(squeeze_strides(access.strides, shape), variables)
+        raw = build.name("r")
+        body.append(f"{raw} = {build.pointer(access.base, access.offset)}[{index}]")
+        build.checked(body, raw, node.inputs[0].shape[axis])
+    return finish(build, nested(build, extents, body), extents, product(shape))

@@ -11,19 +11,18 @@ does not grow with the number of blocks; the block itself is reassociated, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
+from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
+from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
 from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
-from graphc.ops.indexing import Gather
+from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
-from graphc.passes.cost import is_expensive
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
@@ -34,18 +33,9 @@ BLOCK = 1024
 Accesses = dict[Node, Access]
 
 
-@dataclass
-class _Phase:
-    """One inner nest: statements per point, before it and after it."""
-
-    roots: list[Node] = field(default_factory=list)
-    before: list[Statement] = field(default_factory=list)
-    body: list[Statement] = field(default_factory=list)
-    stores: list[Statement] = field(default_factory=list)
-    block_start: list[Statement] = field(default_factory=list)
-    block_end: list[Statement] = field(default_factory=list)
-    after: list[Statement] = field(default_factory=list)
-    values: dict[object, str] = field(default_factory=dict)
+def _indexed_shape(node: Node) -> Shape:
+    """Return the shape that the indices of a gather or a scatter go through."""
+    return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
 def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool = False) -> LoopNest:
@@ -66,8 +56,9 @@ class _Lowering:
         self.inline = schedule.inline
         self.aliased = aliased
         self.split = len(kernel.space) if kernel.split is None else kernel.split
-        self.phase_of = self._phases()
-        self.kept = self._rows_to_keep()
+        self.phase_of = first_phases(kernel, self.accesses)
+        self.roots = roots_by_phase(kernel, self.phase_of)
+        self.kept = rows_to_keep(kernel, self.accesses, self.roots)
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.stored)]
         self.build = Builder(written)
         self.partials = Partials(self.build) if divide and may_be_large(kernel.space, self.unit_ns) else None
@@ -76,75 +67,16 @@ class _Lowering:
         self.variables = [f"d{k}" for k in range(len(self.groups))]
         self.outer_values: dict[object, str] = {}
         self.outer_loads: list[Statement] = []
-        self.phases = [_Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
+        self.phases = [Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
         self.done: dict[Node, int] = {}
         self.shared = False
         self.before: list[Statement] = []
         self.after: list[Statement] = []
 
-    # -- which phase computes what
-
     @property
     def _single(self) -> bool:
         """Tell whether the kernel has no row reduction: one phase, all axes in one nest."""
         return self.kernel.split is None
-
-    def _phases(self) -> dict[Node, int]:
-        """Return the first phase in which each member can be computed."""
-        phase: dict[Node, int] = {}
-        for node in self.kernel.nodes:
-            bases = (self.accesses[x].base for x in node.inputs)
-            ready = max((phase[b] for b in bases if b in phase), default=0)
-            row = isinstance(node.op, Reduction) and self.kernel.levels[node] == OUTER
-            later = self.kernel.levels[node] == OUTER and not row
-            phase[node] = ready + 1 if row else max(ready, 1) if later else ready
-        return phase
-
-    def _roots(self) -> dict[int, list[Node]]:
-        """Return the members that some phase must compute: what is stored or reduced."""
-        roots: dict[int, list[Node]] = {}
-        for node in self.kernel.nodes:
-            level = self.kernel.levels[node]
-            if level == OUTER and isinstance(node.op, Reduction):
-                roots.setdefault(self.phase_of[node] - 1, []).append(node)
-            elif level in (ACCUMULATED, TOTAL) or (level == INNER and node in self.kernel.stored):
-                roots.setdefault(self.phase_of[node], []).append(node)
-        return roots
-
-    def _rows_to_keep(self) -> list[Node]:
-        """Return the inner values that one phase computes and a later one reads from memory.
-
-        Whatever stands on a dear value is kept itself: it takes the place of that value, and need not be computed.
-        """
-        keep: list[Node] = []
-        first: dict[Node, int] = {}
-        dear = self._dear()
-        for phase, roots in sorted(self._roots().items()):
-            stack = [r for r in roots]
-            seen = set(stack)
-            while stack:
-                node = stack.pop()
-                known = first.setdefault(node, phase)
-                if known < phase and not isinstance(node.op, Reduction):
-                    stored = node in self.kernel.stored
-                    if stored or node in dear:
-                        keep += [node] if node not in keep and not stored else []
-                        continue
-                for x in node.inputs:
-                    base = self.accesses[x].base
-                    if self.kernel.levels.get(base) == INNER and base not in seen:
-                        seen.add(base)
-                        stack.append(base)
-        return keep
-
-    def _dear(self) -> set[Node]:
-        """Return the inner values that are dear, or stand on dear ones that no one stores."""
-        dear: set[Node] = set()
-        for node in self.kernel.nodes:
-            bases = {self.accesses[x].base for x in node.inputs}
-            if is_expensive(node) or any(b in dear and b not in self.kernel.stored for b in bases):
-                dear.add(node)
-        return {n for n in dear if self.kernel.levels[n] == INNER}
 
     # -- axes
 
@@ -169,10 +101,13 @@ class _Lowering:
             level = self.kernel.levels[node]
             inner = level != OUTER or isinstance(node.op, Reduction)
             for i, x in enumerate(node.inputs):
-                if self.accesses[x].base not in self.kernel.levels and not (isinstance(node.op, Gather) and i == 0):
+                indexed = isinstance(node.op, (Gather, Scatter)) and i == 0
+                if self.accesses[x].base not in self.kernel.levels and not indexed:
                     found[INNER if inner else OUTER].append(self._operand_strides(node, x))
-            if isinstance(node.op, Gather):
-                found[INNER].append(self._gather_strides(node))
+            if isinstance(node.op, (Gather, Scatter)):
+                found[INNER].append(self._indexed_strides(node))
+            if isinstance(node.op, Scatter):
+                continue
             if node in self.kernel.stored or node in self.kept:
                 found[OUTER if level == OUTER else INNER].append(self._store_strides(node))
         return found[INNER], found[OUTER]
@@ -182,16 +117,18 @@ class _Lowering:
         access = self.accesses[x]
         shape: Shape = node.shape if isinstance(node.op, Framed) else x.shape
         strides = access.strides
-        if isinstance(node.op, Gather):
-            shape, strides = node.shape, (*strides, *(0 for _ in range(node.ndim - x.ndim)))
+        if isinstance(node.op, (Gather, Scatter)):
+            shape = _indexed_shape(node)
+            strides = (*strides, *(0 for _ in range(len(shape) - x.ndim)))
         return squeeze_strides(strides, shape)
 
-    def _gather_strides(self, node: Node) -> Shape:
-        """Return the strides of the gathered array over the output's axes; index axes come first."""
-        assert isinstance(node.op, Gather)
-        x = node.inputs[0]
-        rest = [s for a, s in enumerate(self.accesses[x].strides) if a not in node.op.axes]
-        return squeeze_strides((*(0 for _ in range(node.ndim - len(rest))), *rest), node.shape)
+    def _indexed_strides(self, node: Node) -> Shape:
+        """Return the strides of what is gathered from, or scattered into; index axes come first."""
+        assert isinstance(node.op, (Gather, Scatter))
+        shape, x = _indexed_shape(node), node.inputs[0]
+        whole = base_strides(node) if isinstance(node.op, Scatter) else self.accesses[x].strides
+        rest = [s for a, s in enumerate(whole) if a not in node.op.axes]
+        return squeeze_strides((*(0 for _ in range(len(shape) - len(rest))), *rest), shape)
 
     def _store_strides(self, node: Node) -> Shape:
         """Return the strides at which a member is stored."""
@@ -338,30 +275,39 @@ class _Lowering:
 
     def _gather(self, node: Node, phase: int | None) -> str:
         assert isinstance(node.op, Gather)
-        x = node.inputs[0]
-        access = self.accesses[x]
+        access = self.accesses[node.inputs[0]]
         body = self.phases[self.phase_of[node] - 1].after if phase is None else self.phases[phase].body
-        strides = self._group_strides(self._gather_strides(node))
+        place = self._indexed_place(node, access.strides, 1, phase, body)
+        return f"{self.build.pointer(self.aliased.get(access.base, access.base), access.offset)}[{place}]"
+
+    def _scatter(self, node: Node, phase: int) -> None:
+        """Emit the write of a scatter; a target that is not written in place has been copied before."""
+        assert isinstance(node.op, Scatter)
+        body = self.phases[phase].body
+        value = self._operand(node, 1, phase)
+        index = self._indexed_place(node, base_strides(node), 2, phase, body)
+        place = f"{self.build.pointer(node, 0)}[{index}]"
+        new = combine("sum", node.dtype, place, value) if node.op.mode == "add" else value
+        self.phases[phase].stores.append(f"{place} = {new}")
+
+    def _indexed_place(self, node: Node, whole: Shape, first: int, phase: int | None, body: list[Statement]) -> str:
+        """Emit the checks of the indices, operands from `first` on, and return the flat index of the element."""
+        assert isinstance(node.op, (Gather, Scatter))
+        strides = self._group_strides(self._indexed_strides(node))
         terms = [self.build.index(strides, self.variables[: len(strides)])]
         self.build.checks.append(node)
-        for position, axis in enumerate(node.op.axes, start=1):
-            size = self.build.size(x.shape[axis])
-            raw = self._operand(node, position, phase)
-            j = self.build.name("j")
-            body.append(f"{j} = select({raw} < 0, {raw} + {size}, {raw})")
-            body.append(f"if {j} < 0 or {j} >= {size}: return {len(self.build.checks)}")
-            stride = access.strides[axis]
+        for position, axis in enumerate(node.op.axes, start=first):
+            j = self.build.checked(body, self._operand(node, position, phase), node.inputs[0].shape[axis])
+            stride = whole[axis]
             terms.append(j if stride == 1 else f"{j} * {self.build.size(stride)}")
-        pointer = self.build.pointer(self.aliased.get(access.base, access.base), access.offset)
-        return f"{pointer}[{' + '.join(t for t in terms if t != '0') or '0'}]"
+        return " + ".join(t for t in terms if t != "0") or "0"
 
     # -- assembling the nest
 
     def nest(self) -> LoopNest:
         """Return the loop nest."""
-        roots = self._roots()
         for number, phase in enumerate(self.phases):
-            for root in roots.get(number, []):
+            for root in self.roots.get(number, []):
                 self._root(root, number)
             for node in self.kernel.nodes:
                 outer = self.kernel.levels[node] == OUTER and not isinstance(node.op, Reduction)
@@ -379,21 +325,23 @@ class _Lowering:
             product(self.kernel.space),
             tuple(self.build.checks),
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
-            divisible=not self.shared and not self.kept,
+            divisible=not self.shared and not self.kept and self.kernel.kind != "scatter",
             unit_ns=self.unit_ns,
             parts=parts,
         )
 
     def _root(self, root: Node, number: int) -> None:
-        from graphc.codegen.reduce import accumulate, reduce_row, reduce_rows
-
         phase = self.phases[number]
-        operands = [self.accesses[x].base for x in root.inputs] if isinstance(root.op, Reduction) else [root]
+        reader = isinstance(root.op, (Reduction, Scatter))
+        operands = [self.accesses[x].base for x in root.inputs] if reader else [root]
         for node in operands:
             for inner in self._closure(node, number) if self.kernel.levels.get(node) == INNER else []:
                 self._compute(inner, number)
                 if inner in self.kept:
                     phase.stores.append(self._store(inner, phase.values[inner]))
+        if isinstance(root.op, Scatter):
+            self._scatter(root, number)
+            return
         if not isinstance(root.op, Reduction):
             phase.stores.append(self._store(root, phase.values[root]))
             return
@@ -462,7 +410,7 @@ class _Lowering:
             body = [Loop(self.variables[k], starts[k], stops[k], body)]
         return body
 
-    def inner_nest(self, phase: _Phase, inner: list[int], stops: list[str], *, ranged: bool = False) -> list[Statement]:
+    def inner_nest(self, phase: Phase, inner: list[int], stops: list[str], *, ranged: bool = False) -> list[Statement]:
         """Return the loops of a phase; `ranged`: the outermost runs over `lo:hi`."""
         starts = {k: "lo" if ranged and k == inner[0] else "0" for k in inner}
         stops = ["hi" if ranged and k == inner[0] else stop for k, stop in enumerate(stops)]

@@ -249,6 +249,13 @@ class Builder:
         key = ("pointer", base, offset)
         return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
 
+    def checked(self, body: list[Statement], raw: str, size: Size) -> str:
+        """Emit the check of an index, which may count from the end, and return the variable of its position."""
+        limit, j = self.size(size), self.name("j")
+        body.append(f"{j} = select({raw} < 0, {raw} + {limit}, {raw})")
+        body.append(f"if {j} < 0 or {j} >= {limit}: return {len(self.checks)}")
+        return j
+
     def index(self, strides: Shape, variables: Sequence[str]) -> str:
         """Return the flat index of loop variables under element strides."""
         terms = [self._term(v, s) for v, s in zip(variables, strides, strict=True) if s != 0]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from graphc.codegen.nest import Builder, Loop, State, Statement
+from graphc.codegen.phases import Phase
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
 from graphc.types import BOOL, INT64, DType, Size, short_name
-
-if TYPE_CHECKING:
-    from graphc.codegen.lower import _Phase
 
 
 def identity(name: str, dtype: DType) -> str:
@@ -61,7 +57,7 @@ def accumulate(
     stores.append(f"{place} = {combine(name, dtype, place, value)}")
 
 
-def reduce_row(node: Node, build: Builder, phase: _Phase, value: str, position: str, blocked: bool) -> str:
+def reduce_row(node: Node, build: Builder, phase: Phase, value: str, position: str, blocked: bool) -> str:
     """Reduce over the inner axes in registers and return the variable that holds the result afterwards."""
     assert isinstance(node.op, Reduction)
     name, dtype = node.op.name, node.inputs[0].dtype
@@ -95,7 +91,7 @@ def reduce_rows(
     return acc
 
 
-def _compensated_sum(dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+def _compensated_sum(dtype: DType, build: Builder, phase: Phase, acc: str, value: str) -> str:
     """Sum blocks with reassociation, and the blocks with the error of each addition kept aside."""
     part = build.name("q")
     phase.block_start.append(f"{part} = {short_name(dtype)}(0)")
@@ -143,7 +139,7 @@ def compensated_state(dtype: DType, acc: str, error: str, total: str, back: str)
     return State(((acc, dtype), (error, dtype)), merge)
 
 
-def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, value: str) -> str:
+def _extremum(name: str, dtype: DType, build: Builder, phase: Phase, acc: str, value: str) -> str:
     """Compare and select without NaN, which vectorises, and remember beside it whether a NaN was seen."""
     seen, out = build.name("z"), build.name("t")
     phase.before.append(f"{seen} = False")
@@ -156,7 +152,7 @@ def _extremum(name: str, dtype: DType, build: Builder, phase: _Phase, acc: str, 
     return out
 
 
-def _argument(name: str, dtype: DType, build: Builder, phase: _Phase, value: str, position: str) -> str:
+def _argument(name: str, dtype: DType, build: Builder, phase: Phase, value: str, position: str) -> str:
     """Keep the best value and the position of its first occurrence; NaN is best of all."""
     best, found, better = build.name("a"), build.name("k"), build.name("m")
     phase.before.append(f"{best} = {identity(name, dtype)}")

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inplace import carries_in_place, operands_in_place, parts_in_place, updates_in_place
-from graphc.codegen.loops import check_nest, concat_nests, lower_kernel, scatter_nest
+from graphc.codegen.loops import check_nests, concat_nests, lower_kernel
+from graphc.codegen.lower import lower
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
 from graphc.codegen.scan import Body, lower_scan
 from graphc.graph import Graph
 from graphc.node import Node, Shared
 from graphc.ops.control import Scan, Switch, While
-from graphc.ops.indexing import Scatter
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
@@ -54,13 +54,12 @@ class Section:
         written = set() if inner else set(self.aliased.values())
         writes: list[tuple[LoopNest, int]] = []
         for number, kernel in enumerate(self.schedule):
-            node = kernel.nodes[0]
-            if isinstance(node.op, Scatter) and node in in_place:
-                nest = scatter_nest(node, self.schedule.accesses)
-                if node not in written:
+            if kernel.kind == "scatter" and kernel.root in in_place:
+                nest = lower(kernel, self.schedule, self.aliased)
+                if kernel.root not in written:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
-                    self.append([check_nest(node, self.schedule.accesses)], number)
+                    self.append(check_nests(kernel, self.schedule.accesses), number)
                     writes.append((nest, number))
             else:
                 self.append(self._lower(kernel), number)

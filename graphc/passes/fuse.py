@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from graphc.graph import Graph
 from graphc.node import Node
@@ -44,9 +45,9 @@ INNER, OUTER, ACCUMULATED, TOTAL = "inner", "outer", "accumulated", "total"
 class Kernel:
     """Nodes that run as one loop nest, or one node that a library call or a nest of its own computes.
 
-    `kind`: "loop"; or "matmul", "cumulative", "scatter", "assembly" or a routine's name for single nodes; or "control"
-    for a loop or a branch with its projections. `levels` says where each member of a loop lives; `stored` are the
-    members that other kernels, or the caller, read.
+    `kind`: "loop"; or "matmul", "cumulative", "assembly" or a routine's name for single nodes; or "control" for a loop
+    or a branch with its projections; or "scatter" for one with the values that only it reads, which come first.
+    `levels` says where each member of a loop lives; `stored` are the members that other kernels, or the caller, read.
     """
 
     kind: str
@@ -55,6 +56,11 @@ class Kernel:
     split: int | None
     levels: dict[Node, str]
     stored: tuple[Node, ...]
+
+    @property
+    def root(self) -> Node:
+        """The node that the kernel is there for, where it is not a loop kernel."""
+        return self.nodes[-1] if self.kind == "scatter" else self.nodes[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +72,11 @@ class Schedule:
     accesses: dict[Node, Access]
     inline: frozenset[Node]
     """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
+
+    @cached_property
+    def kernel_of(self) -> dict[Node, Kernel]:
+        """The kernel that each computed node is in."""
+        return {n: k for k in self.kernels for n in k.nodes}
 
     def __str__(self) -> str:
         number = self.graph.index
@@ -87,11 +98,15 @@ class Schedule:
 
 def scatter_chain(value: Node) -> tuple[Node, ...]:
     """Return the scatters that make a value of an input or state, the first first; empty for other values."""
-    chain = []
+    chain = tuple(_scatters(value))[::-1]
+    return chain if chain and isinstance(chain[0].inputs[0].op, (Placeholder, SharedValue)) else ()
+
+
+def _scatters(value: Node) -> Iterator[Node]:
+    """Yield a scatter and those that it continues, which may all write into the same memory."""
     while isinstance(value.op, Scatter):
-        chain.append(value)
+        yield value
         value = value.inputs[0]
-    return tuple(reversed(chain)) if isinstance(value.op, (Placeholder, SharedValue)) else ()
 
 
 def squeezed(shape: Shape) -> Shape:
@@ -179,6 +194,9 @@ class _Fuser:
         if isinstance(op, Project):
             self._join(self.home[node.inputs[0]], {node: INNER}, None)
             return
+        if isinstance(op, Scatter):
+            self._place_scatter(node)
+            return
         if not isinstance(op, (Pointwise, Gather, Reduction, Framed)):
             self._join(self._open(_kind(node), [node], squeezed(node.shape)), {node: INNER}, None)
             return
@@ -205,6 +223,8 @@ class _Fuser:
         if isinstance(node.op, Reduction) or len(users) != 1 or node in self.kept:
             return False
         (user,) = users
+        if isinstance(user.op, Scatter):
+            return user.inputs[1] is node and all(x is not node for x in user.inputs[2:])
         # Frames divide the loops of a kernel, which rows do as well: never both.
         kinds = (Pointwise,) if _has_frames(cluster) else (Pointwise, Reduction)
         reader = isinstance(user.op, kinds) and not is_inline(user.op)
@@ -221,6 +241,19 @@ class _Fuser:
                 return
         levels = dict.fromkeys(cluster, INNER) | {root: _root_level(root, INNER, split)}
         self._join(self._open("loop", cluster, space), levels, split)
+
+    def _place_scatter(self, node: Node) -> None:
+        """Place a scatter, with the values that wait for it unless they read what it may write into."""
+        cluster = self.pending.pop(node.inputs[1], [])
+        targets = {self.accesses[n.inputs[0]].base for n in _scatters(node)}
+        read = {self.accesses[x].base for n in cluster for x in n.inputs}
+        indexed = [x for n in cluster if isinstance(n.op, Gather) for x in n.inputs[1:]]
+        # Indices are checked before anything is written: they must be in memory.
+        if targets & read or _has_frames(cluster) or any(self.accesses[x].base in cluster for x in indexed):
+            self._place(cluster)
+            cluster = []
+        members = [*cluster, node]
+        self._join(self._open("scatter", members, squeezed(node.inputs[1].shape)), dict.fromkeys(members, INNER), None)
 
     def _candidates(self, cluster: list[Node], space: Shape) -> list[_Group]:
         """Return the kernels of the operands, latest first, then those that read the same operands."""
