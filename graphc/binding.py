@@ -15,14 +15,14 @@ import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, IndexOutOfBoundsError, ShapeError, at
 from graphc.node import Guard, Node
-from graphc.types import Array, Dim, DType, Size, Symbol, size_value, symbols
+from graphc.types import Array, Dim, DType, Size, Symbol, is_masked, size_value, symbols
 
 
 def as_argument(node: Node, value: Any) -> Array:
     """Return `value` as a C-contiguous native array of the placeholder's dtype and rank, or raise."""
     if isinstance(value, Node):
         raise ArgumentError(f"argument {node.name}: a node was given, values are needed{at()}")
-    if np.ma.isMaskedArray(value):
+    if is_masked(value):
         raise ArgumentError(f"argument {node.name}: masked arrays are not accepted; use value.filled(...){at()}")
     array = _to_numpy(node, value)
     if array.dtype != node.dtype:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError, at
-from graphc.types import Array
+from graphc.types import Array, is_masked
 
 __all__ = ["Batches", "BatchesState", "batches", "split"]
 
@@ -253,7 +253,7 @@ def _structure(name: str, arrays: Any) -> tuple[list[Array], _Build]:
 
 def _as_array(name: str, value: Any) -> Array:
     """Return a plain array; memory maps stay maps, without their class's cost on every slice."""
-    if np.ma.isMaskedArray(value):
+    if is_masked(value):
         raise ArgumentError(f"{name}: masked arrays are not accepted; use value.filled(...){at()}")
     return np.asarray(value)
 

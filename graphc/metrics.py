@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.data import call_with
 from graphc.errors import ArgumentError, ShapeError, at
-from graphc.types import Array
+from graphc.types import Array, is_masked
 
 __all__ = [
     "Mean",
@@ -260,7 +260,7 @@ def as_number(name: str, value: Any) -> float:
 
 
 def _array(name: str, value: Any) -> Array:
-    if np.ma.isMaskedArray(value):
+    if is_masked(value):
         raise ArgumentError(f"{name}: masked arrays are not accepted; use value.filled(...){at()}")
     return np.asarray(value)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
 from graphc.state import State
-from graphc.types import Array, DType, Shape, Size, TensorType, product
+from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product
 
 if TYPE_CHECKING:
     from graphc import ops as _ops
@@ -386,7 +386,7 @@ class Shared(Node):
             mine[...] = array
 
     def _as_value(self, value: Any) -> Array:
-        if np.ma.isMaskedArray(value):
+        if is_masked(value):
             raise ArgumentError(
                 f"set_value of {self.name}: masked arrays are not accepted; use value.filled(...){at()}"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
@@ -57,6 +58,12 @@ def as_dtype(dtype: Any) -> DType:
         hint = "; complex numbers are not supported yet" if found.kind == "c" else hint
         raise DTypeError(f"dtype {found.name} is not supported{hint}; accepted: {', '.join(SHORT_NAMES)}{at()}")
     return _DTYPES[found.name]
+
+
+def is_masked(value: object) -> bool:
+    """Tell whether a value is a NumPy masked array, without the import of `numpy.ma` where nothing can be one."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and bool(masked.isMaskedArray(value))
 
 
 def short_name(dtype: DType) -> str:

@@ -8,12 +8,13 @@ SciPy. A `guard` counts those instructions; it is five words, which `team_text` 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+from graphc.codegen.blas import blas_module
 
 LOCK, USERS, SAVED, GET, SET = range(5)
 _SETTERS = (
@@ -41,7 +42,7 @@ def guard_address() -> int:
 def _functions() -> tuple[int, int] | None:
     """Return the functions that get and set the number of threads; a lookup there goes through what it links to."""
     try:
-        library = ctypes.CDLL(importlib.import_module("scipy.linalg.cython_blas").__file__)
+        library = ctypes.CDLL(blas_module().__file__)
     except (OSError, TypeError):
         return None
     for names in _SETTERS:

@@ -15,7 +15,6 @@ import json
 import os
 import stat
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +71,8 @@ class Cache:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(directory.lstat()):
             return
+        import tempfile  # only writing needs it, and a process whose kernels are all here writes nothing
+
         handle, name = tempfile.mkstemp(dir=directory, prefix=".tmp-")
         try:
             with os.fdopen(handle, "wb") as file:

@@ -1,26 +1,21 @@
-"""Compile kernel source to object code: Numba types and lowers it, our own LLVM pipeline does the rest.
+"""Compile kernel source to object code: Numba types and lowers it (`frontend`), our own LLVM pipeline does the rest.
 
-Numba stops after lowering (`no_compile`): no CPython wrapper, no executable, one 20 ms step. The module then gets
-a C entry `kernel(frame, lo, hi) -> status`, the vector variants of its mathematics and the preferred vector
-width, is optimised once and emitted. This module, `intrinsics` and `pointers` are the only ones that import
-numba; nothing imports them before the first kernel that is not in the cache.
+The module that Numba makes gets a C entry `kernel(frame, lo, hi) -> status`, the vector variants of its mathematics
+and the preferred vector width, is optimised once and emitted. Nothing imports this module, and so numba, before the
+first kernel that is not in the cache.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba.core import types
-from numba.core.compiler import Flags, compile_extra
-from numba.core.registry import cpu_target
 
-from graphc.codegen.intrinsics import declarations, jit_globals
+from graphc.codegen.frontend import lower_kernel
 from graphc.codegen.kernels import COMPILER_LOCK
+from graphc.codegen.libmvec import declarations
 from graphc.codegen.loader import binding, target_machine
-from graphc.codegen.pointers import PointerType
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 
@@ -29,25 +24,6 @@ LONG_LOOP = 30
 _LABEL = re.compile(r"([\w.]+):")
 _BRANCH = re.compile(r"  br i1 \S+, label %(\S+), label %(\S+)$")
 _ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
-
-
-@cache
-def _contexts(precision: str) -> tuple[Any, Any, dict[str, Any]]:
-    names = jit_globals(precision)
-    typing_context, target_context = cpu_target.typing_context, cpu_target.target_context
-    typing_context.refresh()
-    target_context.refresh()
-    return typing_context, target_context, names
-
-
-def _flags() -> Any:
-    flags: Any = Flags()
-    flags.no_compile = True
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.error_model = "numpy"
-    flags.nrt = False
-    return flags
 
 
 def compile_kernel(source: str, symbol: str, precision: str = "vector") -> tuple[bytes, tuple[str, ...]]:
@@ -74,7 +50,7 @@ def _is_intrinsic(name: str) -> bool:
 def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any:
     """Return the optimised LLVM module of a kernel."""
     binding()
-    module = llvm.parse_assembly(_interleaved(_with_entry(*_lowered(source, precision), symbol)))
+    module = llvm.parse_assembly(_interleaved(_with_entry(*lower_kernel(source, precision), symbol)))
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
@@ -89,17 +65,6 @@ def assembly(source: str, precision: str = "vector") -> str:
     """Return the machine code of a kernel as text, for people and for tests of its structure."""
     with COMPILER_LOCK:
         return str(target_machine().emit_assembly(optimised_module(source, "kernel", precision)))
-
-
-def _lowered(source: str, precision: str) -> tuple[str, str]:
-    """Return Numba's LLVM text of a kernel and the name of its function."""
-    typing_context, target_context, names = _contexts(precision)
-    space = dict(names)
-    exec(compile(source, "<graphc kernel>", "exec"), space)
-    kernel = space["kernel"]
-    signature = (PointerType("i64", 0, 0), *[types.int64] * (kernel.__code__.co_argcount - 1))
-    result = compile_extra(typing_context, target_context, kernel, signature, types.int64, _flags(), {})
-    return str(result.library._final_module), result.fndesc.mangled_name
 
 
 def _interleaved(text: str) -> str:

@@ -62,12 +62,14 @@ def resolvable(symbols: Sequence[str]) -> bool:
 
 
 def compile_text(text: str) -> bytes:
-    """Return the object code of a module that is written as LLVM text."""
+    """Return the object code of a module that is written as LLVM text: control, which gains nothing from vectors."""
     llvm = binding()
     module = llvm.parse_assembly(text)
     module.verify()
     machine = target_machine()
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     return bytes(machine.emit_object(module))
 

@@ -1,6 +1,6 @@
 """The machine-code side of a call: the driver that walks a tape, and the entry that Python calls.
 
-Both are written as kernels and compiled by the same pipeline, once per cache. The driver runs instructions
+Both are programs of words (`words.py`), compiled once per cache without Numba. The driver runs instructions
 `(kernel address, frame address, lo, hi)` in order. The entry is a `METH_FASTCALL` function made with
 `PyCFunction_NewEx`: it checks NumPy's array structs against the shapes of the last call, makes the results with
 `PyArray_Empty`, patches the pointers into the frames and runs the driver; anything unexpected goes to a Python
@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.codegen.kernels import kernel_address
+from graphc.codegen.kernels import WORDS, kernel_address
 from graphc.types import Array, DType
 
 Words = npt.NDArray[np.int64]
 
-DRIVER = """\
-def kernel(tape, lo, hi):
+DRIVER = f"""\
+{WORDS}def kernel(tape, lo, hi):
     for i in range(lo, hi):
         status = call_i64(tape[4 * i], tape[4 * i + 1], tape[4 * i + 2], tape[4 * i + 3])
         if status != 0:
@@ -65,8 +65,8 @@ _FUNCTIONS = (
     "thread_ident",
 )
 
-ENTRY = """\
-def kernel(self, args, count, names):
+ENTRY = f"""\
+{WORDS}def kernel(self, args, count, names):
     own = i64p(self[2])
     d = i64p(own[0])
     fallback = own[1]
@@ -164,7 +164,7 @@ def kernel(self, args, count, names):
     if d[7] == 0:
         call_void(api[3], api[9])
         return api[9]
-    pack = 10 if d[7] == 2 else 12
+    pack = select(d[7] == 2, 10, 12)
     d[1] = 1
     packed = call_i64(api[pack], outputs)
     d[1] = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from graphc.ops.normalization import RSQRT
 from graphc.ops.pointwise import as_node, pointwise, promote, size_node
 from graphc.ops.reduction import softmax
 from graphc.ops.shape import never_equal
-from graphc.random import Generator
 from graphc.types import is_float
+
+if TYPE_CHECKING:
+    from graphc.random import Generator
 
 __all__ = ["scaled_dot_product_attention"]
 

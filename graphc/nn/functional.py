@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
@@ -11,8 +11,10 @@ from graphc.ops.indexing import take
 from graphc.ops.losses import strict_index
 from graphc.ops.pointwise import as_node, cast, promote
 from graphc.ops.shape import insert_axes
-from graphc.random import Generator
 from graphc.types import INT64, Shape
+
+if TYPE_CHECKING:
+    from graphc.random import Generator
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "embedding"]
 
@@ -106,8 +108,12 @@ def _drops(name: str, p: float, rng: Generator | None, training: bool) -> bool:
     """Tell whether anything is dropped."""
     if not isinstance(p, (int, float)) or not 0 <= p <= 1:
         raise ArgumentError(f"{name}: p must be a number from 0 to 1, got {p!r}{at()}")
-    if training and p > 0 and not isinstance(rng, Generator):
-        raise ArgumentError(f"{name}: rng must be a gc.random.Generator where something is dropped, got {rng!r}{at()}")
+    if training and p > 0:
+        from graphc.random import Generator
+
+        if not isinstance(rng, Generator):
+            needed = "rng must be a gc.random.Generator where something is dropped"
+            raise ArgumentError(f"{name}: {needed}, got {rng!r}{at()}")
     return bool(training and p > 0)
 
 

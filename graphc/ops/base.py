@@ -38,6 +38,7 @@ from graphc.types import (
     Sizes,
     TensorType,
     as_dtype,
+    is_masked,
     make_shape,
     short_name,
     size_value,
@@ -209,7 +210,7 @@ def literal(value: Any, dtype: Any = None, what: str = "constant") -> Array:
     if array.dtype.kind in "OUSMmV":
         kind = type(value).__name__
         raise ArgumentError(f"{what}: {kind} is not a node, a number or an array of numbers{at()}")
-    if np.ma.isMaskedArray(value):
+    if is_masked(value):
         raise ArgumentError(f"{what}: masked arrays are not accepted; use value.filled(...){at()}")
     found = as_dtype(array.dtype if dtype is None else dtype)
     with np.errstate(all="ignore"):

@@ -1,0 +1,95 @@
+"""Programs of words: compiled they do what they do as plain Python; what is not made of words is refused."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from graphc.codegen import loader
+from graphc.codegen.kernels import WORDS
+from graphc.codegen.tape import DRIVER, ENTRY
+from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
+from graphc.codegen.words import compile_words
+from graphc.errors import CompileError
+
+PROGRAMS = {
+    "arithmetic": "return lo * 3 - hi + (lo & 6) + (hi | 1) + (lo ^ hi) - -lo",
+    "comparisons": "return (lo < hi) + 2 * (lo <= hi) + 4 * (lo == hi) + 8 * (lo != hi) - (lo > hi) * 9 + (lo >= hi)",
+    "select": "return select(lo < hi, lo - 7, hi * 2)",
+    "not": "fits = (lo < hi) & True\nif not fits:\n    return 5\nreturn 6",
+    "else": "if lo < 0:\n    k = 1\nelif hi < 4:\n    k = 2\nelse:\n    k = 3\nreturn k",
+    "range": "k = 0\nfor i in range(hi):\n    k = k + frame[i]\nreturn k",
+    "range of two": "k = 0\nfor i in range(lo, hi):\n    k = k * 3 + i\nreturn k",
+    "the counter is the loop's own": "k = 0\nfor i in range(hi):\n    k = k + i\n    i = 100\nreturn k",
+    "break": "k = 0\nfor i in range(hi):\n    if i == 3: break\n    for j in range(i): k = k + 1\nreturn k",
+    "while": "k = lo\nwhile k < hi:\n    k = k + 2\n    if k == 5:\n        break\nreturn k",
+    "return inside": "for i in range(hi):\n    if frame[i] == 12:\n        return i\nreturn -1",
+    "stores": "frame[hi] = frame[0] + frame[1]\np = i64p(frame[7])\np[1] = lo\nreturn frame[hi] + i64p(frame[7])[1]",
+    "halves": "words = i32p(frame[7])\nreturn i64(words[4]) + words[5] + (i32(257) & i32(words[4]))",
+    "calls": "return call_i64(frame[8], lo - hi)",
+}
+
+
+def compiled(source: str) -> Callable[[int, int, int], int]:
+    address = loader.load(compile_words(source, "program"), "program")
+    function: Callable[[int, int, int], int] = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 4)(address)
+    return function
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("lo", "hi"), [(0, 0), (1, 5), (4, 2), (-3, 6)])
+def test_compiled_and_plain(name: str, lo: int, hi: int) -> None:
+    body = PROGRAMS[name].replace("\n", "\n    ")
+    source = f"{WORDS}def kernel(frame, lo, hi):\n    {body}\n"
+    space = dict(DEBUG_GLOBALS)
+    exec(source, space)
+    call = compiled(source)
+    libc_abs = ctypes.cast(ctypes.CDLL(None).labs, ctypes.c_void_p).value or 0
+    there = np.array([3, 2**40, -5, 0], np.int64)
+    start = np.array([11, 22, 12, 33, -44, 55, 66, there.ctypes.data, libc_abs], np.int64)
+    results = []
+    for run in (lambda a: space["kernel"](Pointer("i64", a), np.int64(lo), np.int64(hi)), lambda a: call(a, lo, hi)):
+        frame, there[:] = start.copy(), [3, 2**40, -5, 0]
+        results.append((int(run(frame.ctypes.data)), frame.tolist(), there.tolist()))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "return 1.5",
+        "return exp(lo)",
+        "return lo / hi",
+        "return unknown",
+        "return lo[0]",
+        "return lo < hi < 3",
+        "p = f64p(frame[0])",
+        "i32p(frame[0])[0] = 1",
+        "for i in range(0, hi, 2): frame[i] = 0",
+        "lo += 1",
+        "break",
+        "assert lo",
+    ],
+)
+def test_what_is_no_word_is_refused(statement: str) -> None:
+    with pytest.raises(CompileError, match="program of words"):
+        compile_words(f"def kernel(frame, lo, hi):\n    {statement}\n", "program")
+
+
+def test_driver_and_entry_are_programs_of_words() -> None:
+    assert DRIVER.startswith(WORDS) and ENTRY.startswith(WORDS)
+    code = """
+import sys, graphc as gc
+gc.set_cache(None)
+from graphc.codegen.kernels import counters
+from graphc.codegen.tape import prepare
+prepare()
+print(counters.compiled >= 1, "numba" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
