@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.workloads import Inputs
+from benchmarks.workloads import Inputs, find
 
 Array = npt.NDArray[Any]
 Sizes = tuple[int, ...]
@@ -46,8 +46,11 @@ SIZES: dict[str, tuple[Sizes, Sizes]] = {
 
 def draw_inputs(workload: str, *, small: bool = False) -> Inputs:
     """Return the inputs of a workload by name; a small form has few elements and the same structure."""
-    rng = np.random.default_rng(0)
-    return DRAWN[workload](rng, *SIZES[workload][small])
+    found = find(workload)
+    sizes = SIZES[found.row][small]
+    if found.size is not None and not small:
+        sizes = (found.size, *sizes[1:])
+    return DRAWN[found.row](np.random.default_rng(0), *sizes)
 
 
 def _normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 import graphc as gc
 from benchmarks.rows_graphc import Built, Clock, Row, differentiated
 from benchmarks.workloads import (
@@ -19,6 +21,16 @@ from benchmarks.workloads import (
 
 
 def _chain(clock: Clock, inputs: Inputs) -> Built:
+    x = gc.placeholder("x", shape=inputs["x"].shape)
+    steps = gc.constant(np.array(inputs["c"]))
+    v, _ = gc.scan(lambda v, c: (gc.tanh(v * c + x), None), x, steps)
+    clock.stop("build")
+    gradient = gc.grad(gc.sum(v), x)
+    clock.stop("grad")
+    return Built([x], gradient, [inputs["x"]])
+
+
+def _unrolled_chain(clock: Clock, inputs: Inputs) -> Built:
     x = gc.placeholder("x", shape=inputs["x"].shape)
     v = x
     for c in inputs["c"]:
@@ -106,7 +118,7 @@ ROWS: dict[str, Row] = {
     "unrolled": partial(_pendulum, steps=UNROLLED_STEPS, grad=True, rolled=False),
     "rolled": partial(_pendulum, steps=UNROLLED_STEPS, grad=True),
     "chain100": _chain,
-    "chain1000": _chain,
-    "chain10000": _chain,
+    "chain1000": _unrolled_chain,
+    "chain10000": _unrolled_chain,
     "stencil": _stencil,
 }

@@ -43,7 +43,7 @@ class Compiled:
 
     def compile(self, function: Any) -> Any:
         """Return a function as this style runs it."""
-        return torch.compile(function, fullgraph=True, options={"cpp_wrapper": True})
+        return torch.compile(function, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
 
     def gradients(self, loss: Any, count: int) -> Gradients:
         """Return a loss with its gradients by its first `count` arguments, to be compiled as part of a step."""

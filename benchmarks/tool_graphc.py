@@ -14,12 +14,12 @@ from benchmarks.workloads import Inputs, Prepared
 ROWS = {**rows_graphc.ROWS, **rows_graphc_loops.ROWS}
 
 
-def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
+def prepare(row: str, inputs: Inputs, cache: str, threads: int) -> Prepared:
     """Build, compile and run once, with compiled kernels kept in the directory `cache`."""
     gc.set_cache(cache)
     clock = Clock()
-    built = ROWS[workload](clock, inputs)
-    function = make_function(built)
+    built = ROWS[row](clock, inputs)
+    function = make_function(built, threads)
     clock.stop("function")
     function.compile()
     clock.stop("compile()")
@@ -38,9 +38,9 @@ def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
     return Prepared(result, run, clock.seconds, counts | {"peak_bytes": function.stats["peak_bytes"]})
 
 
-def make_function(built: Built) -> gc.Function:
+def make_function(built: Built, threads: int = 1) -> gc.Function:
     """Return the function of a row, not yet compiled."""
-    return gc.function(built.inputs, built.outputs, updates=built.updates)
+    return gc.function(built.inputs, built.outputs, updates=built.updates, threads=threads)
 
 
 def describe() -> str:

@@ -15,14 +15,14 @@ from benchmarks.workloads import Inputs, Prepared
 ROWS = {**rows_jax.ROWS, **rows_jax_loops.ROWS}
 
 
-def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
-    """Trace, compile and run once, with compiled programs kept in the directory `cache`."""
+def prepare(row: str, inputs: Inputs, cache: str, threads: int) -> Prepared:
+    """Trace, compile and run once, with programs kept in `cache`; flags of the environment hold the threads."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return ROWS[workload](inputs)
+    return ROWS[row](inputs)
 
 
 def describe() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from benchmarks import rows_torch
@@ -12,10 +10,10 @@ from benchmarks.workloads import Inputs, Prepared
 ROWS = rows_torch.ROWS
 
 
-def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
+def prepare(row: str, inputs: Inputs, cache: str, threads: int) -> Prepared:
     """Run once; nothing is compiled, so nothing is kept in `cache`."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return ROWS[workload](rows_torch.Eager(), inputs)
+    torch.set_num_threads(threads)
+    return ROWS[row](rows_torch.Eager(), inputs)
 
 
 def describe() -> str:

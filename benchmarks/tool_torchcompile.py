@@ -14,8 +14,8 @@ from benchmarks.workloads import Inputs, Prepared
 ROWS = {name: row for name, row in rows_torch.ROWS.items() if name not in ("lstm", "chain1000", "stencil")}
 
 
-def prepare(workload: str, inputs: Inputs, cache: str) -> Prepared:
+def prepare(row: str, inputs: Inputs, cache: str, threads: int) -> Prepared:
     """Trace, compile and run once, with compiled programs kept in the directory `cache`."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return ROWS[workload](rows_torch.Compiled(), inputs)
+    torch.set_num_threads(threads)
+    return ROWS[row](rows_torch.Compiled(), inputs)

@@ -1,4 +1,4 @@
-"""The `graphc` command: `graphc demo` trains a classifier, `graphc --version` says what is installed.
+"""The `graphc` command: `graphc demo` trains a classifier, `graphc bench` runs the benchmarks of a checkout.
 
 Subcommands import what they need when they run, so `graphc --help` answers at once.
 """
@@ -8,14 +8,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
 
 from graphc import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
-    options = parser.parse_args(arguments)
+    # The options of `bench` are those of the program that it starts, which has its own help.
+    bench = arguments[:1] == ["bench"]
+    options = parser.parse_args(arguments[:1] if bench else arguments)
     if options.version:
         print(f"graphc {__version__}")
         return 0
@@ -23,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return _demo(options)
+        return _bench(arguments[1:]) if bench else _demo(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -48,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--hidden", type=_positive, default=128, help="width of the first hidden layer")
     demo.add_argument("--no-progress", action="store_true", help="no progress bar")
     demo.add_argument("--svg", default="graphc-demo.svg", metavar="PATH", help="where to write the drawing")
+    commands.add_parser("bench", help="compare with JAX, PyTorch and PyTensor (graphc bench --help)", add_help=False)
     return parser
 
 
@@ -80,6 +86,22 @@ def _demo(options: argparse.Namespace) -> int:
         svg=options.svg,
     )
     return 0
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    """Run `python -m benchmarks` of the checkout that this module is in."""
+    root = _checkout()
+    if not (root / "benchmarks" / "__main__.py").exists():
+        print("graphc bench belongs to a checkout of graphc's source; this is an installed package", file=sys.stderr)
+        return 1
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    status: int = import_module("benchmarks.__main__").main(arguments)
+    return status
+
+
+def _checkout() -> Path:
+    return Path(__file__).resolve().parent.parent
 
 
 def _missing(*modules: str) -> list[str]:

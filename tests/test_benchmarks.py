@@ -12,7 +12,7 @@ import graphc as gc
 from benchmarks import profile, tool_graphc
 from benchmarks.inputs import DRAWN, SIZES, draw_inputs
 from benchmarks.rows_graphc import Clock
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import COMPILED, ELEMENTS, NODES, WORKLOADS, find
 
 # Long for the reference interpreter: their steps are not those of a small form.
 LONG = ("pendulum", "pendulum_grad")
@@ -23,13 +23,26 @@ def test_every_workload_has_inputs_and_a_row() -> None:
     assert set(WORKLOADS) == set(DRAWN) == set(SIZES) == set(tool_graphc.ROWS)
 
 
-@pytest.mark.parametrize("peer", ["jax", "torch"])
+@pytest.mark.parametrize("peer", ["jax", "torch", "pytensor"])
 def test_rows_of_peers_are_workloads(peer: str) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob(f"rows_{peer}*.py"))
     names = re.findall(r'^    "(\w+)": \S+,$', text, re.M)
     names += re.findall(r'^    "(\w+)": partial\(.*\),$', text, re.M)
     assert len(names) > 10
     assert set(names) <= set(WORKLOADS)
+
+
+def test_rows_with_a_size() -> None:
+    assert draw_inputs("fused@1e2")["x"].shape == (100,)
+    assert len(draw_inputs("chain1000@12")["c"]) == 12
+    assert find("call") is WORKLOADS["call"]
+    assert find("fused@100").peers and not any(find(name).peers for name in NODES)
+    assert {find(name).row for name in ELEMENTS + NODES} <= set(WORKLOADS)
+    assert {name for name, *_ in COMPILED} <= set(WORKLOADS)
+    with pytest.raises(KeyError):
+        find("fuse")
+    with pytest.raises(ValueError):
+        find("fused@0")
 
 
 def test_inputs_are_the_same_in_every_run() -> None:
@@ -59,7 +72,7 @@ def test_prepare_runs_the_compiled_row(tmp_path: Path) -> None:
     before = gc.cache_directory()
     inputs = draw_inputs("lse", small=True)
     try:
-        prepared = tool_graphc.prepare("lse", inputs, str(tmp_path))
+        prepared = tool_graphc.prepare("lse", inputs, str(tmp_path), threads=1)
         prepared.run(2)
     finally:
         gc.set_cache(before)

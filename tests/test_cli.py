@@ -65,6 +65,23 @@ def test_missing_names_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli._missing("sklearn", "tqdm") == ["scikit-learn", "tqdm"]
 
 
+def test_bench_hands_its_options_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["bench", "--help"])
+    assert stop.value.code == 0
+    assert "--threads" in capsys.readouterr().out
+
+
+def test_bench_without_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_checkout", lambda: tmp_path)
+    assert cli.main(["bench", "call"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "graphc bench belongs to a checkout of graphc's source; this is an installed package"
+    ]
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"graphc {graphc.__version__}"
