@@ -8,6 +8,9 @@ function, which explains. Runs that take long release the GIL and look for signa
 Python code may run inside a call (there, and where a new tuple makes the collector call finalizers), the program is
 marked busy, so that a call from that code takes memory of its own.
 
+The entry remembers its last two results of each large output. Where nobody else refers to one, neither by name nor by
+a view or a weak reference, it is given out again, and no fresh pages need be mapped.
+
 `Descriptor` is the one table through which Python tells the entry what to do.
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import math
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -39,11 +43,14 @@ DRIVER = f"""\
     return 0
 """
 
+LARGE_BYTES = 1 << 18
+"""Results from this size on are given out again once they are free: to map their pages costs more than to fill them."""
+
 # Positions in the descriptor.
 ARGUMENTS, BUSY, OUTPUTS, TAPE, DRIVER_AT, RELEASE, STATUS, MODE = range(8)
 ARGUMENT_TABLE, OUTPUT_TABLE, PATCHES, PATCH_TABLE, LOCKS, LOCK_TABLE, SEGMENTS, SEGMENT_TABLE = range(8, 16)
-BASES, RESULTS, FUNCTIONS = range(16, 19)
-HEADER = 19
+BASES, RESULTS, FUNCTIONS, KEEP, KEPT = range(16, 21)
+HEADER = 21
 
 # Positions in the table of CPython's and NumPy's functions and objects.
 _FUNCTIONS = (
@@ -106,14 +113,37 @@ ENTRY = f"""\
         return call_i64(api[1], fallback, args, count, names)
     outputs = d[2]
     table = i64p(d[9])
+    keep = i64p(d[19])
+    kept = i64p(d[20])
     k = 0
     for i in range(outputs):
-        call_void(api[3], table[k])
-        made = call_i64(api[2], table[k + 1], d[9] + 8 * (k + 2), table[k], 0)
+        made = 0
+        for s in range(keep[i]):
+            old = kept[2 * i + s]
+            array = i64p(old)
+            words = i32p(old)
+            if (made == 0) & (old != api[9]):
+                free = (words[0] == 1) & (array[7] == table[k]) & (words[6] == table[k + 1]) & (array[9] == 0)
+                if free & ((words[16] & 1285) == 1285):
+                    dims = i64p(array[4])
+                    for j in range(table[k + 1]):
+                        free = free & (dims[j] == table[k + 2 + j])
+                    if free:
+                        made = old
+                        call_void(api[3], made)
         if made == 0:
-            for j in range(i):
-                call_void(api[4], results[j])
-            return 0
+            call_void(api[3], table[k])
+            made = call_i64(api[2], table[k + 1], d[9] + 8 * (k + 2), table[k], 0)
+            if made == 0:
+                for j in range(i):
+                    call_void(api[4], results[j])
+                return 0
+            if keep[i] != 0:
+                call_void(api[3], made)
+                old = kept[2 * i]
+                kept[2 * i] = kept[2 * i + 1]
+                kept[2 * i + 1] = made
+                call_void(api[4], old)
         results[i] = made
         bases[count + i] = i64p(made)[2]
         k = k + 2 + table[k + 1]
@@ -311,14 +341,17 @@ def make_descriptor(
         np.zeros(len(arguments) + len(outputs) + 1, np.int64),
         np.zeros(len(outputs) + 1, np.int64),
     ]
+    large = [dtype.itemsize * math.prod(shape) >= LARGE_BYTES for dtype, shape in outputs]
+    tables.append(np.array([2 * size for size in large] + [0], np.int64))
+    kept = np.full(2 * len(outputs) + 1, None, object)  # an array of objects: it counts as a reference to each
     at = [t.ctypes.data for t in tables]
     words = np.zeros(HEADER, np.int64)
     words[[ARGUMENTS, OUTPUTS, TAPE]] = len(arguments), len(outputs), tape.ctypes.data
     words[[RELEASE, MODE]] = release, mode
     words[[ARGUMENT_TABLE, OUTPUT_TABLE, PATCHES, PATCH_TABLE]] = at[0], at[1], len(patches), at[2]
     words[[LOCKS, LOCK_TABLE, SEGMENTS, SEGMENT_TABLE]] = len(locks), at[3], len(segments) - 1, at[4]
-    words[[BASES, RESULTS, FUNCTIONS]] = at[5], at[6], _functions().ctypes.data
-    return Descriptor(words, tape, patches, [tables, locks])
+    words[[BASES, RESULTS, FUNCTIONS, KEEP, KEPT]] = at[5], at[6], _functions().ctypes.data, at[7], kept.ctypes.data
+    return Descriptor(words, tape, patches, [tables, locks, kept])
 
 
 def fix_pointers(descriptor: Descriptor, arrays: Sequence[Array], outputs: Sequence[Array], result: object) -> None:

@@ -1,0 +1,91 @@
+"""Large results: memory that nobody holds is given out again, and memory that somebody holds never is."""
+
+from __future__ import annotations
+
+import gc as collector
+import sys
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.codegen.tape import LARGE_BYTES, entry_works
+from graphc.types import Array
+
+N = LARGE_BYTES // 8
+pytestmark = pytest.mark.skipif(not entry_works(), reason="results are given out again by the native entry only")
+
+
+def make() -> tuple[Callable[..., Array], Array]:
+    """Return a function of one large result that has been called, and its argument."""
+    x = gc.placeholder("x", shape=("n",))
+    f = gc.function([x], x * 2)
+    a = np.arange(float(N))
+    f(a)
+    return f, a
+
+
+def test_a_loop_alternates_between_two_results() -> None:
+    f, a = make()
+    places = set()
+    for k in range(8):
+        r = f(a + k)
+        places.add(r.ctypes.data)
+        np.testing.assert_array_equal(r, (a + k) * 2)
+    assert len(places) == 2
+
+
+@pytest.mark.parametrize("hold", [lambda r: r, lambda r: r[3:], lambda r: memoryview(r), lambda r: weakref.ref(r)])
+def test_what_is_held_is_not_written(hold: Callable[[Array], object]) -> None:
+    f, a = make()
+    r = f(a)
+    place, held = r.ctypes.data, hold(r)
+    del r
+    for _ in range(5):
+        new = f(a + 1)
+        assert new.ctypes.data != place
+    assert held is not None
+
+
+def test_results_that_are_kept_are_all_different() -> None:
+    f, a = make()
+    results = [f(a + k) for k in range(6)]
+    assert len({r.ctypes.data for r in results}) == 6
+    for k, r in enumerate(results):
+        np.testing.assert_array_equal(r, (a + k) * 2)
+
+
+@pytest.mark.parametrize("change", ["shape", "writeable"])
+def test_a_result_that_was_changed_in_place_is_not_given_out(change: str) -> None:
+    f, a = make()
+    r = f(a)
+    if change == "shape":
+        r.shape = (2, N // 2)
+    else:
+        r.setflags(write=False)
+    del r
+    for _ in range(4):
+        r = f(a)
+        assert r.shape == (N,) and r.dtype == np.float64 and r.flags.writeable
+        np.testing.assert_array_equal(r, a * 2)
+
+
+def test_small_results_and_other_sizes_are_independent() -> None:
+    f, a = make()
+    small = f(a[:10])
+    assert sys.getrefcount(small) == 2  # nobody but this test refers to it
+    large = f(a)
+    np.testing.assert_array_equal(f(a[:10] + 1), (a[:10] + 1) * 2)
+    np.testing.assert_array_equal(large, a * 2)
+
+
+def test_the_memory_goes_with_the_function() -> None:
+    f, a = make()
+    r = f(a)
+    before = sys.getrefcount(r)
+    del f
+    collector.collect()
+    assert sys.getrefcount(r) == before - 1
+    np.testing.assert_array_equal(r, a * 2)
