@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from graphc.codegen.plan import Plan
     from graphc.codegen.program import Bound
     from graphc.passes.fuse import Schedule
+    from graphc.passes.kernel_costs import Costs
     from graphc.runner import Compiled, Reference
     from graphc.scipy_adaptors import ScipyFunction
 
@@ -206,6 +207,13 @@ class Function:
     def schedule(self) -> Schedule:
         """The kernels in order; `str` prints one line each."""
         return self._built.program.main.schedule
+
+    @property
+    def cost(self) -> Costs:
+        """The bytes, the arithmetic and the special functions of every kernel, by sizes; `str` prints a table."""
+        from graphc.passes.kernel_costs import kernel_costs
+
+        return kernel_costs(self.schedule)
 
     @property
     def plan(self) -> Plan:

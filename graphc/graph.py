@@ -29,21 +29,20 @@ def topological_order(outputs: Iterable[Node]) -> list[Node]:
     done: set[Node] = set()
     order: list[Node] = []
     for output in outputs:
-        stack: list[tuple[Node, int]] = [(output, 0)]
         if output in done:
             continue
         done.add(output)
+        stack: list[tuple[Node, Iterator[Node]]] = [(output, iter(output.inputs))]
         while stack:
-            node, position = stack.pop()
-            inputs = node.inputs
-            while position < len(inputs) and inputs[position] in done:
-                position += 1
-            if position == len(inputs):
+            node, rest = stack[-1]
+            for x in rest:
+                if x not in done:
+                    done.add(x)
+                    stack.append((x, iter(x.inputs)))
+                    break
+            else:
                 order.append(node)
-                continue
-            stack.append((node, position + 1))
-            done.add(inputs[position])
-            stack.append((inputs[position], 0))
+                stack.pop()
     return order
 
 
@@ -139,7 +138,9 @@ class Graph:
         return self.map(lambda node, inputs: replacements.get(node))
 
     def with_outputs(self, outputs: Sequence[Node]) -> Graph:
-        """Return a graph of other outputs with the same signature, updates and guards."""
+        """Return a graph of other outputs with the same signature, updates and guards; itself if they are its own."""
+        if tuple(outputs) == self.outputs:
+            return self
         return Graph(outputs, self.inputs, updates=self.updates, guards=self.guards)
 
     # -- for people

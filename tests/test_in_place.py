@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.codegen.inplace import updates_in_place
 from graphc.codegen.nest import LoopNest
 from graphc.types import size_value
 
@@ -133,3 +134,35 @@ def test_updates_that_are_views_of_the_table(mode: Any) -> None:
     np.testing.assert_array_equal(a.get_value(), [0, 1, 2, 8, 8, 8])
     last, _ = gc.scan(lambda c, i: (c.at[i].set(c[0]), None), a, INDEX)
     np.testing.assert_array_equal(gc.function([INDEX], last, mode=mode)([2, 4]), [0, 1, 0, 8, 0, 8])
+
+
+def test_state_that_rows_are_reduced_of_is_updated_in_place() -> None:
+    rng = np.random.default_rng(3)
+    w, m = (gc.shared(rng.normal(size=(6, 7)), name=n) for n in "wm")
+    r = gc.shared(rng.normal(size=6), name="r")
+    a, b, c = w.get_value(), m.get_value(), r.get_value()
+    momentum = 0.9 * m + gc.exp(w)
+    scale = gc.sum(w * w, axis=1, keepdims=True) + gc.max(momentum, axis=1, keepdims=True)
+    updates = {w: w - momentum / scale, m: momentum, r: r * 0.5 + scale[:, 0]}
+    f = gc.function([], [], updates=updates).compile()
+    assert len(updates_in_place(f.schedule)) == 3 and len(f.schedule) == 1
+    for _ in range(3):
+        f()
+        new = 0.9 * b + np.exp(a)
+        rows = (a * a).sum(1, keepdims=True) + new.max(1, keepdims=True)
+        a, b, c = a - new / rows, new, c * 0.5 + rows[:, 0]
+    for state, value in ((w, a), (m, b), (r, c)):
+        np.testing.assert_allclose(state.get_value(), value, rtol=1e-12)
+
+
+def test_state_that_a_later_phase_reads_again_is_not_updated_in_place() -> None:
+    w = gc.shared(np.arange(6.0).reshape(2, 3), name="w")
+    start = w.get_value()
+    total = gc.sum(w, axis=1, keepdims=True)
+    f = gc.function([], w * total, updates={w: w * 2})  # the product needs the old rows, after the sums
+    np.testing.assert_array_equal(f(), start * start.sum(1, keepdims=True))
+    np.testing.assert_array_equal(w.get_value(), start * 2)
+    v = gc.shared(np.arange(5.0), name="v")
+    g = gc.function([], [], updates={v: v + gc.zeros(5).at[1:].add(v[:-1])})
+    g()
+    np.testing.assert_array_equal(v.get_value(), [0, 1, 3, 5, 7])

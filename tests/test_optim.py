@@ -476,3 +476,9 @@ def test_names_that_collide_over_two_programs_are_refused() -> None:
 def test_optimisers_show_their_settings() -> None:
     assert repr(Adam(0.1)) == "Adam(lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, amsgrad=False)"
     assert repr(gc.optim.Accumulate(SGD(0.1), 2)).startswith("Accumulate(optimizer=SGD(lr=0.1, ")
+
+
+@pytest.mark.parametrize("optimizer", [LAMB(), Adafactor()])
+def test_optimizers_that_reduce_what_they_update_work_in_place(optimizer: Optimizer) -> None:
+    f = many(optimizer, 3)
+    assert len(updates_in_place(f.schedule)) == len(f.graph.updates)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import division
+from graphc.codegen import division, replicas
 from graphc.codegen.blas_threads import GET, USERS, _guards, guard_address
 from graphc.codegen.division import chunk_edges
 from graphc.codegen.team import default_threads, threads_running
@@ -85,6 +85,36 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[[], list[Array]]]] = {
     "cumulative": (lambda x: gc.cumulative_sum(gc.exp(x), axis=1), lambda: [rng().normal(size=(700, 500))]),
     "sorted": (lambda x: gc.sort(x, axis=1), lambda: [rng().normal(size=(700, 300))]),
     "integers": (lambda x: x // 7 + x % 5, lambda: [rng().integers(-100, 100, 400_000)]),
+    "sum": (lambda x: gc.sum(gc.tanh(x)), lambda: [rng().normal(size=300_001)]),
+    "sum of a matrix": (lambda x: gc.sum(gc.exp(x.T) * x.T), lambda: [rng().normal(size=(501, 603))]),
+    "mean": (lambda x: gc.mean(gc.exp(x)), lambda: [rng().normal(size=300_001).astype("float32")]),
+    "product": (lambda x: gc.prod(1 + gc.sin(x) / 1e3), lambda: [rng().normal(size=300_001)]),
+    "max": (lambda x: gc.max(gc.sin(x)), lambda: [rng().normal(size=500_001).astype("float32")]),
+    "min of integers": (lambda x: gc.min(x * 3 % 1009), lambda: [rng().integers(1, 10**6, 500_001)]),
+    "argmax of all": (lambda x: gc.argmax(gc.round(100 * gc.sin(x))), lambda: [rng().normal(size=300_001)]),
+    "any": (lambda x: gc.any(gc.sin(x) > 0.99999), lambda: [rng().normal(size=300_001)]),
+    "columns": (lambda x: gc.sum(gc.sin(x), axis=0), lambda: [rng().normal(size=(3000, 101))]),
+    "columns of float32": (lambda x: gc.max(gc.sin(x), axis=0), lambda: [rng().normal(size=(70_000, 3)).astype("f4")]),
+    "middle axis": (lambda x: gc.sum(gc.sin(x), axis=1), lambda: [rng().normal(size=(90, 40, 101))]),
+    "first and last axis": (lambda x: gc.sum(gc.sin(x), axis=(0, 2)), lambda: [rng().normal(size=(90, 40, 101))]),
+    "norm": (lambda x: x / gc.sqrt(gc.sum(x * x)), lambda: [rng().normal(size=500_001)]),
+    "one row": (lambda x: gc.softmax(gc.sin(x)), lambda: [rng().normal(size=300_001)]),
+    "loss": (
+        lambda x, y: gc.nn.cross_entropy(x, y),
+        lambda: [rng().normal(size=(999, 300)), rng().integers(0, 300, 999)],
+    ),
+    "layer norm": (
+        lambda x: gc.grad(gc.mean(gc.nn.gelu(gc.nn.layer_norm(x, x.shape[-1:], x[0], x[1])) ** 2), x),
+        lambda: [rng().normal(size=(1001, 300))],
+    ),
+    "scatter": (
+        lambda x, i: gc.zeros((400, 400)).at[i].add(gc.exp(x)),
+        lambda: [rng().normal(size=(900, 400)), rng().integers(0, 400, 900)],
+    ),
+    "stencil": (
+        lambda x: gc.grad(gc.sum(gc.sin(x[2:] + x[:-2] - 2 * x[1:-1])), x),
+        lambda: [rng().normal(size=(601, 800))],
+    ),
     "copies": (lambda x: gc.concat([x.T, gc.roll(x.T, 3)]), lambda: [rng().normal(size=(700, 900))]),
     "windows": (
         lambda x: gc.nn.max_pool2d(x, 2),
@@ -97,14 +127,21 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[[], list[Array]]]] = {
 }
 
 
+SEQUENTIAL = {"sorted", "norm", "one row"}
+"""Programs without a divided kernel, for now."""
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
     build, make = PROGRAMS[name]
     arrays = make()
     nodes = placeholders(arrays)
     result = build(*nodes)
-    found = [[gc.function(nodes, result, threads=count)(*arrays)] for count in COUNTS]
+    functions = [gc.function(nodes, result, threads=count) for count in COUNTS]
+    found = [[f(*arrays)] for f in functions]
     assert_same_bits(found)
+    assert len({str(f.plan.chunks) for f in functions}) == 1
+    assert functions[0].plan.chunks or name in SEQUENTIAL
     expected = gc.function(nodes, result, mode="reference")(*arrays)
     np.testing.assert_allclose(found[0][0], expected, rtol=2e-5 if expected.dtype == np.float32 else 1e-9, atol=1e-9)
 
@@ -113,6 +150,40 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 def everything_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("PARALLEL_NS", 0.0), ("CHUNK_NS", 1e-3), ("WAKE_NS", 0.0), ("ALIGNED", 10**6)):
         monkeypatch.setattr(division, name, value)
+    monkeypatch.setattr(replicas, "ROW_SHARE", 1e-3)
+
+
+SPECIAL = [
+    [1.0, np.nan, 3.0, 4.0],
+    [np.inf, 1.0, 2.0, -np.inf],
+    [np.inf, np.inf, 1.0, 2.0],
+    [-np.inf, -np.inf, -np.inf, -np.inf],
+    [-0.0, -0.0, -0.0, -0.0],
+    [np.nan, np.nan, np.inf, 1.0],
+    [5.0, 7.0, 7.0, 7.0],
+]
+REDUCTIONS = ("sum", "prod", "max", "min", "argmax", "argmin", "any", "all")
+
+
+@pytest.mark.usefixtures("everything_divided")
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "int8", "uint16", "bool"])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_what_chunks_leave_is_combined(name: str, dtype: str) -> None:
+    x = gc.placeholder("x", ("n", "m"), dtype)
+    reduce = getattr(gc, name)
+    if name in ("argmax", "argmin"):
+        outputs = [reduce(gc.reshape(x, (-1,)))]
+    else:
+        outputs = [reduce(x), reduce(x, axis=0), reduce(x, axis=1)]
+    functions = [gc.function([x], outputs, threads=count) for count in (1, 3)]
+    for row in SPECIAL if dtype.startswith("f") else [[0, 0, 0, 0], [3, 1, 7, 7], [1, 0, 1, 1]]:
+        value = np.array([row, row[::-1], row], dtype)
+        found = [f(value) for f in functions]
+        assert_same_bits(found)
+        expected = gc.function([x], outputs, mode="reference")(value)
+        for a, b in zip(found[0], expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert set(functions[0].plan.chunks.values()) <= {3, 4, 12} and functions[0].plan.chunks
 
 
 @pytest.mark.usefixtures("everything_divided")

@@ -11,6 +11,10 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from graphc.codegen.kernels import COMPILER_LOCK
+
+_extensions: dict[str, Any] = {}
+
 
 @cache
 def routine_address(name: str) -> int:
@@ -31,9 +35,16 @@ def blas_module() -> Any:
     return _extension("cython_blas")
 
 
-@cache
 def _extension(name: str) -> Any:
-    """Return an extension module of `scipy.linalg` by its file: the package around it takes 0.1 s to import.
+    """Return an extension module of `scipy.linalg`; one thread at a time, since such a module starts only once."""
+    with COMPILER_LOCK:
+        if name not in _extensions:
+            _extensions[name] = _load(name)
+        return _extensions[name]
+
+
+def _load(name: str) -> Any:
+    """Load an extension module of `scipy.linalg` by its file: the package around it takes 0.1 s to import.
 
     A program that imports it later, the usual way, gets the same module. Where SciPy keeps it elsewhere, it is
     imported the usual way here too.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.blas import blas_module
+from graphc.codegen.kernels import COMPILER_LOCK
 
 LOCK, USERS, SAVED, GET, SET = range(5)
 _SETTERS = (
@@ -26,15 +27,20 @@ _SETTERS = (
 _guards: list[Any] = []
 
 
-@cache
 def guard_address() -> int:
     """Return the address of the guard of SciPy's BLAS, 0 where it has no threads that could be limited."""
+    with COMPILER_LOCK:  # there is one guard, since it counts all who are inside the library
+        return _make_guard()
+
+
+@cache
+def _make_guard() -> int:
     found = _functions()
     if found is None:
         return 0
     guard = np.zeros(SET + 1, np.int64)
     guard[GET], guard[SET] = found
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(guard))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(guard))  # threads may look at it until the very end
     _guards.append(guard)
     return int(guard.ctypes.data)
 

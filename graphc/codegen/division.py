@@ -23,6 +23,8 @@ WAKE_NS = 300_000.0
 MAX_CHUNKS = 64
 SEGMENT_NS = 20_000_000.0
 """Planned work between two looks for signals."""
+Chunk = tuple[int, int, int]
+"""The address of a frame, and a range."""
 ALIGNED = 64
 """Chunks of more elements than this are multiples of it: whole vectors, and cache lines that one thread writes."""
 
@@ -56,15 +58,15 @@ def _stretches(extent: int, count: int) -> Iterator[tuple[int, int]]:
         yield lo, min(lo + step, extent)
 
 
-def grouped(chunks: Sequence[tuple[int, int]], cost: float) -> Iterator[Sequence[tuple[int, int]]]:
+def grouped(chunks: Sequence[Chunk], cost: float) -> Iterator[Sequence[Chunk]]:
     """Group chunks into instructions, between which a run can look for signals."""
     groups = min(len(chunks), 1 + int(cost // SEGMENT_NS))
     for k in range(groups):
         yield chunks[len(chunks) * k // groups : len(chunks) * (k + 1) // groups]
 
 
-def dealt(team: int, kernel: int, threads: int, chunks: Sequence[tuple[int, int, int]], guard: int = 0) -> Words:
-    """Return the table of an instruction; chunks are (frame, lo, hi)."""
+def dealt(team: int, kernel: int, threads: int, chunks: Sequence[Chunk], guard: int = 0) -> Words:
+    """Return the table of an instruction."""
     table = np.zeros(words.FIRST_CHUNK + words.CHUNK_WORDS * len(chunks), np.int64)
     table[[words.TEAM_AT, words.KERNEL, words.GUARD]] = team, kernel, guard
     table[[words.THREADS, words.CHUNKS]] = min(threads, len(chunks)), len(chunks)

@@ -6,7 +6,7 @@ call, slots of loop bodies that move are written by the loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,7 @@ from graphc.codegen.nest import (
     TapeSlot,
 )
 from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
+from graphc.codegen.replicas import Replicas, replicas_of
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.codegen.team import parallel_address, team_address
@@ -60,7 +61,11 @@ class Memory:
         self.chunks: dict[str, int] = {}
         self.plans: dict[Section, Plan] = {}
         self.plan = replace(self._plan(main), checkpoints=tuple(checkpoints_of(graph, sizes)))
+        self.replicas = self._replicas(main)
+        shared = max((r.nbytes for r in self.replicas.values()), default=0)
+        self.plan = replace(self.plan, peak_bytes=self.plan.peak_bytes + shared)
         self.arena = _aligned(self.plan.peak_bytes)
+        self.private = self.arena.ctypes.data + self.plan.peak_bytes - shared
         # By section: a loop's body and its derivative's share nodes, each with memory of its own.
         self.addresses: dict[Section, dict[Node, int]] = {section: {} for section in main.every()}
         self.addresses[main] |= {s: s.state.array.ctypes.data for s in graph.shared}
@@ -79,12 +84,17 @@ class Memory:
             for nest in section.nests:
                 self.starts[section].append(total)
                 total += len(nest.slots)
+        self.copies: dict[int, int] = {}
+        for number, replicas in self.replicas.items():
+            self.copies[number] = total
+            total += len(replicas.chunks) * len(replicas.nest.slots)
         self.frames = np.zeros(total + 1, np.int64)
         for section in reversed(walked):
             self._fill(section)
             if section is not main:
                 rows = [row for number in range(len(section.nests)) for row, _ in self.rows(section, number)]
                 self.tapes[section] = self.tape(rows)
+        self._copy_frames()
 
     def _size(self, size: Size) -> int:
         return size_value(size, self.sizes)
@@ -112,37 +122,54 @@ class Memory:
             for number, region in nest.inner:
                 self._place(section.bodies[number], known[region])
 
+    def _replicas(self, main: Section) -> dict[int, Replicas]:
+        """Return the nests, by number, whose chunks need frames of their own."""
+        found = {}
+        for number, nest in enumerate(main.nests):
+            if nest.parts is not None:
+                replicas = replicas_of(nest, self.sizes, self.cost(main, nest), threads=self.threads)
+                if replicas is not None:
+                    found[number] = replicas
+        return found
+
     # -- frames and tapes
 
     def rows(self, section: Section, number: int) -> Iterator[tuple[Row, float]]:
         """Yield the instructions of a nest, each with its planned time on one thread in nanoseconds."""
         nest = section.nests[number]
         extent, cost = self._size(nest.extent), self.cost(section, nest)
-        if may_divide(nest) or self._guard(section, number, cost):
+        if section is self.main and number in self.replicas:
+            replicas = self.replicas[number]
+            yield from self._chunks(section, number, replicas.chunks, cost)
+            if replicas.combines:
+                yield self._row(section, number, 0, 0), STEP_NS
+        elif may_divide(nest) or self._guard(section, number, cost):
             chunks = chunk_edges(extent, cost) if may_divide(nest) else [(0, extent)]
             yield from self._chunks(section, number, chunks, cost)
-            return
-        ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]
-        for lo, hi in ranges:
-            yield self._row(section, number, lo, hi), cost * (hi - lo) / max(extent, 1)
+        else:
+            ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]
+            for lo, hi in ranges:
+                yield self._row(section, number, lo, hi), cost * (hi - lo) / max(extent, 1)
 
     def _chunks(
         self, section: Section, number: int, chunks: Sequence[tuple[int, int]], cost: float
     ) -> Iterator[tuple[Row, float]]:
         """Yield the instructions of a divided nest: one a chunk where there is one thread, else one for many."""
-        each, guard = cost / len(chunks), self._guard(section, number, cost)
+        each, guard, kernel = cost / len(chunks), self._guard(section, number, cost), section.addresses[number]
         if len(chunks) > 1:
             self.chunks[self._name(section, number)] = len(chunks)
+        frame, between = self._frame(section, number), 0
+        if section is self.main and number in self.copies:
+            frame, between = self.frames.ctypes.data + 8 * self.copies[number], 8 * len(section.nests[number].slots)
+        framed = [(frame + k * between, lo, hi) for k, (lo, hi) in enumerate(chunks)]
         if guard == 0 and (self.threads == 1 or len(chunks) == 1):
-            for lo, hi in chunks:
-                yield self._row(section, number, lo, hi), each
+            for chunk in framed:
+                yield (kernel, *chunk), each
             return
-        frame = self._frame(section, number)
-        for group in grouped(chunks, cost):
+        for group in grouped(framed, cost):
             if len(group) > 1:
                 self.divided_ns += each * len(group) * (1 if section is self.main else LOOP_STEPS)
-            framed = [(frame, lo, hi) for lo, hi in group]
-            self.tables.append(dealt(self.team, section.addresses[number], self.threads, framed, guard))
+            self.tables.append(dealt(self.team, kernel, self.threads, group, guard))
             yield (parallel_address(), self.tables[-1].ctypes.data, 0, len(group)), each * len(group)
 
     def _name(self, section: Section, number: int) -> str:
@@ -183,15 +210,33 @@ class Memory:
 
     def _fill(self, section: Section) -> None:
         """Write the frames of a section, and note what calls must patch."""
+        for number, start in enumerate(self.starts[section]):
+            self._write(section, number, start, {})
+
+    def _copy_frames(self) -> None:
+        """Write the frames of chunks that have their own, and what the nest's frame says of them."""
         origin = self.frames.ctypes.data
-        for number, (nest, start) in enumerate(zip(section.nests, self.starts[section], strict=True)):
-            words = []
-            for position, slot in enumerate(nest.slots, start):
-                if isinstance(slot, PointerSlot):
-                    words.append(self._pointer(section, slot, origin + 8 * position))
-                else:
-                    words.append(self._value(section, number, slot))
-            self.frames[start : start + len(words)] = words
+        for number, replicas in self.replicas.items():
+            first, between = self.copies[number], len(replicas.nest.slots)
+            for place, value in replicas.own_words(origin + 8 * first, self.private).items():
+                self.frames[self.starts[self.main][number] + place] = value
+            for k in range(len(replicas.chunks)):
+                self._write(self.main, number, first + k * between, replicas.chunk_words(k, self.private))
+
+    def _write(self, section: Section, number: int, start: int, known: Mapping[int, int]) -> None:
+        """Write one frame of a nest; `known` has the slots whose values are given."""
+        origin = self.frames.ctypes.data + 8 * start
+        words = []
+        for position, slot in enumerate(section.nests[number].slots):
+            if position in known:
+                words.append(known[position])
+            elif isinstance(slot, PointerSlot):
+                words.append(self._pointer(section, slot, origin + 8 * position))
+            elif isinstance(slot, FrameSlot):
+                words.append(origin + 8 * slot.offset)
+            else:
+                words.append(self._value(section, slot))
+        self.frames[start : start + len(words)] = words
 
     def _pointer(self, section: Section, slot: PointerSlot, address: int) -> int:
         """Return a pointer, or 0 for one that every call patches or that a loop moves."""
@@ -204,13 +249,11 @@ class Memory:
         known = self.addresses[section]
         return known[slot.base] + offset if slot.base in known else 0
 
-    def _value(self, section: Section, number: int, slot: Slot) -> int:
+    def _value(self, section: Section, slot: Slot) -> int:
         if isinstance(slot, SizeSlot):
             return self._size(slot.size)
         if isinstance(slot, LiteralSlot):
             return slot.bits
-        if isinstance(slot, FrameSlot):
-            return self._frame(section, number) + 8 * slot.offset
         if isinstance(slot, RoutineSlot):
             return self._routine(section, slot.routine)
         if isinstance(slot, TapeSlot):

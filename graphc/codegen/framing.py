@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from graphc.codegen.nest import Builder, If, Loop, Statement
 from graphc.codegen.reduce import identity
+from graphc.codegen.scalars import scalar_code
 from graphc.node import Node
 from graphc.passes.frame import Framed
 from graphc.passes.layout import Access
@@ -44,8 +45,6 @@ def shifted(op: Framed, access: Access) -> Access:
 
 def framed_value(nest: _Lowering, node: Node, name: str) -> Statement:
     """Return the statement that computes a framed value: its expression inside its region, 0 outside."""
-    from graphc.codegen.lower import scalar_code
-
     op = node.op
     assert isinstance(op, Framed)
     body: list[Statement] = []

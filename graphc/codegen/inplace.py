@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
+from graphc.codegen.phases import reads_before_writing
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Routine
 from graphc.ops.control import Control, While
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMulUpdate
+from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Concat, contiguous_strides
+from graphc.passes.frame import Framed
 from graphc.passes.fuse import INNER, Kernel, Schedule, scatter_chain
 from graphc.passes.layout import Access
 from graphc.types import Size
@@ -36,7 +39,7 @@ def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
             continue
         at_kernel = place[value]
         before = all(i < at_kernel for i in readers.get(state, []) if i != at_kernel)
-        own = at_kernel not in readers.get(state, []) or _reads_in_place(schedule, at_kernel, state)
+        own = at_kernel not in readers.get(state, []) or _reads_in_place(schedule, at_kernel, state, value)
         if before and own and at_kernel > last_failing:
             found[state] = value
     return found
@@ -121,21 +124,20 @@ def _can_fail(node: Node) -> bool:
     return isinstance(node.op, (Gather, Scatter)) or (isinstance(node.op, Routine) and bool(node.op.failure))
 
 
-def _reads_in_place(schedule: Schedule, position: int, state: Node) -> bool:
-    """Tell whether a kernel reads each element of `state` only where it writes the same element."""
+def _reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) -> bool:
+    """Tell whether a kernel reads each element of `state` only where, and before, it writes the same of `value`."""
     kernel: Kernel = schedule.kernels[position]
     if isinstance(kernel.nodes[0].op, MatMulUpdate):
         w, *others = (schedule.accesses[x] for x in kernel.nodes[0].inputs)
         return w == Access(state, 0, contiguous_strides(state.shape)) and all(x.base is not state for x in others)
-    if kernel.kind != "loop" or kernel.split is not None:
+    level = kernel.levels[value]
+    if kernel.kind != "loop" or isinstance(value.op, Reduction):
         return False
+    whole = Access(state, 0, contiguous_strides(state.shape))
     for node in kernel.nodes:
-        for x in node.inputs:
-            access = schedule.accesses[x]
-            if access.base is state:
-                same = (
-                    access.offset == 0 and access.strides == contiguous_strides(state.shape) and x.shape == node.shape
-                )
-                if not same or kernel.levels[node] != INNER:
-                    return False
-    return True
+        reads = [x for x in node.inputs if schedule.accesses[x].base is state]
+        inner = isinstance(node.op, Reduction) or kernel.levels[node] == INNER
+        elsewhere = isinstance(node.op, (Framed, Gather)) or any(schedule.accesses[x] != whole for x in reads)
+        if reads and (inner != (level == INNER) or elsewhere):
+            return False
+    return kernel.split is None or reads_before_writing(kernel, schedule.accesses, state, value)

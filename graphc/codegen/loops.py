@@ -31,10 +31,12 @@ from graphc.passes.layout import Access
 from graphc.types import Size, product
 
 
-def lower_kernel(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> list[LoopNest]:
-    """Return the nests of any kernel; `aliased` maps state that is updated in place to its new value."""
+def lower_kernel(
+    kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool = False
+) -> list[LoopNest]:
+    """Return the nests of any kernel; see `lower` for `aliased` and `divide`."""
     if kernel.kind == "loop":
-        return [lower(kernel, schedule, aliased)]
+        return [lower(kernel, schedule, aliased, divide=divide)]
     if kernel.kind == "scatter":
         return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased)]
     (node,) = kernel.nodes

@@ -11,19 +11,18 @@ does not grow with the number of blocks; the block itself is reassociated, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
+from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
+from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.pointwise import DimValue, Pointwise
+from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
-from graphc.passes.cost import is_expensive
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
@@ -34,38 +33,25 @@ BLOCK = 1024
 Accesses = dict[Node, Access]
 
 
-def scalar_code(node: Node, operands: Sequence[str]) -> str:
-    """Return the expression of one element of a pointwise node, cast to its dtype where Python would widen."""
-    assert isinstance(node.op, Pointwise)
-    dtypes = [x.dtype for x in node.inputs]
-    name = short_name(node.dtype)
-    template = node.op.code(dtypes, node.dtype)
-    code = template.format(*operands, T=short_name(dtypes[-1]) if dtypes else name)
-    exact = node.dtype.kind in "fb" or node.dtype.name == "int64"
-    return code if exact or code.startswith(name + "(") else f"{name}({code})"
-
-
 def _indexed_shape(node: Node) -> Shape:
     """Return the shape that the indices of a gather or a scatter go through."""
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def _unit_ns(node: Node) -> float:
-    """Return a rough estimate of the time of one element of a member."""
-    own = node.op.unit_ns if isinstance(node.op, Pointwise) else 0.0
-    return own or (1.0 if not isinstance(node.op, Reduction) and is_expensive(node) else 0.15)
+def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool = False) -> LoopNest:
+    """Return the nest of a loop kernel; `aliased` maps state that is updated in place to its new value.
 
-
-def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> LoopNest:
-    """Return the nest of a loop kernel; `aliased` maps state that is updated in place to its new value."""
-    return _Lowering(kernel, schedule, aliased).nest()
+    `divide`: whether chunks of a large nest may run in frames of their own.
+    """
+    return _Lowering(kernel, schedule, aliased, divide).nest()
 
 
 class _Lowering:
     """Lowers one loop kernel; see the module's docstring."""
 
-    def __init__(self, kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> None:
+    def __init__(self, kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], divide: bool) -> None:
         self.kernel = kernel
+        self.unit_ns = 0.1 + sum(map(unit_ns, kernel.nodes))
         self.accesses = schedule.accesses
         self.inline = schedule.inline
         self.aliased = aliased
@@ -75,6 +61,7 @@ class _Lowering:
         self.kept = rows_to_keep(kernel, self.accesses, self.roots)
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.stored)]
         self.build = Builder(written)
+        self.partials = Partials(self.build) if divide and may_be_large(kernel.space, self.unit_ns) else None
         self.framed = framed_axes(kernel.nodes)
         self.groups = self._collapsed()
         self.variables = [f"d{k}" for k in range(len(self.groups))]
@@ -82,6 +69,7 @@ class _Lowering:
         self.outer_loads: list[Statement] = []
         self.phases = [Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
         self.done: dict[Node, int] = {}
+        self.shared = False
         self.before: list[Statement] = []
         self.after: list[Statement] = []
 
@@ -329,6 +317,7 @@ class _Lowering:
                 if self.kernel.levels[node] == OUTER and self.phase_of[node] == number + 1:
                     phase.after.append(self._store(node, self.outer_values[node]))
         extent, body = self._assemble()
+        parts = None if self.partials is None else self.partials.finish(bool(self.kept))
         return LoopNest(
             (*self.build.top, *body),
             tuple(self.build.slots),
@@ -336,10 +325,9 @@ class _Lowering:
             product(self.kernel.space),
             tuple(self.build.checks),
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
-            divisible=not {ACCUMULATED, TOTAL} & {*self.kernel.levels.values()}
-            and not self.kept
-            and self.kernel.kind != "scatter",
-            unit_ns=0.1 + sum(map(_unit_ns, self.kernel.nodes)),
+            divisible=not self.shared and not self.kept and self.kernel.kind != "scatter",
+            unit_ns=self.unit_ns,
+            parts=parts,
         )
 
     def _root(self, root: Node, number: int) -> None:
@@ -361,14 +349,21 @@ class _Lowering:
         if self.kernel.levels[root] == ACCUMULATED:
             index = self.build.index(self._group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
-            accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer)
+            block = self._group_strides(self._store_strides(root))[0]
+            accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
+            if block == 0:
+                share(self, root, pointer)
         elif self.kernel.levels[root] == TOTAL:
             row = reduce_row(root, self.build, phase, value, "", self._blocked(root))
             total = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
             self.after.append(self._store(root, total))
+            share(self, root, total)
         else:
             position = self._reduced_position(root)
-            self.outer_values[root] = reduce_row(root, self.build, phase, value, position, self._blocked(root))
+            result = reduce_row(root, self.build, phase, value, position, self._blocked(root))
+            self.outer_values[root] = result
+            if self.split == 0:
+                share(self, root, result)
 
     def _reduced_position(self, root: Node) -> str:
         """Return the index along the reduced axes, for argmax."""
@@ -391,17 +386,19 @@ class _Lowering:
         stops = [self.build.size(e) for e in extents]
         if any(isinstance(n.op, Framed) for n in self.kernel.nodes):
             return extents[0], self._framed_nest(stops)
+        if not outer and not self._single:
+            return assemble_whole(self, inner, extents, stops)
         body: list[Statement] = list(self.outer_loads)
         for phase in self.phases:
-            body += [*phase.before, *self._inner_nest(phase, inner, stops), *phase.after]
+            body += [*phase.before, *self.inner_nest(phase, inner, stops), *phase.after]
         for k in reversed(outer):
             body = [Loop(self.variables[k], "0", stops[k], body)]
-        first = body[-1] if len(body) == 1 or self._single else None
-        body = [*self.before, *body, *self.after]
-        if isinstance(first, Loop) and (outer or self._single):
-            first.start, first.stop = "lo", "hi"
-            return extents[0], body
-        return 1, body
+        first = body[-1]
+        if not isinstance(first, Loop):
+            return 1, body
+        first.start, first.stop = "lo", "hi"
+        body = body if self.partials is None else self.partials.wrap(body)
+        return extents[0], [*self.before, *body, *self.after]
 
     def _framed_nest(self, stops: list[str]) -> list[Statement]:
         """Return the loops of a kernel with framed values: it has one phase."""
@@ -413,20 +410,25 @@ class _Lowering:
             body = [Loop(self.variables[k], starts[k], stops[k], body)]
         return body
 
-    def _inner_nest(self, phase: Phase, inner: list[int], stops: list[str]) -> list[Statement]:
+    def inner_nest(self, phase: Phase, inner: list[int], stops: list[str], *, ranged: bool = False) -> list[Statement]:
+        """Return the loops of a phase; `ranged`: the outermost runs over `lo:hi`."""
+        starts = {k: "lo" if ranged and k == inner[0] else "0" for k in inner}
+        stops = ["hi" if ranged and k == inner[0] else stop for k, stop in enumerate(stops)]
         statements: list[Statement] = [*phase.body, *phase.stores]
         if not statements and not phase.block_end:
             return []
         if not inner:
             return [*phase.block_start, *statements, *phase.block_end]
         last = inner[-1]
-        loop = Loop(self.variables[last], "0", stops[last], statements)
+        loop = Loop(self.variables[last], starts[last], stops[last], statements)
         nest: list[Statement] = [loop]
         if phase.block_end:
             start, stop = f"start{last}", f"stop{last}"
             loop.start, loop.stop = start, stop
             end = f"{stop} = select({start} + {BLOCK} < {stops[last]}, {start} + {BLOCK}, {stops[last]})"
-            nest = [Loop(start, "0", stops[last], [end, *phase.block_start, loop, *phase.block_end], str(BLOCK))]
+            nest = [
+                Loop(start, starts[last], stops[last], [end, *phase.block_start, loop, *phase.block_end], str(BLOCK))
+            ]
         for k in reversed(inner[:-1]):
-            nest = [Loop(self.variables[k], "0", stops[k], nest)]
+            nest = [Loop(self.variables[k], starts[k], stops[k], nest)]
         return nest

@@ -121,6 +121,28 @@ class Product:
         return not inside or m * k * n > self.most
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """An accumulator: its variables, and the statements that take the state of another, `part_...`, into it."""
+
+    variables: tuple[tuple[str, DType], ...]
+    merge: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How chunks of a nest run in frames of their own; see `partials`.
+
+    `header` is the place of four slots: whether this is a chunk, the number of chunks, where the words of the first
+    are and how many lie between those of two. `words` is the place of the first word of state; `rows` has the values
+    that are summed in memory, each with the place of two slots: where the rows of the chunks are, and between them.
+    """
+
+    header: int | None
+    words: int | None
+    rows: tuple[tuple[Node, int], ...]
+
+
 @dataclass
 class If:
     """`if condition:`, with what is done where it holds and where it does not."""
@@ -153,6 +175,8 @@ class LoopNest:
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
     product: Product | None = None
+    parts: Parts | None = None
+    """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""
 
     def needs_library(self, sizes: Sizes) -> bool:
         """Tell whether the nest calls routines of a library at these sizes."""
@@ -177,6 +201,8 @@ class Builder:
     slots: list[Slot] = field(default_factory=list)
     top: list[Statement] = field(default_factory=list)
     checks: list[Node] = field(default_factory=list)
+    states: dict[str, State] = field(default_factory=dict)
+    """The accumulators in registers, by the variables that hold their results."""
     _known: dict[object, str] = field(default_factory=dict)
     _names: int = 0
 

@@ -59,8 +59,22 @@ def rows_to_keep(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]
 
     Whatever stands on a dear value is kept itself: it takes the place of that value, and need not be computed.
     """
+    return _phases(kernel, accesses, roots)[0]
+
+
+def reads_before_writing(kernel: Kernel, accesses: Accesses, state: Node, value: Node) -> bool:
+    """Tell whether no phase reads `state` after the one that stores its new value."""
+    phase_of = first_phases(kernel, accesses)
+    _, last = _phases(kernel, accesses, roots_by_phase(kernel, phase_of))
+    readers = (n for n in kernel.nodes if any(accesses[x].base is state for x in n.inputs))
+    return all(last.get(n, phase_of[n]) <= phase_of[value] for n in readers)
+
+
+def _phases(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]]) -> tuple[list[Node], dict[Node, int]]:
+    """Return the values to keep from phase to phase, and the last phase that computes each inner value."""
     keep: list[Node] = []
     first: dict[Node, int] = {}
+    last: dict[Node, int] = {}
     dear = _dear(kernel, accesses)
     for phase, members in sorted(roots.items()):
         stack = list(members)
@@ -73,12 +87,13 @@ def rows_to_keep(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]
                 if stored or node in dear:
                     keep += [node] if node not in keep and not stored else []
                     continue
+            last[node] = phase
             for x in node.inputs:
                 base = accesses[x].base
                 if kernel.levels.get(base) == INNER and base not in seen:
                     seen.add(base)
                     stack.append(base)
-    return keep
+    return keep, last
 
 
 def _dear(kernel: Kernel, accesses: Accesses) -> set[Node]:

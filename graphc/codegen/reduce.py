@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.codegen.nest import Builder, Loop, Statement
+from graphc.codegen.nest import Builder, Loop, State, Statement
 from graphc.codegen.phases import Phase
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
-from graphc.types import DType, short_name
+from graphc.types import BOOL, INT64, DType, Size, short_name
 
 
 def identity(name: str, dtype: DType) -> str:
@@ -42,12 +42,18 @@ def combine(name: str, dtype: DType, acc: str, value: str) -> str:
     return f"select({value} {'>' if name == 'max' else '<'} {acc}, {value}, {acc})"
 
 
-def accumulate(node: Node, build: Builder, stores: list[Statement], place: str, value: str, pointer: str) -> None:
-    """Reduce into memory: the result is filled at the start of the kernel, then updated at each point."""
+def accumulate(
+    node: Node, build: Builder, stores: list[Statement], place: str, value: str, pointer: str, block: Size
+) -> None:
+    """Reduce into memory: the result is filled at the start of the kernel, then updated at each point.
+
+    `block` is the number of elements that one step of the outermost loop has to itself, 0 where steps share them.
+    """
     name, dtype = node.op.name, node.dtype
-    size = build.size(node.size)
-    fill = Loop("k", "0", size, [f"{pointer}[k] = {identity(name, dtype)}"])
-    build.top.append(fill)
+    start, stop = "0", build.size(node.size)
+    if block != 0:
+        start, stop = (f"{end} * {build.size(block)}" for end in ("lo", "hi"))
+    build.top.append(Loop("k", start, stop, [f"{pointer}[k] = {identity(name, dtype)}"]))
     stores.append(f"{place} = {combine(name, dtype, place, value)}")
 
 
@@ -59,6 +65,7 @@ def reduce_row(node: Node, build: Builder, phase: Phase, value: str, position: s
         return _argument(name, dtype, build, phase, value, position)
     acc = build.name("a")
     phase.before.append(f"{acc} = {identity(name, dtype)}")
+    build.states[acc] = plain_state(name, dtype, acc)
     if blocked:
         return _compensated_sum(dtype, build, phase, acc, value)
     if dtype.kind == "f" and name in ("max", "min"):
@@ -77,6 +84,7 @@ def reduce_rows(
     name, dtype = node.op.name, node.dtype
     acc = build.name("a")
     before.append(f"{acc} = {identity(name, dtype)}")
+    build.states[acc] = plain_state(name, dtype, acc)
     if name == "sum" and dtype.kind == "f":
         return _compensated(dtype, build, before, row, after, acc, value)
     row.append(f"{acc} = {combine(name, dtype, acc, value)}")
@@ -110,7 +118,25 @@ def _compensated(
         f"{acc} = {total}",
     ]
     after.append(f"{out} = select(isfinite({error}), {acc} + {error}, {acc})")
+    build.states[out] = compensated_state(dtype, acc, error, total, back)
     return out
+
+
+def plain_state(name: str, dtype: DType, acc: str) -> State:
+    """Return the state of an accumulator that takes that of another as it takes a value."""
+    return State(((acc, dtype),), (f"{acc} = {combine(name, dtype, acc, f'part_{acc}')}",))
+
+
+def compensated_state(dtype: DType, acc: str, error: str, total: str, back: str) -> State:
+    """Return the state of a compensated sum."""
+    part = f"part_{acc}"
+    merge = (
+        f"{total} = {acc} + {part}",
+        f"{back} = {total} - {acc}",
+        f"{error} = {error} + ((({acc} - ({total} - {back})) + ({part} - {back})) + part_{error})",
+        f"{acc} = {total}",
+    )
+    return State(((acc, dtype), (error, dtype)), merge)
 
 
 def _extremum(name: str, dtype: DType, build: Builder, phase: Phase, acc: str, value: str) -> str:
@@ -121,6 +147,8 @@ def _extremum(name: str, dtype: DType, build: Builder, phase: Phase, acc: str, v
     phase.stores.append(f"{seen} = {seen} | ({value} != {value})")
     infinity = f"{short_name(dtype)}(1e400)"
     phase.after.append(f"{out} = select({seen}, {infinity} - {infinity}, {acc})")
+    merge = (f"{acc} = fast_{name}({acc}, part_{acc})", f"{seen} = {seen} | part_{seen}")
+    build.states[out] = State(((acc, dtype), (seen, BOOL)), merge)
     return out
 
 
@@ -129,9 +157,19 @@ def _argument(name: str, dtype: DType, build: Builder, phase: Phase, value: str,
     best, found, better = build.name("a"), build.name("k"), build.name("m")
     phase.before.append(f"{best} = {identity(name, dtype)}")
     phase.before.append(f"{found} = 0")
+    phase.stores += _better(name, dtype, (best, found, better), value, position)
+    merge = _better(name, dtype, (best, found, better), f"part_{best}", f"part_{found}")
+    build.states[found] = State(((best, dtype), (found, INT64)), tuple(merge))
+    return found
+
+
+def _better(name: str, dtype: DType, variables: tuple[str, str, str], value: str, position: str) -> list[str]:
+    """Return the statements that take a value with its position into the best one so far."""
+    best, found, better = variables
     sign = ">" if name == "argmax" else "<"
     nan = f" | (({value} != {value}) & ({best} == {best}))" if dtype.kind == "f" else ""
-    phase.stores.append(f"{better} = ({value} {sign} {best}){nan}")
-    phase.stores.append(f"{best} = select({better}, {value}, {best})")
-    phase.stores.append(f"{found} = select({better}, {position}, {found})")
-    return found
+    return [
+        f"{better} = ({value} {sign} {best}){nan}",
+        f"{best} = select({better}, {value}, {best})",
+        f"{found} = select({better}, {position}, {found})",
+    ]

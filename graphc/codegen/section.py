@@ -36,6 +36,7 @@ class Section:
         self, graph: Graph, obtain: Callable[[str], int], *, inner: bool = False, carries: Sequence[int] = ()
     ) -> None:
         self.graph = graph
+        self.inner = inner
         self.obtain = obtain
         self.schedule = fuse(graph)
         self.in_place = carries_in_place(self.schedule, carries)
@@ -89,7 +90,7 @@ class Section:
             return lower_while(kernel, accesses, self._open)
         if isinstance(op, Concat):
             return concat_nests(kernel.nodes[0], accesses, self.placed)
-        return lower_kernel(kernel, self.schedule, self.aliased)
+        return lower_kernel(kernel, self.schedule, self.aliased, divide=not self.inner)
 
     def _open(self, graph: Graph, carries: Sequence[int] = ()) -> Body:
         """Lower a graph inside an op as a section of its own; `carries` may be updated in place."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.codegen import team_text as words
-from graphc.codegen.kernels import text_addresses
+from graphc.codegen.kernels import COMPILER_LOCK, text_addresses
 from graphc.errors import ArgumentError, at
 
 VARIABLE = "GRAPHC_NUM_THREADS"
@@ -59,13 +59,14 @@ def _addresses() -> tuple[int, ...]:
 
 def team_address() -> int:
     """Return the address of the team, 0 where the platform allows none; its threads start when they are needed."""
-    if not _teams:
-        routines = _routines()
-        if routines is None:
-            return 0
-        _teams.append(_make(routines))
-        atexit.register(_end, _EXIT_TRIES)
-    return int(_teams[0].ctypes.data)
+    with COMPILER_LOCK:
+        if not _teams:
+            routines = _routines()
+            if routines is None:
+                return 0
+            _teams.append(_make(routines))
+            atexit.register(_end, _EXIT_TRIES)
+        return int(_teams[0].ctypes.data)
 
 
 def threads_running() -> int:

@@ -22,8 +22,15 @@ def is_expensive(node: Node) -> bool:
         return False
     if not isinstance(node.op, Pointwise) or isinstance(node.op, Gather):
         return True
+    return bool(special_functions(node))
+
+
+def special_functions(node: Node) -> list[str]:
+    """Return the functions in a pointwise value's code that cost many operations: exp, tanh, ..."""
+    if not isinstance(node.op, Pointwise):
+        return []
     code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    return any(f not in _CHEAP for f in re.findall(r"([a-z_0-9]+)\(", code))
+    return [f for f in re.findall(r"([a-z_0-9]+)\(", code) if f not in _CHEAP]
 
 
 def frontier(body: Graph, known: Container[Node]) -> list[Node]:

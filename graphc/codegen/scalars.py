@@ -1,0 +1,28 @@
+"""The expression and the time of one element of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.node import Node
+from graphc.ops.pointwise import Pointwise
+from graphc.ops.reduction import Reduction
+from graphc.passes.cost import is_expensive
+from graphc.types import short_name
+
+
+def scalar_code(node: Node, operands: Sequence[str]) -> str:
+    """Return the expression of one element of a pointwise node, cast to its dtype where Python would widen."""
+    assert isinstance(node.op, Pointwise)
+    dtypes = [x.dtype for x in node.inputs]
+    name = short_name(node.dtype)
+    template = node.op.code(dtypes, node.dtype)
+    code = template.format(*operands, T=short_name(dtypes[-1]) if dtypes else name)
+    exact = node.dtype.kind in "fb" or node.dtype.name == "int64"
+    return code if exact or code.startswith(name + "(") else f"{name}({code})"
+
+
+def unit_ns(node: Node) -> float:
+    """Return a rough estimate of the time of one element of a member."""
+    own = node.op.unit_ns if isinstance(node.op, Pointwise) else 0.0
+    return own or (1.0 if not isinstance(node.op, Reduction) and is_expensive(node) else 0.15)
