@@ -32,7 +32,7 @@ def sample() -> results.Results:
     results.add(found, "mlp784", {"graphc": figures(2e-4, stages={"build": 0.01}), "jax": figures(3e-4)})
     results.add(found, "fused@100", {"graphc": figures(1e-6), "jax": figures(5e-6)})
     results.add(found, "fused@1000", {"graphc": figures(4e-6), "jax": figures(9e-6)})
-    results.add(found, "chain1000@12", {"graphc": figures(1e-6, counts={"nodes_before": 101})})
+    results.add(found, "chain1000@10", {"graphc": figures(1e-6, counts={"nodes_before": 101})})
     return found
 
 
