@@ -44,11 +44,12 @@ def assert_same_bits(found: Sequence[Sequence[Array]]) -> None:
 @pytest.mark.parametrize("extent", [0, 1, 2, 5, 63, 64, 65, 100, 1000, 4097, 10**6])
 @pytest.mark.parametrize("cost", [0.0, 1e5, 1e6, 1e9])
 def test_chunks_cover_the_range_in_order(extent: int, cost: float) -> None:
-    chunks = chunk_edges(extent, cost)
+    chunks = chunk_edges(extent, cost, 5e4)
     assert chunks[0][0] == 0 and chunks[-1][1] == extent
     assert all(a[1] == b[0] for a, b in itertools.pairwise(chunks))
     assert all(lo < hi for lo, hi in chunks) or extent == 0
     if len(chunks) > 1:
+        assert cost >= 5e4
         lengths = {hi - lo for lo, hi in chunks[:-1]}
         assert len(lengths) == 1
         assert max(lengths) <= division.ALIGNED or max(lengths) % division.ALIGNED == 0
@@ -148,7 +149,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 
 @pytest.fixture
 def everything_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PARALLEL_NS", 0.0), ("CHUNK_NS", 1e-3), ("WAKE_NS", 0.0), ("ALIGNED", 10**6)):
+    for name, value in (("SHARED_NS", 0.0), ("CHUNK_NS", 1e-3), ("WAKE_NS", 0.0), ("ALIGNED", 10**6)):
         monkeypatch.setattr(division, name, value)
     monkeypatch.setattr(replicas, "ROW_SHARE", 1e-3)
 

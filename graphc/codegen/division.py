@@ -14,12 +14,17 @@ from graphc.codegen import team_text as words
 from graphc.codegen.nest import LoopNest
 from graphc.codegen.tape import Words
 
-PARALLEL_NS = 80_000.0
-"""Planned work from which on an instruction is divided."""
-CHUNK_NS = 20_000.0
-"""Planned work of the smallest chunk."""
 WAKE_NS = 300_000.0
-"""Planned divided work of a program from which on it wakes threads that sleep, which takes 10 to 100 microseconds."""
+"""Planned work of a program, in nests that can be divided, from which on it wakes threads that sleep.
+
+Waking takes 10 to 100 microseconds; then threads look for work for a while before they sleep again.
+"""
+PARALLEL_NS = 80_000.0
+"""Planned work from which on an instruction is divided in a program that wakes no thread."""
+SHARED_NS = 30_000.0
+"""The same in a program that does: handing chunks over and waiting for them takes one or two microseconds."""
+CHUNK_NS = 10_000.0
+"""Planned work of the smallest chunk."""
 MAX_CHUNKS = 64
 SEGMENT_NS = 20_000_000.0
 """Planned work between two looks for signals."""
@@ -34,9 +39,9 @@ def may_divide(nest: LoopNest) -> bool:
     return nest.divisible and not (nest.rows or nest.inner or nest.stepped)
 
 
-def chunk_edges(extent: int, cost: float, most: int = MAX_CHUNKS) -> list[tuple[int, int]]:
-    """Return the chunks of a range whose planned work is `cost`: one, or at least two."""
-    if cost < PARALLEL_NS or extent < 2 or most < 2:
+def chunk_edges(extent: int, cost: float, least: float, most: int = MAX_CHUNKS) -> list[tuple[int, int]]:
+    """Return the chunks of a range whose planned work is `cost`: one if it is below `least`, or at least two."""
+    if cost < least or extent < 2 or most < 2:
         return [(0, extent)]
     count = max(min(most, int(cost // CHUNK_NS)), int(cost // SEGMENT_NS) + 1)
     return list(_stretches(extent, count))
@@ -65,10 +70,10 @@ def grouped(chunks: Sequence[Chunk], cost: float) -> Iterator[Sequence[Chunk]]:
         yield chunks[len(chunks) * k // groups : len(chunks) * (k + 1) // groups]
 
 
-def dealt(team: int, kernel: int, threads: int, chunks: Sequence[Chunk], guard: int = 0) -> Words:
+def dealt(team: int, kernel: int, threads: int, chunks: Sequence[Chunk], guard: int, *, wakes: bool) -> Words:
     """Return the table of an instruction."""
     table = np.zeros(words.FIRST_CHUNK + words.CHUNK_WORDS * len(chunks), np.int64)
-    table[[words.TEAM_AT, words.KERNEL, words.GUARD]] = team, kernel, guard
+    table[[words.TEAM_AT, words.KERNEL, words.GUARD, words.WAKES]] = team, kernel, guard, wakes
     table[[words.THREADS, words.CHUNKS]] = min(threads, len(chunks)), len(chunks)
     table[words.FIRST_CHUNK :] = np.array(chunks, np.int64).reshape(-1)
     return table

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from graphc.codegen import division
 from graphc.codegen.blas import routine_address
 from graphc.codegen.blas_threads import guard_address
 from graphc.codegen.debug import register
-from graphc.codegen.division import SEGMENT_NS, WAKE_NS, chunk_edges, dealt, grouped, may_divide, segments
+from graphc.codegen.division import SEGMENT_NS, chunk_edges, dealt, grouped, may_divide, segments
 from graphc.codegen.nest import (
     BodySlot,
     CountSlot,
@@ -33,7 +34,6 @@ from graphc.codegen.replicas import Replicas, replicas_of
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.codegen.team import parallel_address, team_address
-from graphc.codegen.team_text import WAKES
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
@@ -41,8 +41,6 @@ from graphc.types import Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
-LOOP_STEPS = 4
-"""How often a loop's body runs, at a cautious guess."""
 GUARD_NS = 2_000.0
 """Planned work of a call of BLAS from which on it may start threads of its own."""
 STEP_NS = 15.0
@@ -57,7 +55,9 @@ class Memory:
         self.team = team_address() if threads > 1 else 0
         self.threads = threads if self.team else 1
         self.tables: list[Words] = []
-        self.divided_ns = 0.0
+        divided = sum(self.cost(main, n) for n in main.nests if may_divide(n) or n.parts is not None or n.inner)
+        self.wakes = divided >= division.WAKE_NS
+        self.least_ns = division.SHARED_NS if self.wakes else division.PARALLEL_NS
         self.chunks: dict[str, int] = {}
         self.plans: dict[Section, Plan] = {}
         self.plan = replace(self._plan(main), checkpoints=tuple(checkpoints_of(graph, sizes)))
@@ -127,7 +127,7 @@ class Memory:
         found = {}
         for number, nest in enumerate(main.nests):
             if nest.parts is not None:
-                replicas = replicas_of(nest, self.sizes, self.cost(main, nest), threads=self.threads)
+                replicas = replicas_of(nest, self.sizes, self.cost(main, nest), self.least_ns, threads=self.threads)
                 if replicas is not None:
                     found[number] = replicas
         return found
@@ -144,7 +144,7 @@ class Memory:
             if replicas.combines:
                 yield self._row(section, number, 0, 0), STEP_NS
         elif may_divide(nest) or self._guard(section, number, cost):
-            chunks = chunk_edges(extent, cost) if may_divide(nest) else [(0, extent)]
+            chunks = chunk_edges(extent, cost, self.least_ns) if may_divide(nest) else [(0, extent)]
             yield from self._chunks(section, number, chunks, cost)
         else:
             ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]
@@ -167,9 +167,7 @@ class Memory:
                 yield (kernel, *chunk), each
             return
         for group in grouped(framed, cost):
-            if len(group) > 1:
-                self.divided_ns += each * len(group) * (1 if section is self.main else LOOP_STEPS)
-            self.tables.append(dealt(self.team, kernel, self.threads, group, guard))
+            self.tables.append(dealt(self.team, kernel, self.threads, group, guard, wakes=self.wakes))
             yield (parallel_address(), self.tables[-1].ctypes.data, 0, len(group)), each * len(group)
 
     def _name(self, section: Section, number: int) -> str:
@@ -191,11 +189,6 @@ class Memory:
     def tape(self, rows: list[Row]) -> Words:
         """Return instructions as the driver reads them."""
         return np.array(rows, np.int64).reshape(-1)
-
-    def decide_waking(self) -> None:
-        """Let the program's instructions wake threads where that pays; to be called when all are made."""
-        for table in self.tables:
-            table[WAKES] = self.divided_ns >= WAKE_NS
 
     def cost(self, section: Section, nest: LoopNest) -> float:
         """Return a rough estimate of a nest's time in nanoseconds."""

@@ -86,17 +86,18 @@ def kernel_address(source: str, precision: str = "vector") -> int:
 
 
 def text_addresses(text: Callable[[str], str], names: Sequence[str]) -> tuple[int, ...]:
-    """Return the addresses of the functions `<symbol>_<name>` of a module in LLVM text; `text` takes the symbol."""
+    """Return the addresses of the functions `<symbol>_<name>` of a module in LLVM text; `text` takes the symbol.
+
+    No kernel: `counters` leaves them out.
+    """
     with COMPILER_LOCK:
         key = kernel_key(text("graphc"), "text")
         symbols = [f"graphc_{key}_{name}" for name in names]
         cached = current_cache().load(key)
         if cached is not None:
-            counters.from_cache += 1
             return loader.load_all(cached[0], symbols)
         code = loader.compile_text(text(f"graphc_{key}"))
         current_cache().save(key, code, ())
-        counters.compiled += 1
         return loader.load_all(code, symbols)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def may_be_large(space: Shape, unit_ns: float) -> bool:
     """Tell whether a nest over a space may be divided at some sizes."""
     work = product(space)
-    return not isinstance(work, int) or (work > 1 and work * unit_ns >= division.PARALLEL_NS)
+    return not isinstance(work, int) or (work > 1 and work * unit_ns >= division.SHARED_NS)
 
 
 @dataclass

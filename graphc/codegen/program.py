@@ -89,7 +89,6 @@ class Program:
             _check_extents(section.graph, sizes)
         memory = Memory(self.main, self.graph, sizes, self.threads if threads is None else threads)
         rows, segments, release, instructions = self._rows(memory)
-        memory.decide_waking()
         descriptor = make_descriptor(
             arguments=[(a.dtype, a.shape) for a in arguments],
             outputs=[(o.dtype, tuple(size_value(s, sizes) for s in o.shape)) for o in self.results],

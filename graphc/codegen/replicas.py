@@ -62,13 +62,13 @@ class Replicas:
         return found
 
 
-def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, *, threads: int) -> Replicas | None:
+def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, threads: int) -> Replicas | None:
     """Return the chunks of a nest that need frames of their own, or None where there is one chunk."""
     if nest.parts is None:
         return None
     shared = [node for node, _ in nest.parts.rows]
     most = _most_frames(nest, sizes, {n: size_value(n.size, sizes) for n in shared})
-    chunks = chunk_edges(size_value(nest.extent, sizes), cost, most)
+    chunks = chunk_edges(size_value(nest.extent, sizes), cost, least, most)
     if len(chunks) == 1:
         return None
     values = {n: size_value(n.size, sizes) for n in shared}
