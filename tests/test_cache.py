@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 import graphc as gc
 from graphc.codegen import kernels
 from graphc.codegen.cache import Cache, current_cache
+from graphc.codegen.elementary import POLYNOMIALS
+from graphc.ops.random_table import FORMULAS as RANDOM
 
 SOURCE = """def kernel(frame, lo, hi):
     p = f64p(frame[0], 1)
@@ -159,3 +162,9 @@ print(gc.function([x], x * 3)(np.ones(2)).tolist())
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [p.communicate(timeout=120)[0].strip() for p in running] == ["[3.0, 3.0]"] * 3
     assert not list(tmp_path.glob(".tmp-*")) and np.all([p.returncode == 0 for p in running])
+
+
+def test_the_key_depends_on_every_file_that_emits_instructions() -> None:
+    functions = [formula.function for formula in RANDOM.values()] + list(POLYNOMIALS.values())
+    files = {Path(inspect.getfile(getattr(f, "func", f))) for f in functions}
+    assert len(files) > 3 and files <= set(kernels.emitting_files())

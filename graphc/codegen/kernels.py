@@ -47,11 +47,17 @@ if hasattr(os, "register_at_fork"):
     _wait_before_forks()
 
 
+def emitting_files() -> list[Path]:
+    """Return the files that decide what a source compiles to; formulas of random numbers live among the ops."""
+    here = Path(__file__).parent
+    return sorted([*here.glob("*.py"), *(here.parent / "ops").glob("random*.py")])
+
+
 @cache
 def environment() -> str:
     """Return everything but the source that object code depends on."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in emitting_files():
         digest.update(path.read_bytes())
     versions = [_version(name) for name in ("numba", "llvmlite")]
     machine = [loader.cpu_name(), loader.cpu_features(), loader.libc_version()]
