@@ -1,7 +1,7 @@
 """Derive the coefficients in `graphc/codegen/coefficients.py` and print that file.
 
 Every polynomial interpolates its function at Chebyshev nodes in 60-digit arithmetic, which is within a small factor
-of the minimax error; the coefficients are then rounded to the dtype. `python benchmarks/fit_polynomials.py`.
+of the minimax error; the coefficients are then rounded to the dtype. `python -m benchmarks.fit_polynomials`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import mpmath
 import numpy as np
 from mpmath import mp, mpf
+
+from graphc.codegen.gaussian import TAIL_CENTRE, TAIL_SLOPE
 
 mp.dps = 60
 Real = Any  # mpmath's mpf, which is untyped
@@ -40,6 +42,22 @@ def _tail(function: Callable[[Real], Real], known: Callable[[Real], Real], power
     return value
 
 
+def _tail_of_erfc(centre: float) -> Callable[[Real], Real]:
+    """Return exp(z**2) erfc(z) (1 + 9/8 z) as a function of t = (z - c) / (z + c)."""
+
+    def value(t: Real) -> Real:
+        z = centre * (1 + t) / (1 - t)
+        return mpmath.erfc(z) * mpmath.exp(z * z) * (1 + TAIL_SLOPE * z)
+
+    return value
+
+
+def _tail_fit(kind: str, end: str, degree: int) -> Fit:
+    centre = TAIL_CENTRE[kind]
+    high = (mpf(end) - centre) / (mpf(end) + centre)
+    return Fit("TAIL", _tail_of_erfc(centre), -mpf(1), high, {kind: degree})
+
+
 def _even(function: Callable[[Real], Real]) -> Callable[[Real], Real]:
     """Return the function of z = r**2."""
     return lambda z: function(mpmath.sqrt(z))
@@ -58,14 +76,59 @@ FITS = (
     ),
     Fit("SIN", _even(_tail(mpmath.sin, lambda r: r, 3)), mpf(0), _ANGLE, {"f64": 5, "f32": 2}),
     Fit("COS", _even(_tail(mpmath.cos, lambda r: 1 - r * r / 2, 4)), mpf(0), _ANGLE, {"f64": 5, "f32": 2}),
+    _tail_fit("f64", "27.3", 22),  # where erfc leaves the dtype
+    _tail_fit("f32", "10.1", 9),
+    Fit("ERF", _even(lambda x: mpmath.erf(x) / x - 1), mpf(0), _EDGE, {"f64": 11, "f32": 5}),
 )
+
+
+@dataclass(frozen=True)
+class RationalFit:
+    """Approximate exp(z**2) erfc(z) on low..high by a quotient of polynomials of degrees n - 1 and n.
+
+    The latter is 1 at 0. It interpolates at Chebyshev nodes of (z - 1) / (z + 1).
+    """
+
+    name: str
+    kind: str
+    low: Real
+    high: Real
+    degree: int
+
+
+# erf is 1 from 6, and in float32 from 4.
+RATIONAL_FITS = (
+    RationalFit("SHORT_TAIL", "f64", mpf(1), mpf(6), 7),
+    RationalFit("SHORT_TAIL", "f32", mpf(1), mpf(4), 3),
+)
+
+
+def chebyshev_nodes(low: Real, high: Real, count: int) -> list[Real]:
+    """Return the zeros of the Chebyshev polynomial of degree `count` on low..high."""
+    middle, half = (high + low) / 2, (high - low) / 2
+    return [middle + half * mpmath.cos((2 * i + 1) * mpmath.pi / (2 * count)) for i in range(count)]
+
+
+def fit_quotient(item: RationalFit) -> dict[str, tuple[float, ...]]:
+    """Return the coefficients over and under the line, constant terms first."""
+    n = item.degree
+    low, high = ((z - 1) / (z + 1) for z in (item.low, item.high))
+    nodes = [(1 + t) / (1 - t) for t in chebyshev_nodes(low, high, 2 * n)]
+    values = [mpmath.erfc(z) * mpmath.exp(z * z) for z in nodes]
+    system = mpmath.matrix(2 * n, 2 * n)
+    for row, (z, value) in enumerate(zip(nodes, values, strict=True)):
+        for power in range(n):
+            system[row, power] = z**power
+            system[row, n + power] = -value * z ** (power + 1)
+    solution = mpmath.lu_solve(system, mpmath.matrix(values))
+    found = [rounded(c, item.kind) for c in solution]
+    return {f"{item.name}_OVER": tuple(found[:n]), f"{item.name}_UNDER": (1.0, *found[n:])}
 
 
 def fit(item: Fit, kind: str) -> tuple[float, ...]:
     """Return the coefficients of one polynomial, constant term first, rounded to the dtype."""
     count = item.degrees[kind] + 1
-    middle, half = (item.high + item.low) / 2, (item.high - item.low) / 2
-    nodes = [middle + half * mpmath.cos((2 * i + 1) * mpmath.pi / (2 * count)) for i in range(count)]
+    nodes = chebyshev_nodes(item.low, item.high, count)
     system = mpmath.matrix(count, count)
     for row, node in enumerate(nodes):
         for column in range(count):
@@ -89,6 +152,21 @@ def split(number: Real, kind: str, bits: tuple[int, ...]) -> tuple[float, ...]:
     return (*parts, rounded(number, kind))
 
 
+def _sum_of_floats(number: Real, kind: str) -> tuple[float, ...]:
+    """Write a constant as a sum of three floats of full width."""
+    first = rounded(number, kind)
+    second = rounded(number - mpf(first), kind)
+    return first, second, rounded(number - mpf(first) - mpf(second), kind)
+
+
+def tables(kind: str) -> dict[str, tuple[float, ...]]:
+    """Return all coefficients of a dtype."""
+    table = {f.name: fit(f, kind) for f in FITS if kind in f.degrees}
+    for item in RATIONAL_FITS:
+        table |= fit_quotient(item) if item.kind == kind else {}
+    return table | constants(kind)
+
+
 def constants(kind: str) -> dict[str, tuple[float, ...]]:
     """Return the split constants of a dtype."""
     wide = kind == "f64"
@@ -101,6 +179,7 @@ def constants(kind: str) -> dict[str, tuple[float, ...]]:
         "LOG10_E": split(1 / mpmath.log(10), kind, (half_width,)),
         # Reduction of angles is always in float64.
         "HALF_PI": split(mpmath.pi / 2, "f64", (27, 27, 27) if wide else (26, 26)),
+        "HALF_PI_FUSED": _sum_of_floats(mpmath.pi / 2, kind),
     }
 
 
@@ -110,7 +189,7 @@ def main() -> None:
         '"""Polynomial coefficients and split constants, written by `benchmarks/fit_polynomials.py`; not by hand."""\n'
     )
     for kind in ("f64", "f32"):
-        table = {f.name: fit(f, kind) for f in FITS} | constants(kind)
+        table = tables(kind)
         print(f"{kind.upper()}: dict[str, tuple[float, ...]] = {{")
         for name, values in table.items():
             print(f'    "{name}": (')

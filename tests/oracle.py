@@ -33,6 +33,8 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "square": lambda x: x * x,
     "one_minus_square": lambda x: 1 - x * x,
     "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100))),  # fails on huge arguments
+    "ndtr": lambda x: mpmath.erfc(-max(min(x, mpmath.mpf(100)), mpmath.mpf(-100)) / mpmath.sqrt(2)) / 2,
+    "normal_density": mpmath.npdf,
     "abs": abs,
     "relu": lambda x: max(x, mpmath.mpf(0)),
     "maximum": max,

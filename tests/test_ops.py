@@ -34,7 +34,17 @@ BATCH = 24
 """Cases that share one compiled function: a kernel costs tens of milliseconds to compile."""
 
 STEP = 1e-4
-INTERNAL = {"masked_multiply", "sqrt_safe", "copy", "log1mexp", "log_cosh", "one_minus_square", "sech", "sigmoid_slope"}
+INTERNAL = {
+    "masked_multiply",
+    "sqrt_safe",
+    "copy",
+    "log1mexp",
+    "log_cosh",
+    "one_minus_square",
+    "sech",
+    "sigmoid_slope",
+    "normal_density",
+}
 
 
 def test_ids_are_unique() -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from graphc.codegen import coefficients
 from graphc.codegen.debug_tiles import debug_tiles
+from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
 from graphc.codegen.intrinsics import has_libmvec, jit_globals
 from graphc.codegen.jit import assembly, optimised_module
 from graphc.codegen.libmvec import VARIANTS, declarations, vector_variant
-from graphc.codegen.polynomials import POLYNOMIALS, PREFERRED
 from graphc.codegen.vecmath import DEBUG_GLOBALS, EXTERNAL_SYMBOLS, PRECISIONS, VOCABULARY, Pointer
 from graphc.errors import CompileError
 from graphc.types import Array
@@ -26,7 +26,7 @@ from tests.ulp import DTYPES, EXACT, SPECIAL, compiled, evaluate, exact, frame_o
 
 FLOATS = ("f64", "f32")
 INTEGERS = tuple(k for k in DTYPES if k[0] in "iu")
-COMPOSED = ("sigmoid", "sigmoid_slope", "softplus", "sech", "logaddexp")
+COMPOSED = ("sigmoid", "sigmoid_slope", "softplus", "sech", "logaddexp", "ndtr", "normal_density")
 MAX_ULP = {"vector": 4.0, "polynomial": 2.5, "libm": 2.5}
 BINARY = ("atan2", "pow", "hypot", "logaddexp", "copysign", "nextafter", "fmax_nan", "fmin_nan", "fdiv", "fmod_floor")
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
@@ -146,7 +146,7 @@ def check_against_debug(
 def test_float_functions_agree_with_the_unjitted_ones(kind: str, rtol: float) -> None:
     values = special_pairs(kind)[0][: len(SPECIAL)]
     unary = [n for n in VARIANTS if n not in BINARY] + ["sqrt", "floor", "ceil", "trunc", "rint", "fabs"]
-    unary += ["sigmoid", "sigmoid_slope", "softplus", "sech", "lgamma"]
+    unary += ["sigmoid", "sigmoid_slope", "softplus", "sech", "lgamma", "ndtr", "normal_density"]
     for names in (unary[:14], unary[14:]):
         check_against_debug([f"{n}(x0[i])" for n in names], [kind], [kind] * len(names), [values], rtol)
     predicates = ["isnan", "isinf", "isfinite", "signbit", "bool"]
@@ -248,16 +248,30 @@ def calls(code: str) -> set[str]:
 
 @x86_only
 @pytest.mark.parametrize("kind", FLOATS)
-@pytest.mark.parametrize("name", [*sorted(POLYNOMIALS), "sigmoid", "sigmoid_slope", "softplus", "sech"])
+@pytest.mark.parametrize("name", [*sorted(POLYNOMIALS), *(n for n in COMPOSED if n != "logaddexp")])
 def test_polynomials_become_packed_instructions(name: str, kind: str) -> None:
     code = assembly(vector_source(name, kind), "polynomial")
     assert re.search(rf"v?mulp{'d' if kind == 'f64' else 's'}\s.*%[xyz]mm", code)
-    # Angles beyond the range are corrected by a function of the module, vector by vector.
+    # Angles beyond the range are corrected lane by lane, in a branch of the loop that is never taken.
     allowed = {"sin": "sin", "cos": "cos"}.get(name, "")
     scalar = {c for c in calls(code) if "graphc" not in c}
     assert scalar <= {allowed + ("f" if kind == "f32" else "")}
     if allowed:
-        assert re.search(rf"callq?\s+_ZGV[bde]N\d+vv_graphc_{name}_{kind}", code)
+        assert re.search(rf"callq?\s+graphc_{name}_{kind}_\d+", code)
+
+
+SHARING = [("sin", "cos"), ("tanh", "sech"), ("sigmoid", "softplus"), ("ndtr", "normal_density"), ("tanh", "sigmoid")]
+
+
+@pytest.mark.parametrize("precision", ["vector", "polynomial"])
+@pytest.mark.parametrize("names", SHARING, ids=" ".join)
+def test_functions_of_one_argument_share_their_parts(names: tuple[str, str], precision: str) -> None:
+    def products(*functions: str) -> int:
+        text = source([f"{name}(x0[i])" for name in functions], ["f64"], ["f64"] * len(functions))
+        return len(re.findall(r"call <\d+ x double> @llvm\.fm", str(optimised_module(text, "kernel", precision))))
+
+    alone = [products(name) for name in names]
+    assert 0 < products(*names) < 0.75 * sum(alone)
 
 
 @x86_only
@@ -267,7 +281,8 @@ def test_polynomials_become_packed_instructions(name: str, kind: str) -> None:
 def test_vector_precision_calls_libmvec_or_nothing(name: str, kind: str) -> None:
     code = assembly(vector_source(name, kind))
     if name in PREFERRED:
-        assert not calls(code)
+        assert all(re.fullmatch(rf"graphc_{name}_f\d+(_\d+)?|{name}f?", c) for c in calls(code))
+        assert ("graphc" in code) == (name in ("sin", "cos"))
     elif vector_variant(name, kind):
         assert set(vector_variant(name, kind)) & calls(code)
 
@@ -303,4 +318,4 @@ def test_updates_in_place_go_through_the_written_pointer() -> None:
 def test_coefficients_are_those_that_the_script_derives() -> None:
     script = importlib.import_module("benchmarks.fit_polynomials")
     for kind, table in (("f64", coefficients.F64), ("f32", coefficients.F32)):
-        assert table == {f.name: script.fit(f, kind) for f in script.FITS} | script.constants(kind)
+        assert table == script.tables(kind)

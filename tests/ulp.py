@@ -97,6 +97,10 @@ def _erfc(x: Any) -> Any:
     return mpmath.erfc(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100)))  # mpmath fails on huge arguments
 
 
+def _ndtr(x: Any) -> Any:
+    return _erfc(-x / mpmath.sqrt(2)) / 2
+
+
 def _sigmoid(x: Any) -> Any:
     return 1 / (1 + mpmath.exp(-x))
 
@@ -115,6 +119,8 @@ EXACT: dict[str, Callable[..., Any]] = {
     "sech": lambda x: mpmath.sech(x),
     "sigmoid_slope": lambda x: mpmath.sech(x / 2) ** 2 / 4,
     "logaddexp": _logaddexp,
+    "ndtr": _ndtr,
+    "normal_density": mpmath.npdf,
 }
 
 

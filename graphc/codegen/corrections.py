@@ -1,8 +1,9 @@
 """Functions inside a kernel's module that replace rare results by the C library's, one vector at a time.
 
 `beyond(x, usual)` is `usual` where |x| is at most a limit and `f(x)` elsewhere. Its vector variants test all lanes
-at once, so a vectorised loop pays one call and one branch. They are named by the x86 vector function ABI's scheme
-on every machine; `libmvec.declarations` keeps them alive until the vectoriser has run.
+at once; `jit` inlines them after the vectoriser has run, so a vectorised loop pays a comparison and a branch, and
+keeps its registers: only the branch that is never taken has a call. The variants are named by the x86 vector
+function ABI's scheme on every machine; `libmvec.declarations` keeps them alive until then.
 """
 
 from __future__ import annotations
@@ -37,18 +38,20 @@ def declare(module: Any, name: str, kind: str, limit: float) -> Correction:
     return Correction(module.globals[scalar], f'"vector-function-abi-variant"="{entries}"')
 
 
-def _define(module: Any, symbol: str, type_: Any) -> tuple[Any, Any]:
+def _define(module: Any, symbol: str, type_: Any, *attributes: str) -> tuple[Any, Any]:
     function = ir.Function(module, ir.FunctionType(type_, [type_, type_]), symbol)
     function.linkage = "weak_odr"  # linkers drop internal functions that nothing calls yet
-    for attribute in ("noinline", "cold", "minsize", "optsize"):
+    for attribute in ("nounwind", *attributes):
         function.attributes.add(attribute)
-    function.attributes.add("nounwind")
     return function, ir.IRBuilder(function.append_basic_block("entry"))
+
+
+_RARE = ("noinline", "cold", "minsize", "optsize")
 
 
 def _define_scalar(module: Any, symbol: str, libm: str, kind: str, limit: float) -> None:
     type_ = ir.DoubleType() if kind == "f64" else ir.FloatType()
-    function, builder = _define(module, symbol, type_)
+    function, builder = _define(module, symbol, type_, *_RARE)
     x, usual = function.args
     with builder.if_then(_outside(builder, x, limit), likely=False):
         callee = module.globals.get(libm) or ir.Function(module, ir.FunctionType(type_, [type_]), libm)
@@ -57,26 +60,44 @@ def _define_scalar(module: Any, symbol: str, libm: str, kind: str, limit: float)
 
 
 def _define_vector(module: Any, symbol: str, scalar: Any, lanes: int, limit: float) -> None:
-    function, builder = _define(module, symbol, ir.VectorType(scalar.function_type.return_type, lanes))
+    """Define the variant: `usual` unless a lane is affected."""
+    type_ = ir.VectorType(scalar.function_type.return_type, lanes)
+    each = _define_each(module, f"{scalar.name}_{lanes}", scalar, type_)
+    function, builder = _define(module, symbol, type_, "alwaysinline")
     x, usual = function.args
     mask = builder.bitcast(_outside(builder, x, limit), ir.IntType(lanes))
     rare, done = builder.append_basic_block("rare"), builder.append_basic_block("done")
     entry = builder.block
     builder.cbranch(builder.icmp_unsigned("!=", mask, mask.type(0)), rare, done).set_weights([1, 100_000])
     builder.position_at_end(rare)
-    lane, result = builder.phi(_INDEX), builder.phi(x.type)
+    corrected = builder.call(each, [x, usual])
+    builder.branch(done)
+    builder.position_at_end(done)
+    final = builder.phi(type_)
+    final.add_incoming(usual, entry)
+    final.add_incoming(corrected, rare)
+    builder.ret(final)
+
+
+def _define_each(module: Any, symbol: str, scalar: Any, type_: Any) -> Any:
+    """Define the function that applies the scalar one lane by lane."""
+    function, builder = _define(module, symbol, type_, *_RARE)
+    x, usual = function.args
+    loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
+    entry = builder.block
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    lane, result = builder.phi(_INDEX), builder.phi(type_)
     pair = [builder.extract_element(v, lane) for v in (x, usual)]
     inserted = builder.insert_element(result, builder.call(scalar, pair), lane)
     following = builder.add(lane, _INDEX(1))
-    builder.cbranch(builder.icmp_unsigned("<", following, _INDEX(lanes)), rare, done)
+    builder.cbranch(builder.icmp_unsigned("<", following, _INDEX(type_.count)), loop, done)
     for phi, first, later in ((lane, _INDEX(0), following), (result, usual, inserted)):
         phi.add_incoming(first, entry)
-        phi.add_incoming(later, rare)
+        phi.add_incoming(later, loop)
     builder.position_at_end(done)
-    final = builder.phi(x.type)
-    final.add_incoming(usual, entry)
-    final.add_incoming(inserted, rare)
-    builder.ret(final)
+    builder.ret(inserted)
+    return function
 
 
 def _outside(builder: Any, x: Any, limit: float) -> Any:

@@ -1,6 +1,6 @@
 """Scalar values of a kernel under construction: Python operators that append LLVM instructions.
 
-`polynomials`, `formulas` and `gammas` write mathematics once, branch-free and for every dtype, in ordinary Python on
+`elementary`, `formulas` and `gammas` write mathematics once, branch-free and for every dtype, in ordinary Python on
 `Value`s. Each operator appends one instruction to Numba's current block through the `Emitter`, so a function costs
 no type inference, no linking and no call. Needs llvmlite only.
 
@@ -15,8 +15,9 @@ from typing import Any, Union
 import llvmlite.ir as ir
 
 from graphc.codegen import corrections
+from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
 from graphc.codegen.libmvec import variant_attribute, vector_variant
-from graphc.codegen.polynomials import POLYNOMIALS, PREFERRED
+from graphc.codegen.loader import has_feature, has_fma
 from graphc.ops.random_machine import Step
 
 Number = Union["Value", int, float]
@@ -141,7 +142,7 @@ class MathCallAttributes(ir.instructions.CallInstrAttributes):  # type: ignore[m
 class Emitter:
     """The machine that appends LLVM instructions at a builder's position.
 
-    `precision` says where elementary functions come from. `vector`: `polynomials.PREFERRED` from there, others as
+    `precision` says where elementary functions come from. `vector`: `elementary.PREFERRED` from there, others as
     libm calls that carry the names of libmvec's vector variants, polynomials again for what libmvec lacks.
     `polynomial`: polynomials where they exist. `libm`: scalar calls.
     """
@@ -185,6 +186,27 @@ class Emitter:
         else:
             name = "sext" if x.is_signed else "zext"
         return Value(self, getattr(self.builder, name)(x.ir, target), kind)
+
+    @property
+    def fused(self) -> bool:
+        """Whether `fma` is one instruction here; `polynomial` is the arithmetic that any machine does alike."""
+        return self.precision == "vector" and has_fma()
+
+    @property
+    def scales(self) -> bool:
+        """Whether `ldexp` is one instruction here, in vectors too."""
+        return self.precision == "vector" and has_feature("avx512f")
+
+    def fma(self, a: Value, b: Number, c: Number) -> Value:
+        """Return a * b + c rounded once; only where `fused`."""
+        return self.native("fma", a, self.like(b, a), self.like(c, a))
+
+    def ldexp(self, x: Value, k: Value) -> Value:
+        """Return x * 2**k rounded once, for an int32 k; only where `scales`."""
+        symbol, type_, module = f"llvm.ldexp.{x.kind}.i32", llvm_type(x.kind), self.builder.module
+        if symbol not in module.globals:
+            ir.Function(module, ir.FunctionType(type_, [type_, k.ir.type]), symbol)
+        return Value(self, self.builder.call(module.globals[symbol], [x.ir, k.ir]), x.kind)
 
     def beyond(self, limit: float, name: str, x: Value, usual: Value) -> Value:
         """Return the C library's `name(x)` where |x| <= limit fails (NaN too), and `usual` elsewhere.

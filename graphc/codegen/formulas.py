@@ -193,32 +193,3 @@ def _shift_count(m: Emitter, x: Value, n: Value) -> tuple[Value, Value]:
 def lgamma(m: Emitter, x: Value) -> Value:
     """Log of |gamma(x)| as SciPy's gammaln: the C library's, but -inf at -inf."""
     return m.select(x == float("-inf"), x, m.libm("lgamma", x))
-
-
-def sigmoid(m: Emitter, x: Value) -> Value:
-    """1 / (1 + exp(-x)), with an exponential that cannot overflow."""
-    small = m.call("exp", -m.fabs(x))
-    return m.select(x >= 0, 1.0, small) / (small + 1.0)
-
-
-def sigmoid_slope(m: Emitter, x: Value) -> Value:
-    """sigmoid(x) * sigmoid(-x), with the exponential of `sigmoid`."""
-    small = m.call("exp", -m.fabs(x))
-    return small / ((small + 1.0) * (small + 1.0))
-
-
-def sech(m: Emitter, x: Value) -> Value:
-    """1 / cosh(x) = 2 exp(-|x|) / (1 + exp(-2|x|)), with an exponential that cannot overflow."""
-    small = m.call("exp", -m.fabs(x))
-    return (small + small) / (small * small + 1.0)
-
-
-def softplus(m: Emitter, x: Value) -> Value:
-    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|))."""
-    return m.select(x > 0, x, 0.0) + m.call("log1p", m.call("exp", -m.fabs(x)))
-
-
-def logaddexp(m: Emitter, a: Value, b: Value) -> Value:
-    """log(exp(a) + exp(b)); equal arguments apart, since inf - inf is no number."""
-    apart = m.select(a > b, a, b) + m.call("log1p", m.call("exp", -m.fabs(a - b)))
-    return m.select(a == b, a + 0.6931471805599453, apart)

@@ -16,7 +16,7 @@ from numba.core import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from graphc.codegen import formulas, gammas
+from graphc.codegen import formulas, gammas, gaussian, logistic
 from graphc.codegen.emit import Emitter, Value
 from graphc.codegen.libmvec import declarations, has_libmvec
 from graphc.codegen.pointers import CONSTRUCTORS, NUMBA_TYPES
@@ -144,11 +144,13 @@ _SHARED: dict[str, _Row] = {
 _COMPOSED: dict[str, _Row] = {
     "lgamma": (1, _float_operands, formulas.lgamma),
     "digamma": (1, _float_operands, gammas.digamma),
-    "sigmoid": (1, _float_operands, formulas.sigmoid),
-    "softplus": (1, _float_operands, formulas.softplus),
-    "sigmoid_slope": (1, _float_operands, formulas.sigmoid_slope),
-    "sech": (1, _float_operands, formulas.sech),
-    "logaddexp": (2, _float_operands, formulas.logaddexp),
+    "sigmoid": (1, _float_operands, logistic.sigmoid),
+    "softplus": (1, _float_operands, logistic.softplus),
+    "sigmoid_slope": (1, _float_operands, logistic.sigmoid_slope),
+    "sech": (1, _float_operands, logistic.sech),
+    "ndtr": (1, _float_operands, gaussian.ndtr),
+    "normal_density": (1, _float_operands, gaussian.normal_density),
+    "logaddexp": (2, _float_operands, logistic.logaddexp),
 }
 _BINARY = ("atan2", "pow", "hypot", "nextafter")
 

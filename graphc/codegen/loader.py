@@ -47,6 +47,18 @@ def cpu_features() -> str:
 
 
 @cache
+def has_feature(name: str) -> bool:
+    """Tell whether this CPU has a feature of LLVM's name."""
+    return f"+{name}" in cpu_features().split(",")
+
+
+@cache
+def has_fma() -> bool:
+    """Tell whether this CPU multiplies and adds in one instruction, vectors too."""
+    return has_feature("fma") or platform.machine() in ("arm64", "aarch64")
+
+
+@cache
 def libc_version() -> str:
     """Return the C library's name and version: libm and libmvec belong to it."""
     try:

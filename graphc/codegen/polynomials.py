@@ -3,17 +3,13 @@
 Each function reduces its argument to a small interval, evaluates a polynomial there (`coefficients`) and rebuilds
 the result with integer operations on the bits of floats. Conditions are selects and conversions between integers
 and floats are additions of a large constant, so that LLVM vectorises every line on SSE2, AVX2, AVX-512 and NEON.
-Errors stay below 2.5 ULP (expm1, tanh; others 1.5) over the whole range, subnormal results included, with and without
-fused multiply-add; special values are C's. Angles of float32 are reduced in float64.
-
-`sin` and `cos` call the C library for angles above `SMALL_ANGLE`, on a branch that is practically never taken.
+Errors stay below 2.5 ULP (expm1; others 1.5) over the whole range, subnormal results included, with and without
+fused multiply-add; special values are C's. Other families: `circular`, `gaussian`, `logistic`; `elementary` lists all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from graphc.codegen import coefficients
@@ -60,6 +56,12 @@ def horner(m: Emitter, x: Value, table: tuple[float, ...]) -> Value:
     return total
 
 
+def split_horner(m: Emitter, x: Value, table: tuple[float, ...]) -> Value:
+    """As `horner`, even and odd powers apart: half as many operations wait in line."""
+    square = x * x
+    return m.muladd(horner(m, square, table[1::2]), x, horner(m, square, table[::2]))
+
+
 def clamp(m: Emitter, x: Value, low: float, high: float) -> Value:
     """Limit to low..high; NaN stays."""
     x = m.select(x < low, low, x)
@@ -72,8 +74,17 @@ def power_of_two(m: Emitter, k: Value) -> Value:
     return m.from_bits(m.bits(k + (f.magic + f.bias)) << f.mantissa)
 
 
+def whole_bits(m: Emitter, k: Value) -> Value:
+    """Return a whole k as an int32; a NaN gives any number, where a conversion would be undefined."""
+    f = FORMATS[k.kind]
+    bits = m.bits(k + f.magic)
+    return m.convert(bits if k.kind == "f64" else bits - 0x4B400000, "i32")
+
+
 def scale(m: Emitter, x: Value, k: Value) -> Value:
-    """Return x * 2**k, in two steps so that subnormal and infinite results are rounded once."""
+    """Return x * 2**k for a whole k, in two steps so that subnormal and infinite results are rounded once."""
+    if m.scales:
+        return m.ldexp(x, whole_bits(m, k))
     f = FORMATS[x.kind]
     half = (k * 0.5 + f.magic) - f.magic
     return x * power_of_two(m, half) * power_of_two(m, k - half)
@@ -87,11 +98,17 @@ def reduce_exp(m: Emitter, x: Value) -> tuple[Value, Value]:
     return k, m.muladd(k, -low, m.muladd(k, -high, x))
 
 
-def exp(m: Emitter, x: Value) -> Value:
-    """Return e**x."""
+def exp_parts(m: Emitter, x: Value) -> tuple[Value, Value]:
+    """Return whole k and y with e**x = 2**k (1 + y), where x is limited to the range of the exponential."""
     f = FORMATS[x.kind]
     k, r = reduce_exp(m, clamp(m, x, (f.tiniest - 2) * 0.6931471805599453, (f.bias + 2) * 0.6931471805599453))
-    return scale(m, m.muladd(r * r, horner(m, r, f.table["EXP"]), r) + 1.0, k)
+    return k, m.muladd(r * r, horner(m, r, f.table["EXP"]), r)
+
+
+def exp(m: Emitter, x: Value) -> Value:
+    """Return e**x."""
+    k, y = exp_parts(m, x)
+    return scale(m, y + 1.0, k)
 
 
 def exp2(m: Emitter, x: Value) -> Value:
@@ -186,92 +203,3 @@ def log10(m: Emitter, x: Value) -> Value:
     """Return the logarithm to base 10."""
     table = FORMATS[x.kind].table
     return scaled_log(m, x, table["LOG10_E"], table["LOG10_2"])
-
-
-def tanh(m: Emitter, x: Value) -> Value:
-    """Return the hyperbolic tangent, as t / (t + 2) with t = expm1(2 |x|)."""
-    f = FORMATS[x.kind]
-    doubled = m.fabs(x) * 2.0
-    grown = expm1(m, m.select(doubled > f.mantissa - 1.0, f.mantissa - 1.0, doubled))
-    return m.copysign(grown / (grown + 2.0), x)
-
-
-SMALL_ANGLE = {"f64": 2.0**26, "f32": 2.0**24}
-"""Up to here angles are reduced by subtraction; beyond, the C library takes over."""
-
-
-def reduce_angle(m: Emitter, x: Value) -> tuple[Value, Value, Value]:
-    """Return the quadrant (as bits), r and the rounding error of r with x = k pi/2 + r + error, |r| <= pi/4."""
-    parts = FORMATS[x.kind].table["HALF_PI"]
-    magic = FORMATS["f64"].magic
-    wide = m.convert(x, "f64")
-    shifted = m.muladd(wide, 0.6366197723675814, magic)
-    k = shifted - magic
-    r = m.muladd(k, -parts[0], wide)
-    if x.kind == "f32":
-        for part in parts[1:]:
-            r = m.muladd(k, -part, r)
-        return m.convert(m.bits(shifted), "i32"), m.convert(r, "f32"), m.constant(0.0, "f32")
-    r, error = exact_difference(r, k * parts[1])
-    r, second = exact_difference(r, k * parts[2])
-    error = error + m.muladd(k, -parts[3], second)
-    total = r + error
-    return m.bits(shifted), total, (r - total) + error
-
-
-def exact_difference(a: Value, b: Value) -> tuple[Value, Value]:
-    """Return a - b and its rounding error."""
-    difference = a - b
-    virtual = a - difference
-    return difference, (a - (difference + virtual)) + (virtual - b)
-
-
-def sin_tail(m: Emitter, r: Value, error: Value) -> Value:
-    """Return sin(r + error)."""
-    z = r * r
-    cubic = m.muladd(z * r, horner(m, z, FORMATS[r.kind].table["SIN"]), error)
-    return r + cubic
-
-
-def cos_tail(m: Emitter, r: Value, error: Value) -> Value:
-    """Return cos(r + error); the rounding error of 1 - r**2 / 2 is carried along."""
-    z = r * r
-    half = z * 0.5
-    head = 1.0 - half
-    rest = ((1.0 - head) - half) + m.muladd(z * z, horner(m, z, FORMATS[r.kind].table["COS"]), -(r * error))
-    return head + rest
-
-
-def circular(name: str, m: Emitter, x: Value) -> Value:
-    """Compute sin or cos, the latter one quadrant ahead."""
-    quadrant, r, error = reduce_angle(m, x)
-    quadrant = quadrant + (1 if name == "cos" else 0)
-    odd = (quadrant & 1) != 0
-    chosen = m.select(odd, cos_tail(m, r, error), sin_tail(m, r, error))
-    signed = m.select((quadrant & 2) != 0, -chosen, chosen)
-    # A zero keeps its sign, and a NaN or an infinity takes the library's way too.
-    if name == "sin":
-        signed = m.select(x == 0, x, signed)
-    return m.beyond(SMALL_ANGLE[x.kind], name, x, signed)
-
-
-POLYNOMIALS: dict[str, Callable[..., Value]] = {
-    "exp": exp,
-    "exp2": exp2,
-    "expm1": expm1,
-    "log": log,
-    "log1p": log1p,
-    "log2": log2,
-    "log10": log10,
-    "sin": partial(circular, "sin"),
-    "cos": partial(circular, "cos"),
-    "tanh": tanh,
-}
-
-PREFERRED = frozenset({"exp", "exp2", "expm1", "log", "tanh"})
-"""Taken from here even where libmvec exists: at least as fast and more accurate.
-
-Fused into a loop on an AVX-512 machine, in ns per float64 (float32), against libmvec: exp 1.1 (0.8), 1.5 (1.0);
-tanh 1.3 (0.8), 2.4 (1.0); log 1.3 (0.8), 1.7 (1.0); errors 1.0 against 2.6, 2.4 against 1.1 and 0.9 against 3.9 ULP
-at most. A vectorised loop's remainder has the same bits. Each use costs about 5 ms more to compile than a call.
-"""

@@ -12,15 +12,13 @@ from math import factorial, pi, sqrt
 import numpy as np
 
 from graphc.node import Node
-from graphc.ops.elementwise import abs, clip, exp, reciprocal, sigmoid, softplus, square, tanh
+from graphc.ops.elementwise import abs, clip, reciprocal, sigmoid, softplus, square, tanh
 from graphc.ops.elementwise_float import _sigmoid, sech, sigmoid_slope
 from graphc.ops.pointwise import elementwise
-from graphc.ops.special import erfc
+from graphc.ops.special import DENSITY_LIMIT as GELU_LIMIT
+from graphc.ops.special import ndtr, normal_density
 from graphc.types import Array
 
-ROOT_HALF = sqrt(0.5)
-GELU_LIMIT = 40.0
-"""Beyond this, the Gaussian tails of `gelu` are 0 in float64."""
 LOGISTIC_LIMIT = 1000.0
 """Beyond this, exp(-x) is 0 in float64."""
 TANH_SCALE = 2 * sqrt(2 / pi)
@@ -28,24 +26,18 @@ TANH_CUBIC = 0.044715
 """Hendrycks and Gimpel, Gaussian error linear units, 2016."""
 
 
-def _erfc(x: Array) -> Array:
+def _ndtr(x: Array) -> Array:
     import scipy.special
 
-    return np.asarray(scipy.special.erfc(x))
-
-
-def _gelu_slope(out: Node, x: Node) -> Node:
-    """Return the normal distribution function plus x times its density."""
-    z = clip(x, -GELU_LIMIT, GELU_LIMIT)
-    return 0.5 * erfc(x * -ROOT_HALF) + z * (exp(-0.5 * square(z)) * (1 / sqrt(2 * pi)))
+    return np.asarray(scipy.special.ndtr(x))
 
 
 GELU = elementwise(
     "gelu",
-    numpy=lambda x: np.maximum(x, -GELU_LIMIT) * (0.5 * _erfc(x * -ROOT_HALF)),
-    code=f"fmax_nan({{0}}, {{T}}({-GELU_LIMIT})) * ({{T}}(0.5) * erfc({{0}} * {{T}}({-ROOT_HALF!r})))",
+    numpy=lambda x: np.maximum(x, -GELU_LIMIT) * _ndtr(x),
+    code=f"fmax_nan({{0}}, {{T}}({-GELU_LIMIT})) * ndtr({{0}})",
     accepts="float",
-    partials=(_gelu_slope,),
+    partials=(lambda out, x: ndtr(x) + clip(x, -GELU_LIMIT, GELU_LIMIT) * normal_density(x),),
 )
 
 

@@ -15,11 +15,14 @@ import numpy as np
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
+from graphc.ops.elementwise import clip
 from graphc.ops.elementwise_float import exp
 from graphc.ops.pointwise import Pointwise, elementwise, masked_multiply, pointwise, promote
 from graphc.types import Array, DType, TensorType
 
 DENSITY = 2 / sqrt(pi)
+DENSITY_LIMIT = 40.0
+"""Beyond this, the density of the normal distribution is 0 in float64."""
 
 
 def _scipy(name: str) -> Callable[..., Any]:
@@ -52,6 +55,18 @@ DIGAMMA = elementwise(
     code="digamma({0})",
     accepts="float",
     partials=(lambda out, x: polygamma(1, x),),
+)
+
+
+NDTR = elementwise(
+    "ndtr", numpy=_scipy("ndtr"), code="ndtr({0})", accepts="float", partials=(lambda out, x: normal_density(x),)
+)
+NORMAL_DENSITY = elementwise(
+    "normal_density",
+    numpy=lambda x: np.exp(x * x / -2) * x.dtype.type(1 / sqrt(2 * pi)),
+    code="normal_density({0})",
+    accepts="float",
+    partials=(lambda out, x: -clip(x, -DENSITY_LIMIT, DENSITY_LIMIT) * out,),  # inf * 0 would be nan
 )
 
 
@@ -90,6 +105,20 @@ def erf(x: Any, /) -> Node:
 def erfc(x: Any, /) -> Node:
     """Return `1 - erf(x)`, accurate for large `x`."""
     return pointwise(ERFC, x)
+
+
+def ndtr(x: Any, /) -> Node:
+    """Return the distribution function of the standard normal distribution, accurate in the left tail too.
+
+    >>> ndtr([-20.0, 0.0]).eval()
+    array([2.75362412e-89, 5.00000000e-01])
+    """
+    return pointwise(NDTR, x)
+
+
+def normal_density(x: Any, /) -> Node:
+    """Return the derivative of `ndtr`, which a kernel computes along with it."""
+    return pointwise(NORMAL_DENSITY, x)
 
 
 def gammaln(x: Any, /) -> Node:

@@ -1,0 +1,103 @@
+"""The error functions and the normal distribution, from one exponential and one polynomial.
+
+For z >= 0, erfc(z) = exp(-z**2) f(z), where (1 + 9/8 z) f(z) is nearly constant and smooth up to infinity: a polynomial
+in t = (z - c) / (z + c). The rounding error of the square is made good, since it would be multiplied by z**2; the
+exponential is in terms of the rounded square, so that a density beside it in the kernel shares nearly all of it. erf
+needs f beyond 1 only, and with an absolute error only: there it is a quotient of two short polynomials.
+The normal distribution is computed so in every precision: the C library has no such function, and its erfc would be
+given a rounded argument. After Shepherd and Laframboise, Chebyshev approximation of (1 + 2x) exp(x^2) erfc(x), 1981.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphc.codegen.polynomials import FORMATS, exp, exp_parts, horner, scale, split_horner
+
+if TYPE_CHECKING:
+    from graphc.codegen.emit import Emitter, Value
+
+TAIL_CENTRE = {"f64": 4.0, "f32": 3.0}
+TAIL_SLOPE = 1.125
+TAIL_END = {"f64": 27.5, "f32": 10.5}
+"""From here on erfc is 0."""
+NORMAL_END = {"f64": 39.0, "f32": 15.0}
+"""From here on the normal density is 0."""
+ROOT_HALF = 0.7071067811865476
+DENSITY = 0.3989422804014327
+"""That of the normal distribution at 0: 1 / sqrt(2 pi)."""
+
+
+def tail_factor(m: Emitter, z: Value) -> Value:
+    """Return exp(z**2) erfc(z) for z >= 0."""
+    centre, table = TAIL_CENTRE[z.kind], FORMATS[z.kind].table["TAIL"]
+    t = (z - centre) / (z + centre)
+    return m.muladd(split_horner(m, t, table[1:]), t, table[0]) / m.muladd(z, TAIL_SLOPE, 1.0)
+
+
+def short_tail_factor(m: Emitter, z: Value) -> Value:
+    """As `tail_factor`, for z >= 1, with an error that is small beside 1 - erfc(z)."""
+    table = FORMATS[z.kind].table
+    return horner(m, z, table["SHORT_TAIL_OVER"]) / horner(m, z, table["SHORT_TAIL_UNDER"])
+
+
+def square_error(m: Emitter, x: Value, square: Value) -> Value:
+    """Return x * x - square, where `square` is the rounded product."""
+    if m.fused:
+        return m.fma(x, x, -square)
+    f = FORMATS[x.kind]
+    high = m.from_bits(m.bits(x) & -(1 << f.mantissa // 2 + 1))
+    low = x - high
+    return ((high * high - square) + (high + high) * low) + low * low
+
+
+def upper_tail(m: Emitter, z: Value, square: Value, error: Value) -> Value:
+    """Return erfc(z) for z >= 0, where `square` + `error` is z**2."""
+    f = tail_factor(m, z)
+    k, y = exp_parts(m, -square)
+    return scale(m, m.muladd(f, m.muladd(y + 1.0, -error, y), f), k)
+
+
+def limited(m: Emitter, x: Value, end: float) -> Value:
+    """Limit |x| to `end`; NaN stays."""
+    z = m.fabs(x)
+    return m.select(z > end, end, z)
+
+
+def normal_parts(m: Emitter, x: Value) -> tuple[Value, Value, Value]:
+    """Return k and y with exp(-x**2 / 2) = 2**k (1 + y), and |x|, limited to where this is 0."""
+    z = limited(m, x, NORMAL_END[x.kind])
+    square = z * z
+    k, y = exp_parts(m, square * -0.5)
+    return k, m.muladd(y + 1.0, square_error(m, z, square) * -0.5, y), z
+
+
+def normal_density(m: Emitter, x: Value) -> Value:
+    """Return exp(-x**2 / 2) / sqrt(2 pi)."""
+    k, y, _ = normal_parts(m, x)
+    return scale(m, m.muladd(y, DENSITY, DENSITY), k)
+
+
+def ndtr(m: Emitter, x: Value) -> Value:
+    """Return the normal distribution function; the parts of the exponential are those of `normal_density`."""
+    k, y, z = normal_parts(m, x)
+    half = tail_factor(m, z * ROOT_HALF) * 0.5
+    tail = scale(m, m.muladd(half, y, half), k)
+    return m.select(x > 0, 1.0 - tail, tail)
+
+
+def erfc(m: Emitter, x: Value) -> Value:
+    """Return 1 - erf(x)."""
+    z = limited(m, x, TAIL_END[x.kind])
+    tail = upper_tail(m, z, x * x, square_error(m, z, z * z))
+    return m.select(x < 0, 2.0 - tail, tail)
+
+
+def erf(m: Emitter, x: Value) -> Value:
+    """Return the error function: a polynomial below 1, the complement of the tail above."""
+    table = FORMATS[x.kind].table
+    square = x * x
+    z = limited(m, x, TAIL_END[x.kind])
+    tail = exp(m, -square) * short_tail_factor(m, z)
+    near = m.muladd(x, horner(m, square, table["ERF"]), x)
+    return m.select(m.fabs(x) < 1.0, near, m.copysign(1.0 - tail, x))
