@@ -44,23 +44,20 @@ def chunk_edges(extent: int, cost: float, least: float, most: int = MAX_CHUNKS) 
     if cost < least or extent < 2 or most < 2:
         return [(0, extent)]
     count = max(min(most, int(cost // CHUNK_NS)), int(cost // SEGMENT_NS) + 1)
-    return list(_stretches(extent, count))
+    return stretches(extent, count)
 
 
 def segments(extent: int, cost: float) -> list[tuple[int, int]]:
     """Divide a long loop that threads cannot share, so that a signal waits for at most about one segment."""
-    return list(_stretches(extent, max(1, min(extent, int(cost // SEGMENT_NS)))))
+    return stretches(extent, max(1, min(extent, int(cost // SEGMENT_NS))))
 
 
-def _stretches(extent: int, count: int) -> Iterator[tuple[int, int]]:
+def stretches(extent: int, count: int) -> list[tuple[int, int]]:
+    """Divide a range into at most so many parts of one length, the last of which may be shorter."""
     step = max(1, -(-extent // count))
     if step > ALIGNED:
         step = -(-step // ALIGNED) * ALIGNED
-    if extent <= step:
-        yield 0, extent
-        return
-    for lo in range(0, extent, step):
-        yield lo, min(lo + step, extent)
+    return [(lo, min(lo + step, extent)) for lo in range(0, extent, step)] or [(0, extent)]
 
 
 def grouped(chunks: Sequence[Chunk], cost: float) -> Iterator[Sequence[Chunk]]:

@@ -30,7 +30,7 @@ from graphc.codegen.nest import (
     TapeSlot,
 )
 from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
-from graphc.codegen.replicas import Replicas, replicas_of
+from graphc.codegen.replicas import ProductReplicas, Replicas, product_replicas, replicas_of
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.codegen.team import parallel_address, team_address
@@ -122,14 +122,15 @@ class Memory:
             for number, region in nest.inner:
                 self._place(section.bodies[number], known[region])
 
-    def _replicas(self, main: Section) -> dict[int, Replicas]:
+    def _replicas(self, main: Section) -> dict[int, Replicas | ProductReplicas]:
         """Return the nests, by number, whose chunks need frames of their own."""
-        found = {}
+        found: dict[int, Replicas | ProductReplicas] = {}
         for number, nest in enumerate(main.nests):
-            if nest.parts is not None:
-                replicas = replicas_of(nest, self.sizes, self.cost(main, nest), self.least_ns, threads=self.threads)
-                if replicas is not None:
-                    found[number] = replicas
+            cost = self.cost(main, nest)
+            product = product_replicas(nest, self.sizes, cost)
+            replicas = product or replicas_of(nest, self.sizes, cost, self.least_ns, threads=self.threads)
+            if replicas is not None:
+                found[number] = replicas
         return found
 
     # -- frames and tapes
@@ -140,11 +141,13 @@ class Memory:
         extent, cost = self._size(nest.extent), self.cost(section, nest)
         if section is self.main and number in self.replicas:
             replicas = self.replicas[number]
-            yield from self._chunks(section, number, replicas.chunks, cost)
+            yield from self._chunks(section, number, replicas.ranges, cost)
             if replicas.combines:
                 yield self._row(section, number, 0, 0), STEP_NS
         elif may_divide(nest) or self._guard(section, number, cost):
-            chunks = chunk_edges(extent, cost, self.least_ns) if may_divide(nest) else [(0, extent)]
+            # One call of BLAS runs the whole range of a product.
+            whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
+            chunks = [(0, extent)] if whole else chunk_edges(extent, cost, self.least_ns)
             yield from self._chunks(section, number, chunks, cost)
         else:
             ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]
@@ -216,13 +219,14 @@ class Memory:
             for k in range(len(replicas.chunks)):
                 self._write(self.main, number, first + k * between, replicas.chunk_words(k, self.private))
 
-    def _write(self, section: Section, number: int, start: int, known: Mapping[int, int]) -> None:
-        """Write one frame of a nest; `known` has the slots whose values are given."""
+    def _write(self, section: Section, number: int, start: int, known: Mapping[int, int | Slot]) -> None:
+        """Write one frame of a nest; `known` has the slots whose values are given, or that others stand for."""
         origin = self.frames.ctypes.data + 8 * start
         words = []
-        for position, slot in enumerate(section.nests[number].slots):
-            if position in known:
-                words.append(known[position])
+        for position, own in enumerate(section.nests[number].slots):
+            slot = known.get(position, own)
+            if isinstance(slot, int):
+                words.append(slot)
             elif isinstance(slot, PointerSlot):
                 words.append(self._pointer(section, slot, origin + 8 * position))
             elif isinstance(slot, FrameSlot):

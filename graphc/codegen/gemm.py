@@ -112,14 +112,16 @@ class _Products:
             nest = self._tiled(blas)
         return dataclasses.replace(nest, unit_ns=0.02, product=self._limits())
 
-    def _limits(self) -> Product | None:
-        """Return the sizes at which the tiles serve, None where there are none."""
-        if not self.form:
-            return None
+    def _limits(self) -> Product:
+        """Return the sizes at which the tiles serve."""
+        (ra, _), (_, cb), (rc, _) = (a.strides[-2:] for a in self.operands)
+        made = Product(self.m, self.k, self.n, (0, 0, 0), -1, strides=None if self.extents else (ra, cb, rc))
         if self.form == "rows":
-            return Product(self.m, self.k, self.n, (tile_rows(), 0, SMALL), LARGE[self.kind])
-        multiple = SMALL if self.add else 1
-        return Product(self.m, self.k, self.n, (SMALL, SHORT_DOTS, SMALL), LARGE_DOTS, multiple)
+            return dataclasses.replace(made, least=(tile_rows(), 0, SMALL), most=LARGE[self.kind])
+        if self.form == "dots":
+            multiple = SMALL if self.add else 1
+            return dataclasses.replace(made, least=(SMALL, SHORT_DOTS, SMALL), most=LARGE_DOTS, multiple=multiple)
+        return made
 
     def _work(self) -> Size:
         return product((*self.factors[0].shape, self.n))
@@ -135,7 +137,7 @@ class _Products:
         literal = None if self.alpha is None else self.alpha.base.op
         factor = literal.value.reshape(()) if isinstance(literal, Constant) else 1
         alpha, beta = (LiteralSlot(literal_bits(np.asarray(v, self.node.dtype))) for v in (factor, self.add))
-        return [
+        return [  # `replicas.product_replicas` knows where the sizes and the operands are
             FrameSlot(),
             RoutineSlot("dgemm" if self.node.dtype.itemsize == 8 else "sgemm"),
             LiteralSlot(ord("T" if right_transposed else "N")),
@@ -182,7 +184,6 @@ class _Products:
         steps = [f"{name} = {self._stride(operand, axis)}" for name, operand, axis in strides]
         names = {"m": m, "n": n, "k": k}
         limits = self._limits()
-        assert limits is not None
         tests = [f"({size} >= {least})" for size, least in zip((m, k, n), limits.least, strict=True) if least]
         tests += [f"({size} % {limits.multiple} == 0)" for size in (m, n) if limits.multiple > 1]
         own = f"own = {' & '.join(tests)} & ({m} * {n} * {k} <= {limits.most})"

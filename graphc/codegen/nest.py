@@ -103,7 +103,8 @@ class Loop:
 class Product:
     """The sizes of a nest that computes matrix products, and the limits within which it does so without a library.
 
-    `least` is for m, k and n; `most` for their product; m and n must be multiples of `multiple`.
+    `least` is for m, k and n; `most` for their product; m and n must be multiples of `multiple`. `strides` are those of
+    the rows of the left operand, of the columns of the right one and of the rows of the result; None for a batch.
     """
 
     m: Size
@@ -112,6 +113,7 @@ class Product:
     least: tuple[int, int, int]
     most: int
     multiple: int = 1
+    strides: tuple[Size, Size, Size] | None = None
 
     def needs_library(self, sizes: Sizes) -> bool:
         """Tell whether the nest calls BLAS at these sizes."""
@@ -119,6 +121,10 @@ class Product:
         whole = m % self.multiple == n % self.multiple == 0
         inside = whole and all(size >= least for size, least in zip(extents, self.least, strict=True))
         return not inside or m * k * n > self.most
+
+    def is_one_call(self, sizes: Sizes) -> bool:
+        """Tell whether one call of BLAS is all that the nest does at these sizes."""
+        return self.strides is not None and self.needs_library(sizes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,18 @@
 """Chunks with frames of their own: which chunks a nest has, and the memory that each needs for itself.
 
-See `partials` for what such chunks do. The memory of the chunks is at the end of the arena: instructions run one after
-the other, so all nests share it.
+See `partials` for what chunks of reductions do; those of a matrix product in BLAS are calls with other sizes. The
+memory of the chunks is at the end of the arena: instructions run one after the other, so all nests share it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphc.codegen.division import chunk_edges
-from graphc.codegen.nest import LoopNest, Parts, PointerSlot
+from graphc.codegen.division import chunk_edges, stretches
+from graphc.codegen.nest import LoopNest, Parts, PointerSlot, Slot
 from graphc.codegen.plan import ALIGNMENT
 from graphc.node import Node
-from graphc.types import Sizes, size_value
+from graphc.types import Size, Sizes, size_value
 
 MAX_FRAMES = 32
 """The largest number of chunks that have frames of their own."""
@@ -20,6 +20,15 @@ MAX_ROW_BYTES = 1 << 24
 """The most memory for what chunks sum in rows of their own."""
 ROW_SHARE = 4
 """Rows of chunks have at most this part of the elements that the nest works on, so that combining them is cheap."""
+
+
+PRODUCT_NS, PRODUCT_SIZE, MAX_PRODUCTS = 100_000.0, 512, 8
+"""The least planned work of a product in chunks, their least rows or columns, and their number.
+
+A library packs both operands in each chunk, so chunks are as large as balance allows.
+"""
+NARROW = 64
+"""The same for products of fewer rows or columns than this, in which packing does not count."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,18 @@ class Replicas:
     nbytes: int = 0
 
     @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """What each chunk runs of the nest's range."""
+        return self.chunks
+
+    @property
     def combines(self) -> bool:
         """Tell whether the nest runs once more when its chunks have run."""
         return self.parts.header is not None
 
-    def chunk_words(self, number: int, base: int) -> dict[int, int]:
+    def chunk_words(self, number: int, base: int) -> dict[int, int | Slot]:
         """Return what differs in the frame of a chunk, by slot; `base` is the address of private memory."""
-        found = {}
+        found: dict[int, int | Slot] = {}
         for position, slot in enumerate(self.nest.slots):
             if isinstance(slot, PointerSlot) and slot.base in self.private:
                 start, between = self.private[slot.base]
@@ -80,6 +94,52 @@ def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, thre
         private[node] = total, between
         total += between * len(chunks)
     return Replicas(nest, nest.parts, chunks, private, total)
+
+
+@dataclass(frozen=True)
+class ProductReplicas:
+    """The chunks of a product that a library computes: stretches of the rows of the result, or of its columns."""
+
+    nest: LoopNest
+    chunks: list[tuple[int, int]]
+    by_rows: bool
+    nbytes: int = 0
+    combines: bool = False
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """What each chunk runs of the nest's range: one call of the library."""
+        return [(0, 1)] * len(self.chunks)
+
+    def chunk_words(self, number: int, base: int) -> dict[int, int | Slot]:
+        """Return what differs in the frame of a chunk, by slot: a size and where two operands start."""
+        assert self.nest.product is not None and self.nest.product.strides is not None
+        row_left, column_right, row_result = self.nest.product.strides
+        lo, hi = self.chunks[number]
+        if self.by_rows:
+            return {5: hi - lo, 12: self._moved(12, lo * row_left), 14: self._moved(14, lo * row_result)}
+        return {4: hi - lo, 13: self._moved(13, lo * column_right), 14: self._moved(14, lo)}
+
+    def _moved(self, place: int, by: Size) -> Slot:
+        slot = self.nest.slots[place]
+        assert isinstance(slot, PointerSlot)
+        return PointerSlot(slot.base, slot.offset + by)
+
+    def own_words(self, frames: int, base: int) -> dict[int, int]:
+        """Nothing differs in the nest's own frame, which does not run."""
+        return {}
+
+
+def product_replicas(nest: LoopNest, sizes: Sizes, cost: float) -> ProductReplicas | None:
+    """Return the chunks of a product that a library computes on one thread, or None where it is too small."""
+    product = nest.product
+    if product is None or product.strides is None or cost < PRODUCT_NS or not product.needs_library(sizes):
+        return None
+    m, n = size_value(product.m, sizes), size_value(product.n, sizes)
+    least = PRODUCT_SIZE if min(m, n) >= NARROW else NARROW
+    count = min(MAX_PRODUCTS, max(m, n) // least)
+    chunks = stretches(max(m, n), count) if count > 1 else []
+    return ProductReplicas(nest, chunks, m > n) if len(chunks) > 1 else None
 
 
 def _most_frames(nest: LoopNest, sizes: Sizes, shared: dict[Node, int]) -> int:
