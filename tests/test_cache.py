@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,6 +166,6 @@ print(gc.function([x], x * 3)(np.ones(2)).tolist())
 
 
 def test_the_key_depends_on_every_file_that_emits_instructions() -> None:
-    functions = [formula.function for formula in RANDOM.values()] + list(POLYNOMIALS.values())
+    functions: list[Any] = [*(formula.function for formula in RANDOM.values()), *POLYNOMIALS.values()]
     files = {Path(inspect.getfile(getattr(f, "func", f))) for f in functions}
     assert len(files) > 3 and files <= set(kernels.emitting_files())
