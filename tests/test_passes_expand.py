@@ -25,9 +25,10 @@ def test_softmax() -> None:
         %7: f64[n,4] = where(%3, %5, %6)
         %8: f64[n,4] = exp(%7)
         %9: f64[n] = sum[axes=(1)](%8)
-        %10: f64[n,4] = broadcast[shape=(n,4), axes=(0)](%9)
-        %11: f64[n,4] = divide(%8, %10)
-        return %11
+        %10: f64[n] = reciprocal(%9)
+        %11: f64[n,4] = broadcast[shape=(n,4), axes=(0)](%10)
+        %12: f64[n,4] = multiply(%8, %11)
+        return %12
         """,
     )
 

@@ -22,6 +22,7 @@ from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Op, apply, constant
 from graphc.ops.cumulative import Cumulative, accumulator, shift
 from graphc.ops.elementwise import maximum
+from graphc.ops.elementwise_arithmetic import reciprocal
 from graphc.ops.elementwise_float import exp, log, sqrt_safe
 from graphc.ops.elementwise_logic import equal, logical_or, not_equal
 from graphc.ops.pointwise import WHERE, as_node, broadcast, cast, masked_multiply, pointwise, promote, size_node
@@ -235,7 +236,9 @@ class Softmax(Composite):
     def expand(self, *inputs: Node) -> Node:
         (x,) = inputs
         weights = exp(shifted_nodes(x, (self.axis,))[1])
-        return weights / _spread(_sum_over(weights, (self.axis,)), x, (self.axis,))
+        # One division a row: the sum is at least 1, so that its reciprocal is safe and costs one more rounding.
+        share = reciprocal(_sum_over(weights, (self.axis,)))
+        return weights * _spread(share, x, (self.axis,))
 
 
 @dataclass(frozen=True)
