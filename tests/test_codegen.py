@@ -226,3 +226,17 @@ def test_long_vector_loops_take_two_vectors_at_a_time() -> None:
     assert wishes == [1, 0]
     divisions = [line for line in jit.assembly(sources[0]).splitlines() if "vdivpd" in line or "fdiv" in line]
     assert len(divisions) >= 4  # two tanh, of two vectors each
+
+
+def test_numbers_that_steps_wait_for_use_the_c_librarys_sine_and_vectors_ours() -> None:
+    start, x = gc.placeholder("start"), gc.placeholder("x", shape=("n",))
+    last, _ = gc.scan(lambda a, _: (gc.sin(a) + 0.1, None), start, None, length=9)
+    chain = gc.function([start], last)
+    assert "= scalar_sin(" in chain.source and "= sin(" not in chain.source
+    vectors = gc.function([x], gc.sin(x))
+    assert "= sin(" in vectors.source and "scalar_sin" not in vectors.source
+    a = 0.3
+    for _ in range(9):
+        a = np.sin(a) + 0.1
+    for f in (chain, gc.function([start], last, mode="debug")):
+        np.testing.assert_allclose(f(np.array(0.3)), a, rtol=1e-14)

@@ -190,6 +190,11 @@ def _shift_count(m: Emitter, x: Value, n: Value) -> tuple[Value, Value]:
     return outside, m.select(outside, 0, n)
 
 
+def scalar(name: str, m: Emitter, x: Value) -> Value:
+    """Return an elementary function of one number, which others wait for: the C library's takes less time for one."""
+    return m.libm(name, x) if m.precision == "vector" else m.call(name, x)
+
+
 def lgamma(m: Emitter, x: Value) -> Value:
     """Log of |gamma(x)| as SciPy's gammaln: the C library's, but -inf at -inf."""
     return m.select(x == float("-inf"), x, m.libm("lgamma", x))

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphc.codegen.nest import FrameSlot, If, LiteralSlot, Loop, LoopNest, PointerSlot, SizeSlot, Slot, Statement
+from graphc.codegen.nest import STEP, FrameSlot, If, LiteralSlot, Loop, LoopNest, PointerSlot, SizeSlot, Slot, Statement
 from graphc.node import Node
 from graphc.ops.base import Constant, inside_node
 from graphc.passes.layout import Access
@@ -156,7 +156,7 @@ class _Merged:
     def statements(self) -> tuple[Statement, ...]:
         """Return the whole kernel."""
         number = f"t = {self.step_number}"
-        loop = Loop("s", "lo", "hi", [number, *self.step, *self.end])
+        loop = Loop(STEP, "lo", "hi", [number, *self.step, *self.end])
         return (*self.top, "s = lo", number, *self.before, loop, *(["s = hi", *self.after] if self.after else []))
 
 

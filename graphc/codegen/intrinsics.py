@@ -151,6 +151,8 @@ _COMPOSED: dict[str, _Row] = {
     "ndtr": (1, _float_operands, gaussian.ndtr),
     "normal_density": (1, _float_operands, gaussian.normal_density),
     "logaddexp": (2, _float_operands, logistic.logaddexp),
+    "scalar_sin": (1, _float_operands, partial(formulas.scalar, "sin")),
+    "scalar_cos": (1, _float_operands, partial(formulas.scalar, "cos")),
 }
 _BINARY = ("atan2", "pow", "hypot", "nextafter")
 

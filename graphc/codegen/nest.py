@@ -16,6 +16,9 @@ import numpy as np
 from graphc.node import Node
 from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
 
+STEP = "s"
+"""The variable of the loop over the steps of a scan, in a kernel that contains it."""
+
 Statement = Union[str, "Loop", "If"]
 
 

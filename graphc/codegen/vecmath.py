@@ -230,6 +230,7 @@ def _debug_globals() -> dict[str, Any]:
     table |= {f"to_{kind}": _to_int(kind) for kind in _DTYPES if kind[0] in "iu"}
     table |= {n: functools.partial(with_numpy, n) for n in RANDOM}
     table |= {f"{kind}p": functools.partial(_pointer, kind) for kind in POINTER_KINDS}
+    table |= {f"scalar_{n}": table[n] for n in ("sin", "cos")}
     return table | {
         "fabs": _same(abs),
         "pow": _floats(_pow),
