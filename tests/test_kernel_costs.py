@@ -22,7 +22,7 @@ def test_products_loops_and_frames() -> None:
     assert f.cost.at({"k": 5}).total.arithmetic == 2 * 3 * 3 * 5
     y = gc.placeholder("y", shape=(10,))
     g = gc.function([y], gc.zeros(10).at[1:].add(y[1:] * y[:-1]))
-    assert g.cost.total.arithmetic in (9, 19)  # the sum with zeros may have gone
+    assert g.cost.total.arithmetic == 9 + 10  # the product inside its region, the sum everywhere
     assert len(gc.function([y], y).cost.kernels) == 1
 
 
