@@ -17,6 +17,7 @@ from graphc.codegen.partials import Partials, assemble_whole, may_be_large, shar
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
 from graphc.codegen.scalars import scalar_code, unit_ns
+from graphc.codegen.strips import strips
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
@@ -55,6 +56,7 @@ class _Lowering:
         self.accesses = schedule.accesses
         self.inline = schedule.inline
         self.aliased = aliased
+        self.divide = divide
         self.split = len(kernel.space) if kernel.split is None else kernel.split
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)
@@ -389,6 +391,8 @@ class _Lowering:
         if not outer and not self._single:
             return assemble_whole(self, inner, extents, stops)
         body: list[Statement] = list(self.outer_loads)
+        if self._single and (tiled := strips(self, self.phases[0], extents, stops)):
+            return extents[0], [*body, *(tiled if self.partials is None else self.partials.wrap(tiled))]
         for phase in self.phases:
             body += [*phase.before, *self.inner_nest(phase, inner, stops), *phase.after]
         for k in reversed(outer):

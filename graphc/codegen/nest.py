@@ -57,6 +57,11 @@ class RoutineSlot:
 
     routine: str
 
+    @property
+    def is_library(self) -> bool:
+        """Whether the routine is one of BLAS or LAPACK, not of Python or our own."""
+        return not self.routine.startswith(("driver", "Py", "transpose"))
+
 
 @dataclass(frozen=True, slots=True)
 class TapeSlot:
@@ -191,7 +196,7 @@ class LoopNest:
         """Tell whether the nest calls routines of a library at these sizes."""
         if self.product is not None:
             return self.product.needs_library(sizes)
-        return any(isinstance(s, RoutineSlot) and s.routine != "driver" and s.routine[0] != "P" for s in self.slots)
+        return any(isinstance(s, RoutineSlot) and s.is_library for s in self.slots)
 
 
 def literal_bits(value: Array) -> int:
