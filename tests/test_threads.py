@@ -16,6 +16,7 @@ import pytest
 
 import graphc as gc
 from graphc.codegen import division, replicas
+from graphc.codegen.blas import PRODUCTS, library_for
 from graphc.codegen.blas_threads import GET, USERS, _guards, guard_address
 from graphc.codegen.division import chunk_edges
 from graphc.codegen.team import default_threads, threads_running
@@ -401,12 +402,12 @@ except KeyboardInterrupt:
 
 
 def test_blas_keeps_its_number_of_threads() -> None:
-    address = guard_address()
+    address = guard_address(library_for(PRODUCTS))
     if not address:
         pytest.skip("SciPy's BLAS has no threads that could be limited")
     import ctypes
 
-    guard = _guards[0]
+    guard = next(g for g in _guards if g.ctypes.data == address)
     threads = ctypes.CFUNCTYPE(ctypes.c_int)(int(guard[GET]))
     before = threads()
     x = gc.placeholder("x", ("n", "n"))

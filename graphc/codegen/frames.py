@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from graphc.codegen import division
-from graphc.codegen.blas import routine_address
+from graphc.codegen.blas import library_for
+from graphc.codegen.blas_choice import blas_choice
 from graphc.codegen.blas_threads import guard_address
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS, chunk_edges, dealt, grouped, may_divide, segments
@@ -53,6 +54,7 @@ class Memory:
 
     def __init__(self, main: Section, graph: Graph, sizes: Sizes, threads: int = 1) -> None:
         self.sizes = sizes
+        self.blas = blas_choice()
         self.team = team_address() if threads > 1 else 0
         self.threads = threads if self.team else 1
         self.tables: list[Words] = []
@@ -195,8 +197,9 @@ class Memory:
 
     def _guard(self, section: Section, number: int, cost: float) -> int:
         """Return the address of what keeps BLAS to one thread in a nest; 0 where it would not start others."""
-        calls = cost > GUARD_NS and section.obtain is not register and section.nests[number].needs_library(self.sizes)
-        return guard_address() if calls else 0
+        nest = section.nests[number]
+        calls = cost > GUARD_NS and section.obtain is not register and nest.needs_library(self.sizes)
+        return guard_address(library_for(nest.routines, self.blas)) if calls else 0
 
     def _row(self, section: Section, number: int, lo: int, hi: int) -> Row:
         return section.addresses[number], self._frame(section, number), lo, hi
@@ -243,6 +246,8 @@ class Memory:
                 words.append(self._pointer(section, slot, origin + 8 * position))
             elif isinstance(slot, FrameSlot):
                 words.append(origin + 8 * slot.offset)
+            elif isinstance(slot, RoutineSlot):
+                words.append(self._routine(section, number, slot.routine))
             else:
                 words.append(self._value(section, slot))
         self.frames[start : start + len(words)] = words
@@ -263,8 +268,6 @@ class Memory:
             return self._size(slot.size)
         if isinstance(slot, LiteralSlot):
             return slot.bits
-        if isinstance(slot, RoutineSlot):
-            return self._routine(section, slot.routine)
         if isinstance(slot, TapeSlot):
             return self.tapes[section.bodies[slot.body]].ctypes.data
         if isinstance(slot, CountSlot):
@@ -276,12 +279,13 @@ class Memory:
         assert isinstance(slot, BodySlot)
         return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
 
-    def _routine(self, section: Section, name: str) -> int:
+    def _routine(self, section: Section, number: int, name: str) -> int:
         if name == "driver":
             return section.obtain(DRIVER)
         if name.startswith("Py"):
             return 0 if section.obtain is register else python_address(name)
-        return routine_address(name)
+        nest = section.nests[number]
+        return library_for(nest.routines, self.blas).address(name) if nest.needs_library(self.sizes) else 0
 
 
 def _aligned(nbytes: int) -> Words:

@@ -214,7 +214,13 @@ class LoopNest:
         """Tell whether the nest calls routines of a library at these sizes."""
         if self.product is not None:
             return self.product.needs_library(sizes)
-        return any(isinstance(s, RoutineSlot) and s.routine != "driver" and s.routine[0] != "P" for s in self.slots)
+        return bool(self.routines)
+
+    @property
+    def routines(self) -> tuple[str, ...]:
+        """The routines of BLAS and LAPACK that the nest may call."""
+        names = (s.routine for s in self.slots if isinstance(s, RoutineSlot))
+        return tuple(dict.fromkeys(name for name in names if name != "driver" and not name.startswith("Py")))
 
 
 ABSENT = LoopNest((), ())
