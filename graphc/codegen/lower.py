@@ -17,7 +17,7 @@ from graphc.codegen.partials import Partials, assemble_whole, may_be_large, shar
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
 from graphc.codegen.scalars import scalar_code, unit_ns
-from graphc.codegen.strips import strips
+from graphc.codegen.strips import with_strips
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
@@ -39,12 +39,18 @@ def _indexed_shape(node: Node) -> Shape:
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool = False) -> LoopNest:
-    """Return the nest of a loop kernel; `aliased` maps state that is updated in place to its new value.
+def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> LoopNest:
+    """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
+    return _Lowering(kernel, schedule, aliased, divide=False).nest()
+
+
+def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> list[LoopNest]:
+    """Return the nest of a loop kernel, or two of which the sizes choose one.
 
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
-    return _Lowering(kernel, schedule, aliased, divide).nest()
+    lowering = _Lowering(kernel, schedule, aliased, divide)
+    return with_strips(lowering, lowering.nest())
 
 
 class _Lowering:
@@ -391,8 +397,6 @@ class _Lowering:
         if not outer and not self._single:
             return assemble_whole(self, inner, extents, stops)
         body: list[Statement] = list(self.outer_loads)
-        if self._single and (tiled := strips(self, self.phases[0], extents, stops)):
-            return extents[0], [*body, *(tiled if self.partials is None else self.partials.wrap(tiled))]
         for phase in self.phases:
             body += [*phase.before, *self.inner_nest(phase, inner, stops), *phase.after]
         for k in reversed(outer):

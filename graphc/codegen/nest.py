@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Protocol, Union
 
 import numpy as np
 
@@ -157,6 +157,13 @@ class Parts:
     rows: tuple[tuple[Node, int], ...]
 
 
+class Condition(Protocol):
+    """Says at which sizes a nest runs."""
+
+    def holds(self, sizes: Sizes) -> bool:
+        """Tell whether the nest runs at these sizes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which of two nests that do the same runs: by the planned work of parts, each a time of one unit and its units.
@@ -208,7 +215,7 @@ class LoopNest:
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""
-    choice: Choice | None = None
+    choice: Condition | None = None
     """At which sizes the nest runs; None for all."""
 
     def runs(self, sizes: Sizes) -> bool:
