@@ -373,7 +373,10 @@ class _Fuser:
     # -- the result
 
     def schedule(self) -> Schedule:
-        """Order the kernels: by creation, as far as operands allow, with state updates last."""
+        """Order the kernels: by creation, as far as operands allow, with state updates last.
+
+        What only the caller reads comes as soon as it can: its operands are at hand, and may die there.
+        """
         self.groups = [g for g in self.groups if g.levels]
         for position, group in enumerate(self.groups):
             group.index = position
@@ -398,7 +401,7 @@ class _Fuser:
         scatters = {g for g in self.groups if any(n in chains for n in g.levels)}
         late = {g for g in self.groups if any(n in updates for n in g.levels) and not followers[g]}
         late |= {g for g in scatters if all(f in scatters for f in followers[g])}
-        rank = {g: (g in late, g.index) for g in self.groups}
+        rank = {g: (g in late, bool(followers[g]), g.index) for g in self.groups}
         ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
         heapq.heapify(ready)
         order: list[_Group] = []
