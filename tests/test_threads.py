@@ -154,7 +154,13 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 
 @pytest.fixture
 def everything_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("SHARED_NS", 0.0), ("CHUNK_NS", 1e-3), ("WAKE_NS", 0.0), ("ALIGNED", 10**6)):
+    for name, value in (
+        ("SHARED_NS", 0.0),
+        ("AWAKE_NS", 0.0),
+        ("CHUNK_NS", 1e-3),
+        ("WAKE_NS", 0.0),
+        ("ALIGNED", 10**6),
+    ):
         monkeypatch.setattr(division, name, value)
     monkeypatch.setattr(replicas, "ROW_SHARE", 1e-3)
 

@@ -23,6 +23,8 @@ PARALLEL_NS = 80_000.0
 """Planned work from which on an instruction is divided in a program that wakes no thread."""
 SHARED_NS = 30_000.0
 """The same in a program that does: handing chunks over and waiting for them takes one or two microseconds."""
+AWAKE_NS = 20_000.0
+"""The same in the steps of a loop there, where all threads are awake."""
 CHUNK_NS = 10_000.0
 """Planned work of the smallest chunk."""
 MAX_CHUNKS = 64
