@@ -276,18 +276,16 @@ class _Lowering:
         return name
 
     def _halved(self, node: Node, operands: list[str]) -> list[str]:
-        """Compare a number of a row with a counter, as one-hot values do, by 32 bits: twice as many at once."""
-        rows = {str(load).partition(" = ")[0] for load in self.outer_loads}
+        """Compare an index that is the same along a row with a counter, as one-hot values do, by half the bits."""
         for number, counter in ((0, 1), (1, 0)):
-            iota, row = self.accesses[node.inputs[counter]].base.op, operands[number]
-            if isinstance(iota, Iota) and iota.dtype == INT64 and row in rows:
-                extent = iota.shape[iota.axis]
-                if isinstance(extent, int) and extent < 2**31:
-                    n, name = self.build.size(extent), self.build.name("k")
-                    self.outer_loads.append(
-                        f"{name} = i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
-                    )
-                    return [name, operands[counter].replace("i64(", "i32(", 1)]
+            x, iota = node.inputs[number], self.accesses[node.inputs[counter]].base.op
+            if not (isinstance(iota, Iota) and iota.dtype == INT64 and self.accesses[x].base not in self.kernel.levels):
+                continue
+            extent, groups = iota.shape[iota.axis], self._group_strides(self._operand_strides(node, x))
+            if isinstance(extent, int) and extent < 2**31 and len(groups) == len(self.groups) and groups[-1] == 0:
+                n, row = self.build.size(extent), operands[number]
+                inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
+                return [inside, operands[counter].replace("i64(", "i32(", 1)]
         return operands
 
     def _gather(self, node: Node, phase: int | None) -> str:
