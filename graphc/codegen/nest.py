@@ -302,6 +302,11 @@ class Builder:
         key = ("pointer", base, offset)
         return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
 
+    def pointers(self) -> dict[str, tuple[Node, Size]]:
+        """Return where each pointer variable points: the stored value, and the element of it."""
+        keys = ((key, name) for key, name in self._known.items() if isinstance(key, tuple) and key[0] == "pointer")
+        return {name: (key[1], key[2]) for key, name in keys}
+
     def checked(self, body: list[Statement], raw: str, size: Size) -> str:
         """Emit the check of an index, which may count from the end, and return the variable of its position."""
         limit, j = self.size(size), self.name("j")
