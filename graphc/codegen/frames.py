@@ -37,6 +37,7 @@ from graphc.codegen.row_runs import Run, row_blocks
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.codegen.team import parallel_address, team_address
+from graphc.codegen.transposer import transposer_address
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
@@ -142,7 +143,7 @@ class Memory:
         """Return the nests, by number, whose chunks need frames of their own."""
         found: dict[int, Replicas | ProductReplicas] = {}
         for run, blocks in self.runs.values():
-            products = {n: main.nests[n] for n in run.numbers() if main.nests[n].product is not None}
+            products = {n: nest for n in run.numbers() if (nest := self.nests[main][n]).product is not None}
             found |= {n: ProductReplicas(nest, blocks, by_rows=True, tiles=True) for n, nest in products.items()}
         for number, nest in enumerate(self.nests[main]):
             if number in found:
@@ -203,7 +204,8 @@ class Memory:
 
     def _run(self, run: Run, blocks: Sequence[tuple[int, int]]) -> Iterator[tuple[Row, float]]:
         """Yield the instructions of nests that run by turns, block of rows by block of rows."""
-        numbers, nests = run.numbers(), self.nests[self.main]
+        nests = self.nests[self.main]
+        numbers = [n for n in run.numbers() if nests[n] is not ABSENT]
         cost = sum(self.cost(self.main, nests[n]) for n in numbers)
         rows = [self._row_of(n, run, k, *block) for k, block in enumerate(blocks) for n in numbers]
         names = dict.fromkeys(self._name(self.main, n) for n in numbers)
@@ -324,6 +326,8 @@ class Memory:
             return section.obtain(DRIVER)
         if name.startswith("Py"):
             return 0 if section.obtain is register else python_address(name)
+        if name.startswith("transpose"):
+            return 0 if section.obtain is register else transposer_address(int(name.removeprefix("transpose")))
         nest = section.nests[number]
         return library_for(nest.routines, self.blas).address(name) if nest.needs_library(self.sizes) else 0
 

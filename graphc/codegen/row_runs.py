@@ -147,8 +147,8 @@ class _Run:
 def row_blocks(run: Run, nests: Sequence[LoopNest], sizes: Sizes) -> list[tuple[int, int]]:
     """Return the blocks of rows of a run, or nothing where its nests run one after the other."""
     rows, width = size_value(run.rows, sizes), size_value(run.width, sizes)
-    ranges = [size_value(n.extent, sizes) for n in nests if n.product is None]
-    if any(n is ABSENT for n in nests) or rows == 0 or any(extent % rows for extent in ranges):
+    ranges = [size_value(n.extent, sizes) for n in nests if n.product is None and n is not ABSENT]
+    if rows == 0 or any(extent % rows for extent in ranges):
         return []
     height = max(LEAST_ROWS, BLOCK_BYTES // max(width, 1), -(-rows // MAX_BLOCKS))
     if rows * width < RUN_BYTES or width * height > MOST_BYTES or rows < 2 * height:
