@@ -104,6 +104,7 @@ CASES: dict[str, Case] = {
     "other rows": lambda n: gc.exp((n[0] * n[1]).T @ gc.tanh(n[0] @ weight(24, 24))),
     "tokens": lambda n: gc.tanh(n[0].reshape((-1, 2, 24)) @ weight(24, 9)) + 1,
     "norm": lambda n: gc.nn.layer_norm(n[0] @ weight(24, 40), 40),
+    "strips": lambda n: n[0] @ weight(24, 70) + (weight(70, 24) @ n[1].T).T,
     "two users": lambda n: [gc.exp(h := n[0] @ weight(24, 24)), gc.sum(h, 0), h.T @ n[1]],
 }
 
