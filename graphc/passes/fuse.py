@@ -24,7 +24,7 @@ from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
+from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
@@ -420,7 +420,7 @@ def _kind(node: Node) -> str:
     if isinstance(node.op, Routine):
         return node.op.name
     kinds: dict[type, str] = {Cumulative: "cumulative", Scatter: "scatter"}
-    kinds |= dict.fromkeys((MatMul, MatMulSum, MatMulUpdate), "matmul")
+    kinds |= dict.fromkeys((MatMul, MatMulAdd, MatMulSum, MatMulUpdate), "matmul")
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 
 
