@@ -148,6 +148,7 @@ _COMPOSED: dict[str, _Row] = {
     "softplus": (1, _float_operands, logistic.softplus),
     "sigmoid_slope": (1, _float_operands, logistic.sigmoid_slope),
     "sech": (1, _float_operands, logistic.sech),
+    "exp_capped": (1, _float_operands, logistic.exp_capped),
     "ndtr": (1, _float_operands, gaussian.ndtr),
     "normal_density": (1, _float_operands, gaussian.normal_density),
     "logaddexp": (2, _float_operands, logistic.logaddexp),

@@ -23,13 +23,14 @@ from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
+from graphc.ops.elementwise_logic import EQUAL
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
-from graphc.types import Shape, Size, product, short_name
+from graphc.types import INT64, Shape, Size, product, short_name
 
 BLOCK = 1024
 
@@ -263,7 +264,8 @@ class _Lowering:
         if isinstance(node.op, Gather):
             code = self._gather(node, phase)
         else:
-            code = scalar_code(node, [self._operand(node, i, phase) for i in range(len(node.inputs))])
+            operands = [self._operand(node, i, phase) for i in range(len(node.inputs))]
+            code = scalar_code(node, operands if node.op is not EQUAL else self._halved(node, operands))
         if isinstance(node.op, DimValue):
             code = code.format(dim=self.build.size(node.op.dim))
         name = self.build.name("t")
@@ -275,6 +277,19 @@ class _Lowering:
         self.phases[phase].values[node] = name
         self.done.setdefault(node, phase)
         return name
+
+    def _halved(self, node: Node, operands: list[str]) -> list[str]:
+        """Compare an index that is the same along a row with a counter, as one-hot values do, by half the bits."""
+        for number, counter in ((0, 1), (1, 0)):
+            x, iota = node.inputs[number], self.accesses[node.inputs[counter]].base.op
+            if not (isinstance(iota, Iota) and iota.dtype == INT64 and self.accesses[x].base not in self.kernel.levels):
+                continue
+            extent, groups = iota.shape[iota.axis], self._group_strides(self._operand_strides(node, x))
+            if isinstance(extent, int) and extent < 2**31 and len(groups) == len(self.groups) and groups[-1] == 0:
+                n, row = self.build.size(extent), operands[number]
+                inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
+                return [inside, operands[counter].replace("i64(", "i32(", 1)]
+        return operands
 
     def _gather(self, node: Node, phase: int | None) -> str:
         assert isinstance(node.op, Gather)

@@ -7,8 +7,8 @@ module imports neither numba nor llvmlite.
 - casts: `bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64`, and `to_i8 .. to_u64` from floats: exact in range; out of
   range and NaN give what NumPy gives on x86 for signed types (the least int32 or int64, then truncated), and for
   unsigned types the low bits of the same; nothing traps;
-- elementary functions by C's names, and `sigmoid sigmoid_slope softplus sech logaddexp ndtr normal_density digamma
-  polygamma(n, x)`: float32 stays float32;
+- elementary functions by C's names, and `exp_capped sigmoid sigmoid_slope softplus sech logaddexp ndtr normal_density
+  digamma polygamma(n, x)`: float32 stays float32;
 - `isnan isinf isfinite signbit`, `select(condition, yes, no)`;
 - `fmax_nan fmin_nan`: NaN wins, of equal numbers the second operand is taken, as NumPy does on x86;
 - `fast_max fast_min`: for reduction accumulators; never give them NaN;
@@ -241,6 +241,7 @@ def _debug_globals() -> dict[str, Any]:
         "softplus": _floats(lambda x: np.logaddexp(x, type(x)(0))),
         "sigmoid_slope": _floats(_sigmoid_slope),
         "sech": _floats(_sech),
+        "exp_capped": _floats(lambda x: np.exp(np.fmin(x, type(x)(0)))),
         "normal_density": _floats(lambda x: np.exp(x * x / -2) * type(x)(0.3989422804014327)),
         "polygamma": _quiet(_polygamma),
         "fmax_nan": _extremum(True),
