@@ -231,7 +231,7 @@ def test_signature_repr_and_html() -> None:
     assert f._repr_html_().lstrip().startswith("<svg") and "<svg" in gc.Graph([f.graph.outputs[0]])._repr_html_()
 
 
-@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (7,), (1000, 30)])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (1000, 30)])
 def test_state_is_a_copy_that_begins_at_a_cache_line(shape: tuple[int, ...]) -> None:
     value = np.ones(shape, np.float32)
     w = gc.shared(value, name="w")

@@ -284,7 +284,7 @@ class _Lowering:
             x, iota = node.inputs[number], self.accesses[node.inputs[counter]].base.op
             if not (isinstance(iota, Iota) and iota.dtype == INT64 and self.accesses[x].base not in self.kernel.levels):
                 continue
-            extent, groups = iota.shape[iota.axis], self._group_strides(self._operand_strides(node, x))
+            extent, groups = iota.shape[iota.axis], self.group_strides(self.operand_strides(node, x))
             if isinstance(extent, int) and extent < 2**31 and len(groups) == len(self.groups) and groups[-1] == 0:
                 n, row = self.build.size(extent), operands[number]
                 inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
