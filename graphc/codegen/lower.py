@@ -20,6 +20,7 @@ from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_k
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
 from graphc.codegen.rows import ask_ahead, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
+from graphc.codegen.strips import with_strips
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
@@ -42,12 +43,18 @@ def _indexed_shape(node: Node) -> Shape:
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool = False) -> LoopNest:
-    """Return the nest of a loop kernel; `aliased` maps state that is updated in place to its new value.
+def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> LoopNest:
+    """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
+    return _Lowering(kernel, schedule, aliased, divide=False).nest()
+
+
+def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> list[LoopNest]:
+    """Return the nest of a loop kernel, or two of which the sizes choose one.
 
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
-    return _Lowering(kernel, schedule, aliased, divide).nest()
+    lowering = _Lowering(kernel, schedule, aliased, divide)
+    return with_strips(lowering, lowering.nest())
 
 
 class _Lowering:
@@ -59,6 +66,7 @@ class _Lowering:
         self.accesses = schedule.accesses
         self.inline = schedule.inline
         self.aliased = aliased
+        self.divide = divide
         self.split = len(kernel.space) if kernel.split is None else kernel.split
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)

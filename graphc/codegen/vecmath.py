@@ -17,7 +17,9 @@ module imports neither numba nor llvmlite.
 - `ipow`: wraps, negative exponents cut toward 0; `shl shr`: counts outside the width give 0 (-1 for negative `shr`);
 - random numbers: `random_bits random_uniform_f32 random_gamma ... multiply_high`: see `ops/random_table.py`;
 - pointers `f64p(address)`, `f64p(address, k)`: see `Pointer`; `prefetch(p, i)`: the cache line of an element is wanted
-  soon, wherever it may be; calls `call_i64(address, ...)`, `call_void`.
+  soon, wherever it may be; calls `call_i64(address, ...)`, `call_void`;
+- `stack(n)`: the address of n bytes on the stack; `call_transpose`: the routine of `transposer`, with its address and
+  the bytes of an element before its operands.
 """
 
 from __future__ import annotations
@@ -217,6 +219,29 @@ def _call(returns: Any) -> Callable[..., Any]:
     return call
 
 
+class _Buffer(int):
+    """The address of memory that it keeps alive."""
+
+    memory: Any
+
+
+def _stack(nbytes: int) -> int:
+    """Return the address of memory that lives as long as the number that is its address."""
+    memory = np.empty(nbytes, np.uint8)
+    address = _Buffer(memory.ctypes.data)
+    address.memory = memory
+    return address
+
+
+def _transpose(
+    address: int, size: int, to: int, origin: int, first: int, stride: int, rows: int, columns: int, pitch: int
+) -> None:
+    target, source = (Pointer(f"u{8 * size}", a) for a in (to, origin))
+    for i in range(rows):
+        for j in range(columns):
+            target[i * pitch + j] = source[first + i + j * stride]
+
+
 def _debug_globals() -> dict[str, Any]:
     numpy_names = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh"}
     numpy_names |= {"atanh": "arctanh", "atan2": "arctan2"}
@@ -260,6 +285,8 @@ def _debug_globals() -> dict[str, Any]:
         "call_i64": _call(ctypes.c_int64),
         "call_void": _call(None),
         "prefetch": lambda pointer, index: None,
+        "call_transpose": _transpose,
+        "stack": _stack,
     }
 
 
