@@ -212,6 +212,8 @@ class LoopNest:
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
+    words: bool = False
+    """Whether all values are words: control, which needs no Numba."""
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""
