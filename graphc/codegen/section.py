@@ -12,7 +12,7 @@ from functools import cached_property
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inplace import carries_in_place, operands_in_place, parts_in_place, updates_in_place
-from graphc.codegen.loops import check_nests, concat_nests, lower_kernel
+from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks
 from graphc.codegen.lower import lower
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
@@ -55,16 +55,19 @@ class Section:
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         writes: list[tuple[LoopNest, int]] = []
+        accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
             if kernel.kind == "scatter" and kernel.root in in_place:
                 nest = lower(kernel, self.schedule, self.aliased)
                 if kernel.root not in written:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
-                    self.append(check_nests(kernel, self.schedule.accesses), number)
+                    self.append(check_nests(kernel, accesses, checked), number)
                     writes.append((nest, number))
+                    continue
             else:
                 self.append(self._lower(kernel, number), number)
+            checked |= made_checks(kernel, accesses)
         for nest, number in writes:
             self.append([nest], number)
         for state, value in self._updates():
