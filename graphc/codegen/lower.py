@@ -327,6 +327,7 @@ class _Lowering:
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
             divisible=not self.shared and not self.kept and self.kernel.kind != "scatter",
             unit_ns=self.unit_ns,
+            turns=self.kernel.turns,
             parts=parts,
         )
 

@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterable
 
 from graphc.codegen.nest import STEP, If, LoopNest, Statement
+from graphc.passes.fusion_costs import IN_TURNS
 
 _CIRCULAR = re.compile(r"\b(sin|cos)\(")
 
 
 def render(nest: LoopNest) -> str:
     """Return the source of `kernel(frame, lo, hi)`, whose value is 0 or the number of the check that failed."""
-    return "\n".join(["def kernel(frame, lo, hi):", *_lines(nest.body, "    ", True), "    return 0", ""])
+    head = [f"# {nest.turns} in turns"] if nest.turns > IN_TURNS else []
+    return "\n".join([*head, "def kernel(frame, lo, hi):", *_lines(nest.body, "    ", True), "    return 0", ""])
 
 
 def _lines(statements: Iterable[Statement], indent: str, scalar: bool) -> Iterable[str]:
