@@ -15,6 +15,7 @@ import numpy as np
 from mpmath import mp, mpf
 
 from graphc.codegen.gaussian import TAIL_CENTRE, TAIL_SLOPE
+from graphc.codegen.roots import ROOTS
 
 mp.dps = 60
 Real = Any  # mpmath's mpf, which is untyped
@@ -71,6 +72,14 @@ _ANGLE = (mpmath.pi / 4 * _EDGE) ** 2
 FITS = (
     Fit("EXP", _tail(mpmath.exp, lambda r: 1 + r, 2), -_LN2 / 2 * _EDGE, _LN2 / 2 * _EDGE, {"f64": 9, "f32": 4}),
     Fit("EXP2", _tail(lambda r: mpf(2) ** r, lambda r: 1 + r * _LN2, 2), -_EDGE / 2, _EDGE / 2, {"f64": 9, "f32": 4}),
+    *(
+        Fit(name, _tail(mpmath.exp, lambda r: 1 + r, 2), -_LN2 / 32 * _EDGE, _LN2 / 32 * _EDGE, degrees)
+        for name, degrees in (("EXP_ROOT", {"f64": 4, "f32": 1}), ("EXPM1_ROOT", {"f64": 5, "f32": 2}))
+    ),
+    Fit(
+        "EXP2_ROOT",
+        *(_tail(lambda r: mpf(2) ** r, lambda r: 1 + r * _LN2, 2), -_EDGE / 32, _EDGE / 32, {"f64": 4, "f32": 1}),
+    ),
     Fit(
         "LOG", _even(_tail(lambda s: 2 * mpmath.atanh(s), lambda s: 2 * s, 3)), mpf(0), _LOG_EDGE, {"f64": 6, "f32": 2}
     ),
@@ -172,7 +181,11 @@ def constants(kind: str) -> dict[str, tuple[float, ...]]:
     wide = kind == "f64"
     log10_2 = mpmath.log10(2)
     half_width = 26 if wide else 12
+    powers = [mpf(2) ** (mpf(i) / ROOTS) for i in range(ROOTS)]
+    roots = [rounded(p, kind) for p in powers]
     return {
+        "ROOTS": tuple(roots),
+        "ROOT_RESTS": tuple(rounded(p / mpf(r) - 1, kind) for p, r in zip(powers, roots, strict=True)),
         "LN2": split(_LN2, kind, (41,) if wide else (15,)),
         "LOG10_2": split(log10_2, kind, (41,) if wide else (15,)),
         "LOG2_E": split(1 / _LN2, kind, (half_width,)),

@@ -42,6 +42,7 @@ from numpy import e, inf, nan, newaxis, pi
 
 from graphc import special
 from graphc.branch import cond, switch
+from graphc.codegen.blas_choice import set_blas
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import associative_scan, fori_loop, map, scan, while_loop
 from graphc.errors import (
@@ -204,6 +205,7 @@ if TYPE_CHECKING:
     from graphc import data, linalg, metrics, nn, optim, plots, random
     from graphc import sklearn as sklearn
     from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
+    from graphc.codegen.blas import blas_library
     from graphc.history import History, TensorBoard
     from graphc.jacobians import hessian, hvp, jacobian
     from graphc.serialization import load, save
@@ -212,6 +214,7 @@ if TYPE_CHECKING:
 _NAMESPACES = ("data", "linalg", "metrics", "nn", "optim", "plots", "random", "sklearn")
 _HOMES = {
     "checkpoint": ("Checkpointer", "load_checkpoint", "save_checkpoint"),
+    "codegen.blas": ("blas_library",),
     "history": ("History", "TensorBoard"),
     "jacobians": ("hessian", "hvp", "jacobian"),
     "serialization": ("load", "save"),
@@ -281,6 +284,7 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "blas_library",
     "broadcast_arrays",
     "broadcast_to",
     "cache_directory",
@@ -391,6 +395,7 @@ __all__ = [
     "save_checkpoint",
     "scan",
     "searchsorted",
+    "set_blas",
     "set_cache",
     "shared",
     "sigmoid",

@@ -114,7 +114,7 @@ def test_a_warm_process_imports_no_numba(tmp_path: Path) -> None:
 import sys, numpy as np, graphc as gc
 gc.set_cache({str(tmp_path)!r})
 gc.nn.relu
-w = gc.shared(np.ones((300, 300)))  # large: by BLAS
+w = gc.shared(np.ones((300, 3)))  # narrow: by BLAS
 a = gc.placeholder("a", shape=("n", 300))
 product = gc.function([a], a @ w)(np.ones((200, 300)))
 assert product[0, 0] == 300 and "scipy" in sys.modules
@@ -144,8 +144,9 @@ print(gc.function([x], gc.sum(gc.exp(x)))([0.0, 0.0]), *[m for m in ("numba", "n
 
 def test_blas_is_the_module_that_an_import_gives() -> None:
     code = """
-from graphc.codegen.blas import blas_module, routine_address
-first = blas_module(), routine_address("dpotrf") != 0
+from graphc.codegen.blas import library_for
+library = library_for(["dpotrf"])
+first = library.handle, library.address("dpotrf") != 0
 import numpy as np, scipy.linalg, scipy.linalg.cython_blas
 print(first[0] is scipy.linalg.cython_blas, first[1], scipy.linalg.solve(np.eye(2), np.ones(2)).tolist())
 """

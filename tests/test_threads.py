@@ -16,11 +16,13 @@ import pytest
 
 import graphc as gc
 from graphc.codegen import division, replicas
+from graphc.codegen.blas import PRODUCTS, library_for
 from graphc.codegen.blas_threads import GET, USERS, _guards, guard_address
 from graphc.codegen.division import chunk_edges
 from graphc.codegen.team import default_threads, threads_running
 from graphc.node import Node
 from graphc.types import Array
+from tests import random_loops
 from tests.random_graphs import random_program
 from tests.test_random_graphs import assert_same
 
@@ -152,7 +154,13 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 
 @pytest.fixture
 def everything_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("SHARED_NS", 0.0), ("CHUNK_NS", 1e-3), ("WAKE_NS", 0.0), ("ALIGNED", 10**6)):
+    for name, value in (
+        ("SHARED_NS", 0.0),
+        ("AWAKE_NS", 0.0),
+        ("CHUNK_NS", 1e-3),
+        ("WAKE_NS", 0.0),
+        ("ALIGNED", 10**6),
+    ):
         monkeypatch.setattr(division, name, value)
     monkeypatch.setattr(replicas, "ROW_SHARE", 1e-3)
 
@@ -222,6 +230,52 @@ def test_loops_with_large_bodies() -> None:
     functions = [gc.function([x, y], carry, threads=count) for count in COUNTS]
     assert_same_bits([[f(*values)] for f in functions])
     assert any(name.startswith("body 1") for name in functions[0].plan.chunks)
+
+
+def heat(u: Node, length: int) -> Node:
+    """Return the last of some steps of the heat equation: a loop whose body is one kernel."""
+
+    def step(u: Node, _: None) -> tuple[Node, None]:
+        around = u[2:, 1:-1] + u[:-2, 1:-1] + u[1:-1, 2:] + u[1:-1, :-2]
+        return u.at[1:-1, 1:-1].add(0.1 * (around - 4 * u[1:-1, 1:-1])), None
+
+    end: Node = gc.scan(step, u, None, length=length)[0]
+    return end
+
+
+@pytest.mark.parametrize("shape", [("n", "m"), (300, 257)])
+def test_steps_of_one_kernel_are_divided_where_they_are_long(shape: Any) -> None:
+    x = gc.placeholder("x", shape)
+    end = heat(x, 4)
+    slope = gc.grad(gc.sum(end * end), x)
+    functions = [gc.function([x], [end, slope], threads=count) for count in COUNTS]
+    expected = gc.function([x], [end, slope], mode="reference")
+    sizes = [(300, 257)] if shape[0] == 300 else [(300, 257), (7, 9), (301, 256)]
+    for size in sizes:
+        value = rng().normal(size=size)
+        found = [f(value) for f in functions]
+        assert_same_bits(found)
+        for a, b in zip(found[0], expected(value), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+        chunks = functions[0].plan.chunks
+        assert all(f.plan.chunks == chunks for f in functions)
+        assert {name[:6] for name in chunks} >= {"body 1", "body 2"} if size[0] > 7 else not chunks
+
+
+@pytest.mark.usefixtures("everything_divided")
+def test_bits_of_random_loops() -> None:
+    divided = 0
+    for seed in range(8):
+        outputs = [random_loops.program(seed)]
+        outputs += gc.grad(outputs[0], random_loops.INPUTS, disconnected="zero")
+        inputs, given = random_loops.INPUTS, random_loops.arrays(seed, 3)
+        functions = [gc.function(inputs, outputs, on_unused="ignore", threads=count) for count in (1, 2, 3)]
+        found = [f(*given) for f in functions]
+        assert_same_bits(found)
+        for got, value in zip(found[0], gc.evaluate(outputs, dict(zip(inputs, given, strict=True))), strict=True):
+            np.testing.assert_allclose(got, value, rtol=1e-8, atol=1e-10)
+        divided += sum(name.startswith("body") for name in functions[2].plan.chunks)
+    assert divided > 10
 
 
 # -- calls
@@ -354,12 +408,12 @@ except KeyboardInterrupt:
 
 
 def test_blas_keeps_its_number_of_threads() -> None:
-    address = guard_address()
+    address = guard_address(library_for(PRODUCTS))
     if not address:
         pytest.skip("SciPy's BLAS has no threads that could be limited")
     import ctypes
 
-    guard = _guards[0]
+    guard = next(g for g in _guards if g.ctypes.data == address)
     threads = ctypes.CFUNCTYPE(ctypes.c_int)(int(guard[GET]))
     before = threads()
     x = gc.placeholder("x", ("n", "n"))

@@ -2,7 +2,7 @@
 
 OpenBLAS divides large products among its own threads, beside ours and with bits that depend on their number. While
 any instruction of ours runs inside the library its number of threads is 1; then it is what it was, for other users of
-SciPy. A `guard` counts those instructions; it is five words, which `team_text` reads.
+it. A `guard` counts those instructions, one for each library; it is five words, which `team_text` reads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.blas import blas_module
+from graphc.codegen.blas import Library
 from graphc.codegen.kernels import COMPILER_LOCK
 
 LOCK, USERS, SAVED, GET, SET = range(5)
@@ -27,15 +27,15 @@ _SETTERS = (
 _guards: list[Any] = []
 
 
-def guard_address() -> int:
-    """Return the address of the guard of SciPy's BLAS, 0 where it has no threads that could be limited."""
+def guard_address(library: Library) -> int:
+    """Return the address of the guard of a library, 0 where it has no threads that could be limited."""
     with COMPILER_LOCK:  # there is one guard, since it counts all who are inside the library
-        return _make_guard()
+        return _make_guard(library)
 
 
 @cache
-def _make_guard() -> int:
-    found = _functions()
+def _make_guard(library: Library) -> int:
+    found = _functions(library)
     if found is None:
         return 0
     guard = np.zeros(SET + 1, np.int64)
@@ -45,15 +45,15 @@ def _make_guard() -> int:
     return int(guard.ctypes.data)
 
 
-def _functions() -> tuple[int, int] | None:
+def _functions(library: Library) -> tuple[int, int] | None:
     """Return the functions that get and set the number of threads; a lookup there goes through what it links to."""
     try:
-        library = ctypes.CDLL(blas_module().__file__)
+        handle = ctypes.CDLL(library.path)
     except (OSError, TypeError):
         return None
     for names in _SETTERS:
-        if all(hasattr(library, name) for name in names):
-            get, set_ = (ctypes.cast(getattr(library, n), ctypes.c_void_p).value or 0 for n in names)
+        if all(hasattr(handle, name) for name in names):
+            get, set_ = (ctypes.cast(getattr(handle, n), ctypes.c_void_p).value or 0 for n in names)
             return get, set_
     return None
 

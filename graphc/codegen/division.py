@@ -23,9 +23,13 @@ PARALLEL_NS = 80_000.0
 """Planned work from which on an instruction is divided in a program that wakes no thread."""
 SHARED_NS = 30_000.0
 """The same in a program that does: handing chunks over and waiting for them takes one or two microseconds."""
+AWAKE_NS = 20_000.0
+"""The same in the steps of a loop there, where all threads are awake."""
 CHUNK_NS = 10_000.0
 """Planned work of the smallest chunk."""
 MAX_CHUNKS = 64
+EVEN = 4
+"""More chunks than this are a multiple of it, so that two or four threads have equal shares; fewer are even."""
 SEGMENT_NS = 20_000_000.0
 """Planned work between two looks for signals."""
 Chunk = tuple[int, int, int]
@@ -44,6 +48,7 @@ def chunk_edges(extent: int, cost: float, least: float, most: int = MAX_CHUNKS) 
     if cost < least or extent < 2 or most < 2:
         return [(0, extent)]
     count = max(min(most, int(cost // CHUNK_NS)), int(cost // SEGMENT_NS) + 1)
+    count -= count % (EVEN if count > EVEN else 2) if count > 1 else 0
     return stretches(extent, count)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Union
 
 import llvmlite.ir as ir
 
-from graphc.codegen import corrections
+from graphc.codegen import corrections, roots
 from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
 from graphc.codegen.libmvec import variant_attribute, vector_variant
 from graphc.codegen.loader import has_feature, has_fma
@@ -194,19 +194,33 @@ class Emitter:
 
     @property
     def scales(self) -> bool:
-        """Whether `ldexp` is one instruction here, in vectors too."""
+        """Whether `scale` and `root` are one instruction here, in vectors too."""
         return self.precision == "vector" and has_feature("avx512f")
 
     def fma(self, a: Value, b: Number, c: Number) -> Value:
         """Return a * b + c rounded once; only where `fused`."""
         return self.native("fma", a, self.like(b, a), self.like(c, a))
 
-    def ldexp(self, x: Value, k: Value) -> Value:
-        """Return x * 2**k rounded once, for an int32 k; only where `scales`."""
-        symbol, type_, module = f"llvm.ldexp.{x.kind}.i32", llvm_type(x.kind), self.builder.module
-        if symbol not in module.globals:
-            ir.Function(module, ir.FunctionType(type_, [type_, k.ir.type]), symbol)
-        return Value(self, self.builder.call(module.globals[symbol], [x.ir, k.ir]), x.kind)
+    def scale(self, x: Value, k: Value) -> Value:
+        """Return x * 2**floor(k) rounded once; only where `scales`."""
+        return self._own("scale", x, k)
+
+    def root(self, place: Value) -> Value:
+        """Return 2**(i / 16), rounded, for the low four bits i of an integer; only where `scales`."""
+        return self._own("root", place)
+
+    def root_rest(self, place: Value) -> Value:
+        """Return what `root` must be multiplied by to be exact, less 1; only where `scales`."""
+        return self._own("rest", place)
+
+    def _own(self, name: str, *operands: Value) -> Value:
+        kind = "f64" if operands[0].kind[1:] == "64" else "f32"
+        symbol = roots.symbol(name, kind)
+        if symbol not in self.builder.module.globals:
+            ir.Function(self.builder.module, ir.FunctionType(llvm_type(kind), [x.ir.type for x in operands]), symbol)
+        call = self.builder.call(self.builder.module.globals[symbol], [x.ir for x in operands])
+        call.attributes = MathCallAttributes([*PURE, roots.variants(name, kind)])
+        return Value(self, call, kind)
 
     def beyond(self, limit: float, name: str, x: Value, usual: Value) -> Value:
         """Return the C library's `name(x)` where |x| <= limit fails (NaN too), and `usual` elsewhere.

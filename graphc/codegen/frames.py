@@ -12,11 +12,13 @@ from dataclasses import replace
 import numpy as np
 
 from graphc.codegen import division
-from graphc.codegen.blas import routine_address
+from graphc.codegen.blas import library_for
+from graphc.codegen.blas_choice import blas_choice
 from graphc.codegen.blas_threads import guard_address
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS, chunk_edges, dealt, grouped, may_divide, segments
 from graphc.codegen.nest import (
+    ABSENT,
     BodySlot,
     CountSlot,
     FrameSlot,
@@ -52,10 +54,12 @@ class Memory:
 
     def __init__(self, main: Section, graph: Graph, sizes: Sizes, threads: int = 1) -> None:
         self.sizes = sizes
+        self.blas = blas_choice()
         self.team = team_address() if threads > 1 else 0
         self.threads = threads if self.team else 1
         self.tables: list[Words] = []
-        divided = sum(self.cost(main, n) for n in main.nests if may_divide(n) or n.parts is not None or n.inner)
+        self.nests = {s: [n if n.runs(sizes) else ABSENT for n in s.nests] for s in main.every()}
+        divided = sum(self.cost(main, n) for n in self.nests[main] if may_divide(n) or n.parts is not None or n.inner)
         self.wakes = divided >= division.WAKE_NS
         self.least_ns = division.SHARED_NS if self.wakes else division.PARALLEL_NS
         self.chunks: dict[str, int] = {}
@@ -78,10 +82,10 @@ class Memory:
         self.starts: dict[Section, list[int]] = {}
         self.tapes: dict[Section, Words] = {}
         total = 0
-        walked = [section for section in main.every() if not section.inlined]
+        walked = list(self._walked(main))
         for section in walked:
             self.starts[section] = []
-            for nest in section.nests:
+            for nest in self.nests[section]:
                 self.starts[section].append(total)
                 total += len(nest.slots)
         self.copies: dict[int, int] = {}
@@ -99,16 +103,24 @@ class Memory:
     def _size(self, size: Size) -> int:
         return size_value(size, self.sizes)
 
+    def _walked(self, section: Section) -> Iterator[Section]:
+        """Yield a section and those whose tapes its nests walk."""
+        yield section
+        for nest in self.nests[section]:
+            for number, _ in nest.inner:
+                yield from self._walked(section.bodies[number])
+
     # -- memory
 
     def _plan(self, section: Section) -> Plan:
         """Plan a section's arena, those of its loop bodies first."""
         regions = {}
-        for nest in section.nests:
+        for nest in self.nests[section]:
             for number, region in nest.inner:
                 regions[region] = self._plan(section.bodies[number]).peak_bytes
         names = {n: f"%{i}" for n, i in section.graph.index.items()}
-        self.plans[section] = plan_buffers(section.nests, section.arena, self.sizes, names, regions, section.placed)
+        nests, arena = self.nests[section], section.arena
+        self.plans[section] = plan_buffers(nests, arena, self.sizes, names, regions, section.placed)
         return self.plans[section]
 
     def _place(self, section: Section, base: int) -> None:
@@ -118,14 +130,14 @@ class Memory:
             known[block.node] = base + block.offset
         for node, (whole, offset) in section.placed.items():
             known[node] = known[whole] + self._size(offset) * node.dtype.itemsize
-        for nest in section.nests:
+        for nest in self.nests[section]:
             for number, region in nest.inner:
                 self._place(section.bodies[number], known[region])
 
     def _replicas(self, main: Section) -> dict[int, Replicas | ProductReplicas]:
         """Return the nests, by number, whose chunks need frames of their own."""
         found: dict[int, Replicas | ProductReplicas] = {}
-        for number, nest in enumerate(main.nests):
+        for number, nest in enumerate(self.nests[main]):
             cost = self.cost(main, nest)
             product = product_replicas(nest, self.sizes, cost)
             replicas = product or replicas_of(nest, self.sizes, cost, self.least_ns, threads=self.threads)
@@ -137,7 +149,9 @@ class Memory:
 
     def rows(self, section: Section, number: int) -> Iterator[tuple[Row, float]]:
         """Yield the instructions of a nest, each with its planned time on one thread in nanoseconds."""
-        nest = section.nests[number]
+        nest = self.nests[section][number]
+        if nest is ABSENT:
+            return
         extent, cost = self._size(nest.extent), self.cost(section, nest)
         if section is self.main and number in self.replicas:
             replicas = self.replicas[number]
@@ -146,8 +160,9 @@ class Memory:
                 yield self._row(section, number, 0, 0), STEP_NS
         elif may_divide(nest) or self._guard(section, number, cost):
             # One call of BLAS runs the whole range of a product.
+            least = self.least_ns if section is self.main or not self.wakes else division.AWAKE_NS
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
-            chunks = [(0, extent)] if whole else chunk_edges(extent, cost, self.least_ns)
+            chunks = [(0, extent)] if whole else chunk_edges(extent, cost, least)
             yield from self._chunks(section, number, chunks, cost)
         else:
             ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]
@@ -183,8 +198,9 @@ class Memory:
 
     def _guard(self, section: Section, number: int, cost: float) -> int:
         """Return the address of what keeps BLAS to one thread in a nest; 0 where it would not start others."""
-        calls = cost > GUARD_NS and section.obtain is not register and section.nests[number].needs_library(self.sizes)
-        return guard_address() if calls else 0
+        nest = section.nests[number]
+        calls = cost > GUARD_NS and section.obtain is not register and nest.needs_library(self.sizes)
+        return guard_address(library_for(nest.routines, self.blas)) if calls else 0
 
     def _row(self, section: Section, number: int, lo: int, hi: int) -> Row:
         return section.addresses[number], self._frame(section, number), lo, hi
@@ -199,7 +215,7 @@ class Memory:
         if not nest.inner:
             return nest.unit_ns * work + STEP_NS
         bodies = [section.bodies[number] for number, _ in nest.inner]
-        return nest.unit_ns * work + work * sum(self.cost(b, n) for b in bodies for n in b.nests)
+        return nest.unit_ns * work + work * sum(self.cost(b, n) for b in bodies for n in self.nests[b])
 
     def _frame(self, section: Section, number: int) -> int:
         return self.frames.ctypes.data + 8 * self.starts[section][number]
@@ -223,7 +239,7 @@ class Memory:
         """Write one frame of a nest; `known` has the slots whose values are given, or that others stand for."""
         origin = self.frames.ctypes.data + 8 * start
         words = []
-        for position, own in enumerate(section.nests[number].slots):
+        for position, own in enumerate(self.nests[section][number].slots):
             slot = known.get(position, own)
             if isinstance(slot, int):
                 words.append(slot)
@@ -231,6 +247,8 @@ class Memory:
                 words.append(self._pointer(section, slot, origin + 8 * position))
             elif isinstance(slot, FrameSlot):
                 words.append(origin + 8 * slot.offset)
+            elif isinstance(slot, RoutineSlot):
+                words.append(self._routine(section, number, slot.routine))
             else:
                 words.append(self._value(section, slot))
         self.frames[start : start + len(words)] = words
@@ -251,25 +269,24 @@ class Memory:
             return self._size(slot.size)
         if isinstance(slot, LiteralSlot):
             return slot.bits
-        if isinstance(slot, RoutineSlot):
-            return self._routine(section, slot.routine)
         if isinstance(slot, TapeSlot):
             return self.tapes[section.bodies[slot.body]].ctypes.data
         if isinstance(slot, CountSlot):
             return len(self.tapes[section.bodies[slot.body]]) // 4
         if isinstance(slot, PeriodSlot):
             body = section.bodies[slot.body]
-            step = STEP_NS + sum(self.cost(body, n) for n in body.nests)
+            step = STEP_NS + sum(self.cost(body, n) for n in self.nests[body])
             return (1 << max(0, int(SEGMENT_NS / step).bit_length())) - 1
         assert isinstance(slot, BodySlot)
         return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
 
-    def _routine(self, section: Section, name: str) -> int:
+    def _routine(self, section: Section, number: int, name: str) -> int:
         if name == "driver":
             return section.obtain(DRIVER)
         if name.startswith("Py"):
             return 0 if section.obtain is register else python_address(name)
-        return routine_address(name)
+        nest = section.nests[number]
+        return library_for(nest.routines, self.blas).address(name) if nest.needs_library(self.sizes) else 0
 
 
 def _aligned(nbytes: int) -> Words:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphc.codegen.polynomials import FORMATS, exp, exp_parts, horner, scale, split_horner
+from graphc.codegen.polynomials import FORMATS, Power, exp_parts, horner, split_horner
 
 if TYPE_CHECKING:
     from graphc.codegen.emit import Emitter, Value
@@ -54,8 +54,7 @@ def square_error(m: Emitter, x: Value, square: Value) -> Value:
 def upper_tail(m: Emitter, z: Value, square: Value, error: Value) -> Value:
     """Return erfc(z) for z >= 0, where `square` + `error` is z**2."""
     f = tail_factor(m, z)
-    k, y = exp_parts(m, -square)
-    return scale(m, m.muladd(f, m.muladd(y + 1.0, -error, y), f), k)
+    return exp_parts(m, -square, negative=True).corrected(m, -error).times(m, f)
 
 
 def limited(m: Emitter, x: Value, end: float) -> Value:
@@ -64,25 +63,22 @@ def limited(m: Emitter, x: Value, end: float) -> Value:
     return m.select(z > end, end, z)
 
 
-def normal_parts(m: Emitter, x: Value) -> tuple[Value, Value, Value]:
-    """Return k and y with exp(-x**2 / 2) = 2**k (1 + y), and |x|, limited to where this is 0."""
+def normal_parts(m: Emitter, x: Value) -> tuple[Power, Value]:
+    """Return exp(-x**2 / 2) and |x|, limited to where this is 0."""
     z = limited(m, x, NORMAL_END[x.kind])
     square = z * z
-    k, y = exp_parts(m, square * -0.5)
-    return k, m.muladd(y + 1.0, square_error(m, z, square) * -0.5, y), z
+    return exp_parts(m, square * -0.5, negative=True).corrected(m, square_error(m, z, square) * -0.5), z
 
 
 def normal_density(m: Emitter, x: Value) -> Value:
     """Return exp(-x**2 / 2) / sqrt(2 pi)."""
-    k, y, _ = normal_parts(m, x)
-    return scale(m, m.muladd(y, DENSITY, DENSITY), k)
+    return normal_parts(m, x)[0].times(m, m.constant(DENSITY, x.kind))
 
 
 def ndtr(m: Emitter, x: Value) -> Value:
     """Return the normal distribution function; the parts of the exponential are those of `normal_density`."""
-    k, y, z = normal_parts(m, x)
-    half = tail_factor(m, z * ROOT_HALF) * 0.5
-    tail = scale(m, m.muladd(half, y, half), k)
+    density, z = normal_parts(m, x)
+    tail = density.times(m, tail_factor(m, z * ROOT_HALF) * 0.5)
     return m.select(x > 0, 1.0 - tail, tail)
 
 
@@ -98,6 +94,6 @@ def erf(m: Emitter, x: Value) -> Value:
     table = FORMATS[x.kind].table
     square = x * x
     z = limited(m, x, TAIL_END[x.kind])
-    tail = exp(m, -square) * short_tail_factor(m, z)
+    tail = exp_parts(m, -square, negative=True).times(m) * short_tail_factor(m, z)
     near = m.muladd(x, horner(m, square, table["ERF"]), x)
     return m.select(m.fabs(x) < 1.0, near, m.copysign(1.0 - tail, x))

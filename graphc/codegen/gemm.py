@@ -34,7 +34,7 @@ from graphc.codegen.reduce import identity
 from graphc.codegen.tile_sizes import SMALL, VECTORS, dots_name, lanes, tile_name, tile_rows, vector_bits
 from graphc.node import Node
 from graphc.ops.base import Constant
-from graphc.ops.linalg import MatMulSum
+from graphc.ops.linalg import MatMulSum, factors_of
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import squeeze_strides
 from graphc.passes.layout import Access, gemm_layout
@@ -49,7 +49,14 @@ LARGE_DOTS, SHORT_DOTS = 1 << 25, 48
 
 def lower_matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
     """Return the nest of a batch of products."""
-    return [_Products(node, accesses, Access(node, 0, contiguous_strides(node.shape)), add=False).nest()]
+    return lower_matmul_add(node, accesses)
+
+
+def lower_matmul_add(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Let the first product set the result, and every other one add to it."""
+    own = Access(node, 0, contiguous_strides(node.shape))
+    made = (_Products(node, pair, accesses, own, add=k > 0) for k, pair in enumerate(factors_of(node)))
+    return [products.nest() for products in made]
 
 
 def lower_matmul_sum(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -58,27 +65,36 @@ def lower_matmul_sum(node: Node, accesses: Accesses) -> list[LoopNest]:
     own = Access(node, 0, contiguous_strides(node.shape))
     fill = copy_nest(node, node.shape, own, own, fill=identity("sum", node.dtype))
     repeated = Access(node, 0, (*(0 for _ in range(node.op.axes)), *own.strides))
-    nest = _Products(node, accesses, repeated, add=True).nest()
+    (factors,) = factors_of(node)
+    nest = _Products(node, factors, accesses, repeated, add=True).nest()
     return [fill, dataclasses.replace(nest, divisible=nest.divisible and node.inputs[0].ndim == 2)]
 
 
 def lower_matmul_update(node: Node, accesses: Accesses, in_place: bool) -> list[LoopNest]:
-    """Add a multiple of the product to a matrix, or to a copy of it."""
+    """Add a multiple of products to a matrix, or to a copy of it."""
     own = Access(node, 0, contiguous_strides(node.shape))
     w, alpha, *_ = node.inputs
     copied = [] if in_place else [copy_nest(node, node.shape, accesses[w], own)]
-    return [*copied, _Products(node, accesses, own, add=True, alpha=accesses[alpha]).nest()]
+    made = (_Products(node, pair, accesses, own, add=True, alpha=accesses[alpha]) for pair in factors_of(node))
+    return [*copied, *(products.nest() for products in made)]
 
 
 class _Products:
     """Lowers one batch of products; the frame starts with what BLAS takes by address."""
 
     def __init__(
-        self, node: Node, accesses: Accesses, result: Access, *, add: bool, alpha: Access | None = None
+        self,
+        node: Node,
+        factors: tuple[Node, Node],
+        accesses: Accesses,
+        result: Access,
+        *,
+        add: bool,
+        alpha: Access | None = None,
     ) -> None:
-        x, y = node.inputs[-2:]
+        x, y = factors
         self.node, self.add = node, add
-        self.factors, self.alpha = (x, y), alpha
+        self.factors, self.alpha = factors, alpha
         self.operands = (accesses[x], accesses[y], result)
         self.m, self.k, self.n = x.shape[-2], x.shape[-1], y.shape[-1]
         batch = x.shape[:-2]

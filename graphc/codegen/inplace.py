@@ -1,4 +1,7 @@
-"""Which state and which carries may be updated in place: decided once per graph, before lowering."""
+"""Which state and which carries may be updated in place: decided once per graph, before lowering.
+
+`reuse` asks the same question of temporary values, as their kernels are lowered.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from graphc.ops.linalg import MatMulUpdate
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import INNER, Kernel, Schedule, scatter_chain
+from graphc.passes.fuse import INNER, Kernel, Schedule, scatter_chain, squeeze_strides
 from graphc.passes.layout import Access
-from graphc.types import Size
+from graphc.types import Shape, Size
 
 
 def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
@@ -30,7 +33,7 @@ def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
     first = len(graph.outputs) - len(graph.updates)
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     last_failing = max((i for i, k in enumerate(schedule) if any(_can_fail(n) for n in k.nodes)), default=-1)
-    readers = _readers(schedule)
+    readers = readers_of(schedule)
     found: dict[Node, Node] = {}
     for state, value in zip(graph.updates, graph.outputs[first:], strict=True):
         scatters = isinstance(value.op, Scatter) and value.inputs[0] is state and _writes_only(schedule, value)
@@ -39,7 +42,7 @@ def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
             continue
         at_kernel = place[value]
         before = all(i < at_kernel for i in readers.get(state, []) if i != at_kernel)
-        own = at_kernel not in readers.get(state, []) or _reads_in_place(schedule, at_kernel, state, value)
+        own = at_kernel not in readers.get(state, []) or reads_in_place(schedule, at_kernel, state, value)
         if before and own and at_kernel > last_failing:
             found[state] = value
     return found
@@ -50,7 +53,7 @@ def carries_in_place(schedule: Schedule, carries: Sequence[int]) -> dict[Node, N
 
     Safe where every other kernel that reads what a scatter writes into runs before it.
     """
-    graph, readers = schedule.graph, _readers(schedule)
+    graph, readers = schedule.graph, readers_of(schedule)
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     found: dict[Node, Node] = {}
     for carry, value in ((graph.inputs[i], graph.outputs[i]) for i in carries):
@@ -68,7 +71,7 @@ def _is_private(graph: Graph, node: Node, output: Node) -> bool:
 
 def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, Node]:
     """Return, for temporary values that only a scatter reads, that scatter: it writes into the value's memory."""
-    readers = _readers(schedule)
+    readers = readers_of(schedule)
     stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
     found: dict[Node, Node] = {}
     for kernel in schedule:
@@ -82,7 +85,7 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
 
 def parts_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, tuple[Node, Size]]:
     """Return, for temporary values that only a concatenation along the first axis reads, their place in it."""
-    readers = _readers(schedule)
+    readers = readers_of(schedule)
     stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
     found: dict[Node, tuple[Node, Size]] = {}
     for kernel in schedule:
@@ -108,11 +111,11 @@ def _writes_only(schedule: Schedule, scatter: Node) -> bool:
     return all(schedule.accesses[x].base is not target for x in read)
 
 
-def _readers(schedule: Schedule) -> dict[Node, list[int]]:
+def readers_of(schedule: Schedule) -> dict[Node, list[int]]:
     """Return the kernels that read each stored value."""
     readers: dict[Node, list[int]] = {}
     for i, kernel in enumerate(schedule):
-        for x in {schedule.accesses[x].base for n in kernel.nodes for x in n.inputs}:
+        for x in dict.fromkeys(schedule.accesses[x].base for n in kernel.nodes for x in n.inputs):
             readers.setdefault(x, []).append(i)
     return readers
 
@@ -124,8 +127,11 @@ def _can_fail(node: Node) -> bool:
     return isinstance(node.op, (Gather, Scatter)) or (isinstance(node.op, Routine) and bool(node.op.failure))
 
 
-def _reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) -> bool:
-    """Tell whether a kernel reads each element of `state` only where, and before, it writes the same of `value`."""
+def reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) -> bool:
+    """Tell whether a kernel reads each element of `state` only where, and before, it writes the same of `value`.
+
+    Both have the same number of elements, maybe in other shapes.
+    """
     kernel: Kernel = schedule.kernels[position]
     if isinstance(kernel.nodes[0].op, MatMulUpdate):
         w, *others = (schedule.accesses[x] for x in kernel.nodes[0].inputs)
@@ -133,11 +139,17 @@ def _reads_in_place(schedule: Schedule, position: int, state: Node, value: Node)
     level = kernel.levels[value]
     if kernel.kind != "loop" or isinstance(value.op, Reduction):
         return False
-    whole = Access(state, 0, contiguous_strides(state.shape))
+    whole = squeeze_strides(contiguous_strides(value.shape), value.shape)
     for node in kernel.nodes:
         reads = [x for x in node.inputs if schedule.accesses[x].base is state]
         inner = isinstance(node.op, Reduction) or kernel.levels[node] == INNER
-        elsewhere = isinstance(node.op, (Framed, Gather)) or any(schedule.accesses[x] != whole for x in reads)
+        elsewhere = isinstance(node.op, (Framed, Gather)) or any(_walked(schedule, x) != whole for x in reads)
         if reads and (inner != (level == INNER) or elsewhere):
             return False
     return kernel.split is None or reads_before_writing(kernel, schedule.accesses, state, value)
+
+
+def _walked(schedule: Schedule, x: Node) -> Shape | None:
+    """Return the strides at which an operand is read from the first element on, without axes of size 1."""
+    access = schedule.accesses[x]
+    return squeeze_strides(access.strides, x.shape) if access.offset == 0 else None

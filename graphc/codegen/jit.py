@@ -14,6 +14,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from graphc.codegen import roots
 from graphc.codegen.frontend import lower_kernel
 from graphc.codegen.kernels import COMPILER_LOCK
 from graphc.codegen.libmvec import declarations
@@ -64,11 +65,18 @@ def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any
     options.loop_unrolling = not re.search("_(tile|part)_f", source)  # register tiles are unrolled as they should be
     builder = llvm.create_pass_builder(target_machine(), options)
     builder.getModulePassManager().run(module, builder)
-    if "vv_graphc_" in text:  # corrections wait for the vectoriser: see there
-        late = llvm.create_new_module_pass_manager()
-        late.add_always_inliner_pass()
-        late.run(module, builder)
+    if "_graphc_" in text:
+        _inline_own(module, builder)
     return module
+
+
+def _inline_own(module: Any, builder: Any) -> None:
+    """Inline what had to wait for the vectoriser: see `corrections` and `roots`."""
+    if text := roots.definitions([f.name for f in module.functions if f.is_declaration]):
+        module.link_in(llvm.parse_assembly(text))
+    late = llvm.create_new_module_pass_manager()
+    late.add_always_inliner_pass()
+    late.run(module, builder)
 
 
 def assembly(source: str, precision: str = "vector") -> str:
@@ -130,7 +138,7 @@ def _with_entry(text: str, name: str, symbol: str) -> str:
     text = text.replace(head, inlined).replace(f"@{name}", "@body")
     parameters = ", ".join(f"{kind} {name}" for kind, name in given)
     return f"""{text}
-{declarations(text)}
+{declarations(text)}{roots.declarations(text)}
 define i64 @{symbol}({parameters}) #900 {{
   %result = alloca i64
   %exception = alloca ptr

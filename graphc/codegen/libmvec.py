@@ -78,14 +78,10 @@ def declarations(ir_text: str) -> str:
     found = {m.group(): m for m in _SYMBOL.finditer(ir_text)}
     if not found:
         return ""
-    lines = [_declare(found[s]) for s in sorted(found) if not _is_defined(s, ir_text)]
+    lines = [_declare(found[s]) for s in sorted(found) if "_graphc_" not in s]
     used = ", ".join(f"ptr @{s}" for s in sorted(found))
     keep = f'@llvm.compiler.used = appending global [{len(found)} x ptr] [{used}], section "llvm.metadata"'
     return "\n".join([*lines, keep, ""])
-
-
-def _is_defined(symbol: str, ir_text: str) -> bool:
-    return re.search(rf"^define .*@{symbol}\(", ir_text, re.MULTILINE) is not None
 
 
 def _declare(symbol: re.Match[str]) -> str:

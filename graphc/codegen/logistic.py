@@ -8,9 +8,10 @@ With `precision="libm"` the exponential and the logarithm are the C library's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from graphc.codegen.polynomials import FORMATS, exp_parts, log_tail, power_of_two
+from graphc.codegen.polynomials import FORMATS, Power, exp_parts, log_tail
 
 if TYPE_CHECKING:
     from graphc.codegen.emit import Emitter, Value
@@ -18,17 +19,24 @@ if TYPE_CHECKING:
 ROOT2 = 1.4142135623730951
 
 
+def decay_parts(m: Emitter, x: Value) -> Power:
+    """Return exp(-|x|), so that it is accurate less 1 too."""
+    return exp_parts(m, -m.fabs(x), negative=True, less_one=True)
+
+
 def decay(m: Emitter, x: Value) -> Value:
     """Return exp(-|x|)."""
-    return m.call("exp", -m.fabs(x))
+    return m.call("exp", -m.fabs(x)) if m.precision == "libm" else decay_parts(m, x).times(m)
 
 
 def decay_minus_one(m: Emitter, x: Value) -> Value:
     """Return exp(-|x|) - 1, accurate near 0, from the parts of `decay`."""
-    k, y = exp_parts(m, -m.fabs(x))
-    lowest = -(FORMATS[x.kind].mantissa + 8.0)
-    power = power_of_two(m, m.select(k < lowest, lowest, k))
-    return m.muladd(power, y, power - 1.0)
+    parts = decay_parts(m, x)
+    if parts.root is None:
+        lowest = -(FORMATS[x.kind].mantissa + 8.0)
+        parts = replace(parts, k=m.select(parts.k < lowest, lowest, parts.k))
+    power = parts.shifted(m)
+    return m.muladd(power, parts.y, power - 1.0)
 
 
 def one_plus_square(m: Emitter, u: Value) -> Value:

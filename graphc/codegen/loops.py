@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
-from graphc.codegen.gemm import lower_matmul, lower_matmul_sum, lower_matmul_update
+from graphc.codegen.gemm import lower_matmul, lower_matmul_add, lower_matmul_sum, lower_matmul_update
 from graphc.codegen.lapack import LAPACK
 from graphc.codegen.lower import Accesses, lower
 from graphc.codegen.nest import (
@@ -24,7 +24,7 @@ from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
+from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access
@@ -44,6 +44,7 @@ def lower_kernel(
         return lower_matmul_update(node, schedule.accesses, in_place=node in aliased.values())
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
         MatMul: lower_matmul,
+        MatMulAdd: lower_matmul_add,
         MatMulSum: lower_matmul_sum,
         Cumulative: _cumulative,
         Unslice: _unslice,

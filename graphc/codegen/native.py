@@ -76,7 +76,7 @@ def _ignore_signals(descriptor: Descriptor) -> None:
     """Clear the slots through which loops look for signals, which needs the GIL."""
     for memory in (m for m in descriptor.keep if isinstance(m, Memory)):
         for section, starts in memory.starts.items():
-            for nest, start in zip(section.nests, starts, strict=True):
+            for nest, start in zip(memory.nests[section], starts, strict=True):
                 for position, slot in enumerate(nest.slots, start):
                     if isinstance(slot, RoutineSlot) and slot.routine.startswith("Py"):
                         memory.frames[position] = 0

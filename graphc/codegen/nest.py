@@ -152,6 +152,23 @@ class Parts:
     rows: tuple[tuple[Node, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of two nests that do the same runs: by the planned work of parts, each a time of one unit and its units.
+
+    The nest runs where some part takes at least `least` nanoseconds; if not `large`, where none does.
+    """
+
+    parts: tuple[tuple[float, Size], ...]
+    least: float
+    large: bool
+
+    def holds(self, sizes: Sizes) -> bool:
+        """Tell whether the nest runs at these sizes."""
+        found = any(unit * size_value(work, sizes) >= self.least for unit, work in self.parts)
+        return found == self.large
+
+
 @dataclass
 class If:
     """`if condition:`, with what is done where it holds and where it does not."""
@@ -188,12 +205,28 @@ class LoopNest:
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""
+    choice: Choice | None = None
+    """At which sizes the nest runs; None for all."""
+
+    def runs(self, sizes: Sizes) -> bool:
+        """Tell whether the nest runs at these sizes."""
+        return self.choice is None or self.choice.holds(sizes)
 
     def needs_library(self, sizes: Sizes) -> bool:
         """Tell whether the nest calls routines of a library at these sizes."""
         if self.product is not None:
             return self.product.needs_library(sizes)
-        return any(isinstance(s, RoutineSlot) and s.routine != "driver" and s.routine[0] != "P" for s in self.slots)
+        return bool(self.routines)
+
+    @property
+    def routines(self) -> tuple[str, ...]:
+        """The routines of BLAS and LAPACK that the nest may call."""
+        names = (s.routine for s in self.slots if isinstance(s, RoutineSlot))
+        return tuple(dict.fromkeys(name for name in names if name != "driver" and not name.startswith("Py")))
+
+
+ABSENT = LoopNest((), ())
+"""Stands for a nest that does not run at some sizes."""
 
 
 def literal_bits(value: Array) -> int:

@@ -1,18 +1,18 @@
 """`plan_buffers(program, sizes) -> Plan`: where every value lives, for one set of sizes.
 
-Values that no one outside the program sees share one arena: offsets by live range over the tape, best fit,
-64-byte alignment. No two live values share bytes; outputs, arguments and state have memory of their own. The
+Values that no one outside the program sees share one arena: offsets by live range over the tape (`packing`), 64-byte
+alignment. No two live values share bytes, except a value and what is written over it, or is a part of it, on
+purpose (`placed`: they have one block, that of the first). Outputs, arguments and state have memory of their own. The
 plan's peak is exact and printable.
 """
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.codegen.nest import LoopNest, PointerSlot
+from graphc.codegen.packing import pack
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.control import Project, Scan
@@ -70,11 +70,15 @@ def _stacked(node: Node) -> bool:
     return isinstance(loop, Scan) and loop.results[node.op.index][0] != "final"
 
 
+Placed = Mapping[Node, tuple[Node, Size]]
+"""Values that are parts of others, or take their place: the other, and the offset in elements."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The arena of a program at one set of sizes, and how kernels are divided into chunks for threads.
 
-    `str` prints one line a block, one a checkpointed loop and one a divided kernel.
+    `str` prints one line a block with the values inside it, one a checkpointed loop and one a divided kernel.
     """
 
     sizes: Mapping[str, int]
@@ -82,21 +86,22 @@ class Plan:
     peak_bytes: int
     names: Mapping[Node, str]
     checkpoints: tuple[Checkpoints, ...] = ()
+    placed: Placed = field(default_factory=dict)
     chunks: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
         lines = [f"arena of {self.peak_bytes} bytes" + (f" at {shown}" if shown else "")]
+        inside: dict[Node, list[str]] = {}
+        for node, (whole, _) in self.placed.items():
+            inside.setdefault(whole, []).append(self.names.get(node, "?"))
         for b in self.blocks:
-            span = f"{b.offset}..{b.offset + b.nbytes}"
-            lines.append(f"{self.names.get(b.node, '?')}: {b.node.type} at {span}, live {b.first}..{b.last}")
+            span, others = f"{b.offset}..{b.offset + b.nbytes}", ", ".join(inside.get(b.node, ()))
+            line = f"{self.names.get(b.node, '?')}: {b.node.type} at {span}, live {b.first}..{b.last}"
+            lines.append(line + (f", with {others}" if others else ""))
         lines += [f"{self.names.get(c.loop, '?')}: {c}" for c in self.checkpoints]
         lines += [f"{kernel} in {count} chunks" for kernel, count in self.chunks.items()]
         return "\n".join(lines)
-
-
-Placed = Mapping[Node, tuple[Node, Size]]
-"""Values that are parts of others: the other, and the offset in elements."""
 
 
 def live_ranges(nests: Sequence[LoopNest], placed: Placed) -> dict[Node, tuple[int, int]]:
@@ -125,65 +130,13 @@ def plan_buffers(
     """
     ranges = live_ranges(nests, placed or {})
     rows = {node: size for nest in nests for node, size in nest.rows}
-    blocks: list[Block] = []
-    free = _FreeList()
-    live: list[tuple[int, int, int]] = []
-    peak = 0
-    for node in sorted((n for n in arena if n in ranges), key=lambda n: ranges[n][0]):
-        first, last = ranges[node]
-        while live and live[0][0] < first:
-            free.give(*heapq.heappop(live)[1:])
+    spans = []
+    stored = sorted((n for n in arena if n in ranges), key=lambda n: ranges[n][0])
+    for node in stored:
         count = size_value(rows.get(node, node.size), sizes)
         needed = (regions or {}).get(node, count * node.dtype.itemsize)
-        nbytes = -(-needed // ALIGNMENT) * ALIGNMENT
-        offset = free.take(nbytes)
-        if offset is None:
-            offset, peak = peak, peak + nbytes
-        heapq.heappush(live, (last, offset, nbytes))
-        blocks.append(Block(node, offset, nbytes, first, last))
-    return Plan(dict(sizes), tuple(blocks), peak, names)
-
-
-class _FreeList:
-    """Free stretches of the arena: by size for best fit, by both ends for merging neighbours."""
-
-    def __init__(self) -> None:
-        self.by_size: list[tuple[int, int]] = []
-        self.starts: dict[int, int] = {}
-        self.ends: dict[int, int] = {}
-
-    def take(self, nbytes: int) -> int | None:
-        """Take the smallest stretch that fits and return its offset, or None; 0 bytes fit anywhere."""
-        if not nbytes:
-            return 0
-        place = bisect_left(self.by_size, (nbytes, 0))
-        if place == len(self.by_size):
-            return None
-        size, offset = self.by_size[place]
-        self._drop(offset, size)
-        if size > nbytes:
-            self._keep(offset + nbytes, size - nbytes)
-        return offset
-
-    def give(self, offset: int, nbytes: int) -> None:
-        """Give a stretch back, merged with its free neighbours."""
-        if not nbytes:
-            return
-        if offset in self.ends:
-            before = self.ends[offset]
-            self._drop(before, offset - before)
-            offset, nbytes = before, nbytes + offset - before
-        end = offset + nbytes
-        if end in self.starts:
-            after = self.starts[end]
-            self._drop(end, after - end)
-            nbytes += after - end
-        self._keep(offset, nbytes)
-
-    def _keep(self, offset: int, nbytes: int) -> None:
-        insort(self.by_size, (nbytes, offset))
-        self.starts[offset], self.ends[offset + nbytes] = offset + nbytes, offset
-
-    def _drop(self, offset: int, nbytes: int) -> None:
-        del self.by_size[bisect_left(self.by_size, (nbytes, offset))]
-        del self.starts[offset], self.ends[offset + nbytes]
+        spans.append((*ranges[node], -(-needed // ALIGNMENT) * ALIGNMENT))
+    offsets, peak = pack(spans)
+    placed_at = zip(stored, offsets, spans, strict=True)
+    blocks = tuple(Block(node, offset, nbytes, first, last) for node, offset, (first, last, nbytes) in placed_at)
+    return Plan(dict(sizes), blocks, peak, names, placed=placed or {})

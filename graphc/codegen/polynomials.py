@@ -9,10 +9,11 @@ fused multiply-add; special values are C's. Other families: `circular`, `gaussia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from graphc.codegen import coefficients
+from graphc.codegen.roots import ROOTS
 
 if TYPE_CHECKING:
     from graphc.codegen.emit import Emitter, Value
@@ -74,61 +75,92 @@ def power_of_two(m: Emitter, k: Value) -> Value:
     return m.from_bits(m.bits(k + (f.magic + f.bias)) << f.mantissa)
 
 
-def whole_bits(m: Emitter, k: Value) -> Value:
-    """Return a whole k as an int32; a NaN gives any number, where a conversion would be undefined."""
-    f = FORMATS[k.kind]
-    bits = m.bits(k + f.magic)
-    return m.convert(bits if k.kind == "f64" else bits - 0x4B400000, "i32")
-
-
 def scale(m: Emitter, x: Value, k: Value) -> Value:
-    """Return x * 2**k for a whole k, in two steps so that subnormal and infinite results are rounded once."""
+    """Return x * 2**floor(k). Without `m.scales` k is whole; two steps round subnormal and infinite results once."""
     if m.scales:
-        return m.ldexp(x, whole_bits(m, k))
+        return m.scale(x, k)
     f = FORMATS[x.kind]
     half = (k * 0.5 + f.magic) - f.magic
     return x * power_of_two(m, half) * power_of_two(m, k - half)
 
 
-def reduce_exp(m: Emitter, x: Value) -> tuple[Value, Value]:
-    """Return whole k and r with x = k ln(2) + r, |r| <= ln(2) / 2."""
+@dataclass(frozen=True)
+class Power:
+    """A positive number as 2**floor(k) root (1 + y); the root is 2**(k - floor(k)), or None for 1 where k is whole."""
+
+    k: Value
+    y: Value
+    root: Value | None = None
+
+    def times(self, m: Emitter, factor: Value | None = None) -> Value:
+        """Return the number, times a factor."""
+        if self.root is not None:
+            factor = self.root if factor is None else factor * self.root
+        return scale(m, self.y + 1.0 if factor is None else m.muladd(factor, self.y, factor), self.k)
+
+    def corrected(self, m: Emitter, error: Value) -> Power:
+        """Return the number times 1 + error, for a small error."""
+        return replace(self, y=m.muladd(self.y + 1.0, error, self.y))
+
+    def shifted(self, m: Emitter, shift: float = 0.0) -> Value:
+        """Return 2**(floor(k) + shift) root, without the factor 1 + y."""
+        if self.root is not None:
+            return m.scale(self.root, self.k + shift if shift else self.k)
+        return power_of_two(m, self.k + shift if shift else self.k)
+
+
+def reduce_exp(m: Emitter, x: Value, less_one: bool = False) -> Power:
+    """Return e**x for an x that neither overflows nor is far below underflow.
+
+    `less_one` where 1 will be subtracted, which takes a longer polynomial.
+    """
     f = FORMATS[x.kind]
     high, low = f.table["LN2"]
-    k = m.muladd(x, f.table["LOG2_E"][0] + f.table["LOG2_E"][1], f.magic) - f.magic
-    return k, m.muladd(k, -low, m.muladd(k, -high, x))
+    magic = f.magic / ROOTS if m.scales else f.magic  # the steps of k are sixteenths, or whole
+    moved = m.muladd(x, f.table["LOG2_E"][0] + f.table["LOG2_E"][1], magic)
+    k = moved - magic
+    r = m.muladd(k, -low, m.muladd(k, -high, x))
+    table = "EXP" if not m.scales else "EXPM1_ROOT" if less_one else "EXP_ROOT"
+    y = m.muladd(r * r, horner(m, r, f.table[table]), r)
+    if not m.scales:
+        return Power(k, y)
+    place = m.bits(moved)
+    return Power(k, y + m.root_rest(place), m.root(place))
 
 
-def exp_parts(m: Emitter, x: Value) -> tuple[Value, Value]:
-    """Return whole k and y with e**x = 2**k (1 + y), where x is limited to the range of the exponential."""
+def exp_parts(m: Emitter, x: Value, negative: bool = False, less_one: bool = False) -> Power:
+    """As `reduce_exp` for every x; `negative` where x <= 0 is known."""
     f = FORMATS[x.kind]
-    k, r = reduce_exp(m, clamp(m, x, (f.tiniest - 2) * 0.6931471805599453, (f.bias + 2) * 0.6931471805599453))
-    return k, m.muladd(r * r, horner(m, r, f.table["EXP"]), r)
+    low, high = (f.tiniest - 2) * 0.6931471805599453, (f.bias + 2) * 0.6931471805599453
+    return reduce_exp(m, m.select(x < low, low, x) if negative else clamp(m, x, low, high), less_one)
 
 
 def exp(m: Emitter, x: Value) -> Value:
     """Return e**x."""
-    k, y = exp_parts(m, x)
-    return scale(m, y + 1.0, k)
+    return exp_parts(m, x).times(m)
 
 
 def exp2(m: Emitter, x: Value) -> Value:
     """Return 2**x."""
     f = FORMATS[x.kind]
     x = clamp(m, x, f.tiniest - 2.0, f.bias + 2.0)
-    k = (x + f.magic) - f.magic
+    magic = f.magic / ROOTS if m.scales else f.magic
+    moved = x + magic
+    k = moved - magic
     r = x - k
-    linear = r * sum(f.table["LN2"])
-    return scale(m, m.muladd(r * r, horner(m, r, f.table["EXP2"]), linear) + 1.0, k)
+    y = m.muladd(r * r, horner(m, r, f.table["EXP2_ROOT" if m.scales else "EXP2"]), r * sum(f.table["LN2"]))
+    if not m.scales:
+        return Power(k, y).times(m)
+    place = m.bits(moved)
+    return Power(k, y + m.root_rest(place), m.root(place)).times(m)
 
 
 def expm1(m: Emitter, x: Value) -> Value:
     """Return e**x - 1, accurate near 0."""
     f = FORMATS[x.kind]
-    limited = clamp(m, x, -(f.mantissa + 5.0), (f.bias + 1.2) * 0.6931471805599453)
-    k, r = reduce_exp(m, limited)
-    small = m.muladd(r * r, horner(m, r, f.table["EXP"]), r)
-    half = power_of_two(m, k - 1.0)  # 2**k itself overflows for the largest x
-    result = m.muladd(half, small, half - 0.5) * 2.0
+    power = reduce_exp(m, clamp(m, x, -(f.mantissa + 5.0), (f.bias + 1.2) * 0.6931471805599453), less_one=True)
+    half = power.shifted(m, -1.0)  # the whole power overflows for the largest x
+    result = m.muladd(half, power.y, half - 0.5) * 2.0
     return m.select(m.fabs(x) < f.epsilon / 4, x, result)
 
 

@@ -22,7 +22,7 @@ ROW_SHARE = 4
 """Rows of chunks have at most this part of the elements that the nest works on, so that combining them is cheap."""
 
 
-PRODUCT_NS, PRODUCT_SIZE, MAX_PRODUCTS = 100_000.0, 512, 8
+PRODUCT_NS, PRODUCT_SIZE, MAX_PRODUCTS = 100_000.0, 256, 8
 """The least planned work of a product in chunks, their least rows or columns, and their number.
 
 A library packs both operands in each chunk, so chunks are as large as balance allows.
@@ -138,7 +138,7 @@ def product_replicas(nest: LoopNest, sizes: Sizes, cost: float) -> ProductReplic
     m, n = size_value(product.m, sizes), size_value(product.n, sizes)
     least = PRODUCT_SIZE if min(m, n) >= NARROW else NARROW
     count = min(MAX_PRODUCTS, max(m, n) // least)
-    chunks = stretches(max(m, n), count) if count > 1 else []
+    chunks = stretches(max(m, n), count - count % 2) if count > 1 else []
     return ProductReplicas(nest, chunks, m > n) if len(chunks) > 1 else None
 
 

@@ -8,6 +8,7 @@ from graphc.node import Node
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import is_expensive
+from graphc.passes.frame import Framed
 from graphc.types import short_name
 
 
@@ -24,5 +25,7 @@ def scalar_code(node: Node, operands: Sequence[str]) -> str:
 
 def unit_ns(node: Node) -> float:
     """Return a rough estimate of the time of one element of a member."""
+    if isinstance(node.op, Framed):
+        return sum(unit_ns(n) for n in node.op.body.nodes if n not in node.op.body.inputs)
     own = node.op.unit_ns if isinstance(node.op, Pointwise) else 0.0
     return own or (1.0 if not isinstance(node.op, Reduction) and is_expensive(node) else 0.15)

@@ -2,7 +2,8 @@
 
 Elements of sequences and of stacked results are reached by moving pointers by one row a step. A carry lives in the
 stack of what the steps receive or give, where there is one, and else in a pair of buffers: a step reads one and
-writes the other. No Python runs per step, and the one kernel that loops is the same for every scan.
+writes the other. No Python runs per step, and the one kernel that loops is the same for every scan. A small body whose
+kernels are too short for threads becomes one kernel with the loop inside (`inline`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 
+from graphc.codegen import division
 from graphc.codegen.copies import copy_nest
+from graphc.codegen.division import may_divide
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
 from graphc.codegen.nest import (
     BodySlot,
+    Choice,
     CountSlot,
     LiteralSlot,
     LoopNest,
@@ -104,8 +108,7 @@ def lower_scan(
     for i, x in enumerate(node.inputs[: op.carries]):
         _place_carry(op, i, accesses[x], body, results, place)
     body.claim({x for x in place.moving if x not in inside})
-    loop = _inlined(node, op, body, place) if can_inline(body.nests) else _loop(node, op, body, place)
-    return [*place.starts, loop, *place.ends], place.placed
+    return [*place.starts, *_loops(node, op, body, place), *place.ends], place.placed
 
 
 def _place_carry(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
@@ -214,13 +217,31 @@ def _partial_copy(target: Node, count: Size, source: Access, place: Access) -> L
     return copy_nest(target, (count,), Access(source.base, source.offset, (1,)), Access(place.base, place.offset, (1,)))
 
 
+def _loops(node: Node, op: Scan, body: Body, place: Placement) -> list[LoopNest]:
+    """Return the loop as one kernel, or walking its body's tape where threads can share the work of a step.
+
+    Both where only sizes tell. What a step's work is depends on sizes alone, so the number of threads changes no bits.
+    """
+    if not can_inline(body.nests):
+        return [_loop(node, op, body, place)]
+    parts = tuple((nest.unit_ns, nest.work) for nest in body.nests if may_divide(nest) and nest.extent != 1)
+    large, small = (Choice(parts, division.SHARED_NS, kind) for kind in (True, False))
+    known = all(isinstance(work, int) for _, work in parts)
+    if known and large.holds({}):
+        return [_loop(node, op, body, place)]
+    if known:
+        body.inline()
+        return [_inlined(node, op, body, place)]
+    forms = (_inlined(node, op, body, place), small), (_loop(node, op, body, place), large)
+    return [replace(nest, choice=choice) for nest, choice in forms]
+
+
 def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
     """Return the loop as one kernel."""
     pairs = zip(body.graph.inputs, body.graph.outputs[: op.carries], strict=False)
     carries = [Carry(received, given) for received, given in pairs]
     nests = [_in_wholes(nest, body.placed) for nest in body.nests]
     text, slots, buffers = inline_loop(nests, place.moving, carries, op.length, op.reverse)
-    body.inline()
     work = sum_sizes(nest.work for nest in body.nests)
     return LoopNest(
         text,

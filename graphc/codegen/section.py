@@ -15,6 +15,7 @@ from graphc.codegen.loops import check_nests, concat_nests, lower_kernel
 from graphc.codegen.lower import lower
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
+from graphc.codegen.reuse import Reuse
 from graphc.codegen.scan import Body, lower_scan
 from graphc.graph import Graph
 from graphc.node import Node, Shared
@@ -28,8 +29,7 @@ from graphc.types import Size
 class Section:
     """A graph, lowered; `obtain` gives the address of a kernel's source.
 
-    `elsewhere` are values whose memory is not this section's; `placed` maps a value to the one that it is a part of,
-    and its offset there in elements.
+    `elsewhere` are values whose memory is not this section's.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Section:
         self.nests: list[LoopNest] = []
         self.inlined = False
         self.kernel_of: list[int] = []
-        self.placed: dict[Node, tuple[Node, Size]] = {}
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
         temporary = operands_in_place(self.schedule, self.elsewhere)
-        self.placed |= {x: (node, 0) for x, node in temporary.items()}
-        self.placed |= parts_in_place(self.schedule, self.elsewhere)
         in_place = {*self.in_place, *temporary.values(), *self.aliased.values()}
         written = set() if inner else set(self.aliased.values())
+        self.reuse = Reuse(self.schedule, {*graph.outputs, *self.elsewhere, *self.in_place}, written)
+        self.reuse.place({x: (node, 0) for x, node in temporary.items()})
+        self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         writes: list[tuple[LoopNest, int]] = []
         for number, kernel in enumerate(self.schedule):
             if kernel.kind == "scatter" and kernel.root in in_place:
@@ -62,7 +62,7 @@ class Section:
                     self.append(check_nests(kernel, self.schedule.accesses), number)
                     writes.append((nest, number))
             else:
-                self.append(self._lower(kernel), number)
+                self.append(self._lower(kernel, number), number)
         for nest, number in writes:
             self.append([nest], number)
         for state, value in self._updates():
@@ -76,13 +76,13 @@ class Section:
         self.nests += nests
         self.kernel_of += [kernel] * len(nests)
 
-    def _lower(self, kernel: Kernel) -> list[LoopNest]:
+    def _lower(self, kernel: Kernel, number: int) -> list[LoopNest]:
         op, accesses = kernel.nodes[0].op, self.schedule.accesses
         if isinstance(op, Scan):
             kept = {i for kind, i in op.results if kind == "carry"}
             body = self._open(op.body, [i for i in range(op.carries) if i not in kept])
             nests, placed = lower_scan(kernel, accesses, body, self.elsewhere)
-            self.placed |= placed
+            self.reuse.place(placed)
             return nests
         if isinstance(op, Switch):
             return lower_switch(kernel, accesses, self._open)
@@ -90,7 +90,8 @@ class Section:
             return lower_while(kernel, accesses, self._open)
         if isinstance(op, Concat):
             return concat_nests(kernel.nodes[0], accesses, self.placed)
-        return lower_kernel(kernel, self.schedule, self.aliased, divide=not self.inner)
+        aliased = {**self.aliased, **self.reuse.pairs(number)}
+        return lower_kernel(kernel, self.schedule, aliased, divide=not self.inner)
 
     def _open(self, graph: Graph, carries: Sequence[int] = ()) -> Body:
         """Lower a graph inside an op as a section of its own; `carries` may be updated in place."""
@@ -107,6 +108,11 @@ class Section:
     def _updates(self) -> Iterator[tuple[Shared, Node]]:
         first = len(self.graph.outputs) - len(self.graph.updates)
         return zip(self.graph.updates, self.graph.outputs[first:], strict=True)
+
+    @property
+    def placed(self) -> dict[Node, tuple[Node, Size]]:
+        """The values that are parts of others, or take their place: each with the other and the offset in elements."""
+        return self.reuse.placed
 
     @property
     def results(self) -> tuple[Node, ...]:

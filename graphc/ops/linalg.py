@@ -7,9 +7,10 @@ it nor its gradient repeats the matrix. Derivatives are matrix products of trans
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -102,8 +103,35 @@ class MatMulSum(Op):
 
 
 @dataclass(frozen=True)
+class MatMulAdd(Op):
+    """The sum of float products, x1 @ y1 + x2 @ y2 + ..., in which each is added to those before it in place.
+
+    Made by `accumulate_products`, after differentiation.
+    """
+
+    name = "matmul_add"
+    differentiable = False
+
+    def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
+        first = self.infer(*types).shape
+        for pair in pairs(types):
+            yield from MatMul().equalities(*pair)
+            yield from zip(first, MatMul().infer(*pair).shape, strict=True)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return MatMul().infer(*types[:2])
+
+    def evaluate(self, *arrays: Array) -> Array:
+        first, *others = (MatMul().evaluate(*pair) for pair in pairs(arrays))
+        with np.errstate(all="ignore"):
+            return np.asarray(functools.reduce(np.add, others, first))
+
+
+@dataclass(frozen=True)
 class MatMulUpdate(Op):
-    """A matrix plus a multiple of a product: w + alpha * (x @ y), as BLAS's gemm with beta = 1; alpha is a scalar.
+    """A matrix plus a multiple of products: w + alpha * (x @ y), as BLAS's gemm with beta = 1; alpha is a scalar.
+
+    Further pairs of factors are added with the same alpha.
 
     Made by `update_products` for state that is updated by a product, after differentiation.
     """
@@ -115,9 +143,24 @@ class MatMulUpdate(Op):
         return types[0]
 
     def evaluate(self, *arrays: Array) -> Array:
-        w, alpha, x, y = arrays
+        w, alpha, *factors = arrays
         with np.errstate(all="ignore"):
-            return np.asarray(w + alpha * np.matmul(x, y))
+            for pair in pairs(factors):
+                w = w + alpha * np.matmul(*pair)
+            return np.asarray(w)
+
+
+T = TypeVar("T")
+
+
+def pairs(factors: Sequence[T]) -> list[tuple[T, T]]:
+    """Return the factors of each product."""
+    return list(zip(factors[::2], factors[1::2], strict=True))
+
+
+def factors_of(node: Node) -> list[tuple[Node, Node]]:
+    """Return the factors of each product that a node is made of."""
+    return pairs(node.inputs[2:] if isinstance(node.op, MatMulUpdate) else node.inputs)
 
 
 def _require_equal(name: str, what: str, x: Node, y: Node, left: Size, right: Size) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from graphc.graph import Graph, collector_paused
 from graphc.graph import verify as verify_graph
+from graphc.passes.accumulate_products import accumulate_products
 from graphc.passes.accumulate_scatters import accumulate_scatters
 from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
@@ -57,6 +58,7 @@ PASSES: tuple[Pass, ...] = (
     join_slices,  # and their cotangents
     accumulate_scatters,  # the updates of tables, as rules have left them
     sum_products,  # once broadcasts have their final place: the sums over a batch are their derivatives
+    accumulate_products,  # sums of products, before a step takes one
     prune,  # what hoisting and algebra left unread
     update_products,  # the steps of state, once products and their factors have their final form
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)

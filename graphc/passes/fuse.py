@@ -24,7 +24,7 @@ from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
+from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
@@ -374,7 +374,10 @@ class _Fuser:
     # -- the result
 
     def schedule(self) -> Schedule:
-        """Order the kernels: by creation, as far as operands allow, with state updates last."""
+        """Order the kernels: by creation, as far as operands allow, with state updates last.
+
+        What only the caller reads comes as soon as it can: its operands are at hand, and may die there.
+        """
         self.groups = [g for g in self.groups if g.levels]
         for position, group in enumerate(self.groups):
             group.index = position
@@ -407,7 +410,7 @@ class _Fuser:
         scatters = {g for g in self.groups if any(n in chains for n in g.levels)}
         late = {g for g in self.groups if any(n in updates for n in g.levels) and not followers[g]}
         late |= {g for g in scatters if all(f in scatters for f in followers[g])}
-        rank = {g: (g in late, g.index) for g in self.groups}
+        rank = {g: (g in late, bool(followers[g]), g.index) for g in self.groups}
         ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
         heapq.heapify(ready)
         order: list[Group] = []
@@ -426,7 +429,7 @@ def _kind(node: Node) -> str:
     if isinstance(node.op, Routine):
         return node.op.name
     kinds: dict[type, str] = {Cumulative: "cumulative", Scatter: "scatter"}
-    kinds |= dict.fromkeys((MatMul, MatMulSum, MatMulUpdate), "matmul")
+    kinds |= dict.fromkeys((MatMul, MatMulAdd, MatMulSum, MatMulUpdate), "matmul")
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphc.node import Node
-from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
+from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, factors_of
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import special_functions
@@ -107,9 +107,8 @@ def _bytes(nodes: Iterable[Node]) -> Size:
 def _arithmetic(node: Node) -> Size:
     if isinstance(node.op, Reduction):
         return node.inputs[0].size
-    if isinstance(node.op, (MatMul, MatMulSum, MatMulUpdate)):
-        x, y = node.inputs[-2:]
-        return 2 * product((*x.shape, y.shape[-1]))
+    if isinstance(node.op, (MatMul, MatMulAdd, MatMulSum, MatMulUpdate)):
+        return sum_sizes([2 * product((*x.shape, y.shape[-1])) for x, y in factors_of(node)])
     if isinstance(node.op, Framed):
         return product(node.op.region) * sum(_operations(n) for n in node.op.body.nodes)
     return node.size * _operations(node)

@@ -19,7 +19,7 @@ from graphc.ops.control import Control, Scan
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
+from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
@@ -130,7 +130,7 @@ class _Layout:
         """Return the laid-out form of one node on laid-out inputs."""
         if isinstance(node.op, View) and access_of(node, self._access(inputs[0])) is None:
             inputs = (copy(inputs[0]),)
-        elif isinstance(node.op, (MatMul, MatMulSum)):
+        elif isinstance(node.op, (MatMul, MatMulAdd, MatMulSum)):
             inputs = tuple(self._gemm_operand(x) for x in inputs) if is_float(node.dtype) else inputs
         elif isinstance(node.op, MatMulUpdate):
             w, alpha, *factors = inputs

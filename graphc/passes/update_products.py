@@ -7,7 +7,7 @@ from graphc.graph import Graph
 from graphc.node import Node, Shared
 from graphc.ops.base import Constant, apply, constant
 from graphc.ops.elementwise import negative
-from graphc.ops.linalg import MatMul, MatMulUpdate
+from graphc.ops.linalg import MatMul, MatMulAdd, MatMulUpdate
 from graphc.ops.pointwise import Broadcast, Pointwise
 from graphc.types import is_float
 
@@ -17,6 +17,8 @@ def update_products(graph: Graph) -> Graph:
 
     before: `%3 = matmul(%1, %2)`, `%4 = multiply(%3, 0.1)`, `%5 = subtract(%0, %4)`, the new value of `%0`
     after: `%5 = matmul_update(%0, -0.1, %1, %2)`
+
+    A sum of products adds one after the other.
     """
     if not graph.updates:
         return graph
@@ -49,13 +51,13 @@ def _step(graph: Graph, node: Node) -> tuple[Node, Node] | None:
     """Return (factor, product) of a product that nothing else reads."""
     if not _alone(graph, node):
         return None
-    if isinstance(node.op, MatMul):
+    if isinstance(node.op, (MatMul, MatMulAdd)):
         return constant(1, node.dtype), node
     if not _is(node, "multiply"):
         return None
     for factor, product in (node.inputs, node.inputs[::-1]):
         scalar = isinstance(factor.op, Broadcast) and not factor.inputs[0].shape
-        if scalar and isinstance(product.op, MatMul) and _alone(graph, product):
+        if scalar and isinstance(product.op, (MatMul, MatMulAdd)) and _alone(graph, product):
             return factor.inputs[0], product
     return None
 

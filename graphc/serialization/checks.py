@@ -6,7 +6,7 @@ from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.indexing import Gather, Scatter
-from graphc.ops.linalg import MatMul, MatMulSum, MatMulUpdate
+from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, pairs
 from graphc.ops.losses import CrossEntropy
 from graphc.ops.normalization import InverseDeviation, Standardize
 from graphc.ops.pointwise import Broadcast, Cast, DimValue, Elementwise
@@ -127,12 +127,20 @@ def _matmul_sum(op: MatMulSum, types: Types) -> None:
     require(1 <= op.axes <= types[0].ndim - 2, f"a sum over {op.axes} axes")
 
 
-def _matmul_update(op: MatMulUpdate, types: Types) -> None:
-    w, alpha, x, y = types
+def _matmul_add(op: MatMulAdd, types: Types) -> None:
+    require(len(types) % 2 == 0, "a factor without another")
+    _matmul(MatMul(), types)
     one_dtype(types, "f")
-    ranks = (w.ndim, alpha.ndim, x.ndim, y.ndim)
-    require(ranks == (2, 0, 2, 2), f"operands of ranks {ranks}")
-    require(w.shape == (x.shape[0], y.shape[1]) and x.shape[1] == y.shape[0], "sizes that do not fit")
+
+
+def _matmul_update(op: MatMulUpdate, types: Types) -> None:
+    w, alpha, *factors = types
+    require(len(types) % 2 == 0, "a factor without another")
+    one_dtype(types, "f")
+    ranks = (w.ndim, alpha.ndim, *(x.ndim for x in factors))
+    require(ranks == (2, 0, *(2 for _ in factors)), f"operands of ranks {ranks}")
+    for x, y in pairs(factors):
+        require(w.shape == (x.shape[0], y.shape[1]) and x.shape[1] == y.shape[0], "sizes that do not fit")
 
 
 def _reduction(op: Reduction, types: Types) -> None:
@@ -311,8 +319,9 @@ ARRAY_OPS: dict[str, Entry] = {
     "LuFactor": Entry(LuFactor, (1, 1), _matrices),
     "LuSolve": Entry(LuSolve, (3, 3), _lu_solve),
     "MatMul": Entry(MatMul, (2, 2), _matmul),
+    "MatMulAdd": Entry(MatMulAdd, (4, None), _matmul_add),
     "MatMulSum": Entry(MatMulSum, (2, 2), _matmul_sum),
-    "MatMulUpdate": Entry(MatMulUpdate, (4, 4), _matmul_update),
+    "MatMulUpdate": Entry(MatMulUpdate, (4, None), _matmul_update),
     "PermuteDims": Entry(PermuteDims, (1, 1), _permute),
     "PickMax": Entry(PickMax, (2, 2), _pick_max),
     "Pinv": Entry(Pinv, (1, 1), _matrices),
