@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import graphc as gc
-from graphc.inspect.text import table
+from graphc.text import table
 from graphc.types import Array
 
 VECTOR_BYTES = 64

@@ -28,7 +28,7 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
-from graphc.passes.fusion_costs import IN_TURNS
+from graphc.passes.fusion_costs import IN_TURNS, Expression
 from graphc.passes.groups import Cluster, Fusion, Group, has_frames
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.types import Shape
@@ -69,6 +69,9 @@ class Cut:
     reader: int
     earlier: int
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reader} is apart from {self.earlier}: {self.reason}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,15 +236,15 @@ class _Fuser:
         space = iteration_space(root)
         split = row_split(root.inputs[0].shape, root.op.axes) if isinstance(root.op, Reduction) else None
         for group in self._candidates(nodes, space):
-            levels = self._levels(group, cluster, space, split)
-            if not isinstance(levels, str):
-                self._join(group, levels, split)
+            found = self._levels(group, cluster, space, split)
+            if not isinstance(found, str):
+                self._join(group, found[0], split, found[1])
                 return
             read = next((b for n in nodes for b in self.fusion.operands(n) if b in group.levels), None)
             if read is not None:
-                self.refused.append((root, read, levels))
+                self.refused.append((root, read, found))
         levels = dict.fromkeys(nodes, INNER) | {root: _root_level(root, INNER, split)}
-        self._join(self._open("loop", nodes, space), levels, split)
+        self._join(self._open("loop", nodes, space), levels, split, cluster.expression)
 
     def _place_scatter(self, node: Node) -> None:
         """Place a scatter, with the values that wait for it unless they read what it may write into."""
@@ -294,8 +297,10 @@ class _Fuser:
                 self.readers[other.space, base] = group
         other.levels = {}
 
-    def _levels(self, group: Group, cluster: Cluster, space: Shape, split: int | None) -> dict[Node, str] | str:
-        """Return the levels that the nodes of a cluster would have in a kernel, or why they stay apart."""
+    def _levels(
+        self, group: Group, cluster: Cluster, space: Shape, split: int | None
+    ) -> tuple[dict[Node, str], Expression] | str:
+        """Return the levels of a cluster's nodes in a kernel, and its expression with them, or why they stay apart."""
         root = cluster.nodes[-1]
         level = INNER if space == group.space else OUTER
         outer = group.split is not None and space == group.space[: group.split]
@@ -310,12 +315,13 @@ class _Fuser:
         for node in cluster.nodes:
             for i, x in enumerate(node.inputs):
                 if not self._reads(group, levels, node, i, level):
-                    return f"%{self.graph.index[x]} is not at hand where it is read"
+                    here = self.accesses[x].base in group.levels
+                    return f"%{self.graph.index[x]} {'is read at other places' if here else 'comes after it'}"
             levels[node] = (
                 TOTAL if total and node is root else _root_level(node, level, split) if node is root else level
             )
-        verdict = self.fusion.verdict(group, cluster, once_a_row=level == OUTER)
-        return levels if verdict.joins else str(verdict)
+        joined = self.fusion.join(group, cluster, once_a_row=level == OUTER)
+        return (levels, joined) if isinstance(joined, Expression) else str(joined)
 
     def _reads(self, group: Group, placed: dict[Node, str], node: Node, position: int, level: str) -> bool:
         """Tell whether a kernel can read one operand where it computes `node`."""
@@ -331,6 +337,8 @@ class _Fuser:
 
     def _at_hand(self, x: Node, base: Node, found: str, level: str) -> bool:
         """Tell whether the element of `x` that a value of `level` needs is in a variable of the kernel."""
+        if x is base and found == level:
+            return True
         access = self.accesses[x]
         strides = squeeze_strides(access.strides, x.shape)
         own = squeeze_strides(base_strides(base), base.shape)
@@ -351,8 +359,10 @@ class _Fuser:
         self.groups.append(group)
         return group
 
-    def _join(self, group: Group, levels: dict[Node, str], split: int | None) -> None:
-        group.add(levels, self.fusion.operands)
+    def _join(
+        self, group: Group, levels: dict[Node, str], split: int | None, expression: Expression | None = None
+    ) -> None:
+        group.add(levels, expression)
         if split is not None and TOTAL not in levels.values():
             group.split = split
         for node in levels:

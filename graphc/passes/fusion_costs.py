@@ -19,13 +19,13 @@ from graphc.ops.reduction import Reduction
 from graphc.passes import machine
 from graphc.passes.cost import special_functions
 from graphc.passes.frame import Framed
-from graphc.types import DType, Size, size_value, symbols
+from graphc.types import Size, TensorType, size_value, symbols
 
 MAX_SIZE = 1024
 """Instructions of a kernel: LLVM is superlinear in straight-line code (10 ops 72 ms, 1,000 ops 17 s)."""
 MAX_OPS = 320
 """Members of a kernel, of which each is a statement for Numba's front end."""
-SMALL_SIZE, COMPILE_NS = 100, 0.02
+SMALL_SIZE, COMPILE_NS = 100, 0.016
 """What each instruction above a size must save to be worth its compilation; small kernels compile no slower as one."""
 MAX_POINTERS = 24
 MAX_STORED = 56
@@ -53,21 +53,21 @@ class Work:
         return Work(self.time + other.time, self.wait + other.wait, self.size + other.size)
 
 
+_OPERATION = Work(*machine.ARITHMETIC, 1)
 _known: dict[object, Work] = {}
 
 
 def work_of(node: Node) -> Work:
     """Return what one element of a value takes, its operands at hand."""
-    if isinstance(node.op, Framed):
-        return sum((work_of(n) for n in node.op.body.nodes), Work())
-    if isinstance(node.op, Reduction):
-        return Work(machine.ARITHMETIC[0], 0.0, 1)
     if not isinstance(node.op, Pointwise):
-        return Work(*machine.ARITHMETIC, 1)
-    key = (node.op, node.dtype, *(x.dtype for x in node.inputs))
-    if key not in _known:
-        _known[key] = _pointwise_work(node)
-    return _known[key]
+        if isinstance(node.op, Framed):
+            return sum((work_of(n) for n in node.op.body.nodes), Work())
+        return _OPERATION
+    key = node.op, node.type.dtype, node.inputs[0].type.dtype if node.inputs else None
+    known = _known.get(key)
+    if known is None:
+        known = _known[key] = _pointwise_work(node)
+    return known
 
 
 def _pointwise_work(node: Node) -> Work:
@@ -80,7 +80,7 @@ def _pointwise_work(node: Node) -> Work:
     for name in special_functions(node):
         parts.append(Work(*machine.FUNCTIONS.get(name, machine.OTHER_FUNCTION), machine.FUNCTION_SIZE))
     total = sum(parts, Work())
-    return total if total.size else Work(*machine.ARITHMETIC, 1)
+    return total if total.size else _OPERATION
 
 
 @dataclass(slots=True)
@@ -95,14 +95,17 @@ class Expression:
 
     def add(self, node: Node, operands: Iterable[Node]) -> None:
         """Take in a member whose operands, where they are members, are in already."""
-        work = work_of(node)
-        waits = self.waits
-        ready = max((waits.get(x, 0.0) for x in operands), default=0.0)
+        work, waits, ready = work_of(node), self.waits, 0.0
+        for x in operands:
+            if x in waits and waits[x] > ready:
+                ready = waits[x]
+        path = ready + work.wait
         # A loop ends with a reduction: what reads its value starts anew.
-        waits[node] = 0.0 if isinstance(node.op, Reduction) else ready + work.wait
+        waits[node] = 0.0 if isinstance(node.op, Reduction) else path
         self.time += work.time
         self.size += work.size
-        self.path = max(self.path, ready + work.wait)
+        if path > self.path:
+            self.path = path
 
     def absorb(self, other: Expression) -> None:
         """Take in the members of an expression that reads nothing of this one."""
@@ -112,14 +115,26 @@ class Expression:
         self.path = max(self.path, other.path)
 
     def joined(self, other: Expression, nodes: Iterable[Node], operands: Operands) -> Expression:
-        """Return both as one, without the members' own waits; `nodes` are the members of the other."""
-        waits: dict[Node, float] = {}
-        path = max(self.path, other.path)
+        """Return both as one, where `nodes`, the members of the other, read this one; `take` makes it so.
+
+        It has the waits of `nodes` only.
+        """
+        waits, known, path = dict[Node, float](), self.waits, max(self.path, other.path)
         for node in nodes:
-            ready = max((waits.get(x, self.waits.get(x, 0.0)) for x in operands(node)), default=0.0)
-            waits[node] = ready + work_of(node).wait
-            path = max(path, waits[node])
-        return Expression(self.time + other.time, self.size + other.size, {}, path, self.spilled)
+            ready = 0.0
+            for x in operands(node):
+                wait = waits[x] if x in waits else known.get(x, 0.0)
+                if wait > ready:
+                    ready = wait
+            wait = ready + work_of(node).wait
+            waits[node] = 0.0 if isinstance(node.op, Reduction) else wait
+            path = max(path, wait)
+        return Expression(self.time + other.time, self.size + other.size, waits, path, self.spilled)
+
+    def take(self, joined: Expression) -> None:
+        """Become what `joined` has returned."""
+        self.time, self.size, self.path, self.spilled = joined.time, joined.size, joined.path, joined.spilled
+        self.waits.update(joined.waits)
 
     @property
     def turns(self) -> int:
@@ -129,6 +144,8 @@ class Expression:
     @property
     def flow(self) -> float:
         """Nanoseconds a vector with all values in registers: by the work, or by the longest chain of it."""
+        if self.path <= IN_TURNS * self.time:
+            return self.time
         return max(self.time, self.path / max(self.turns, machine.WINDOW / max(self.time, 0.1)))
 
     @property
@@ -187,7 +204,7 @@ def assumed(size: Size) -> int:
 class Prices:
     """What it takes to move values, by their sizes; sizes repeat in a program, so answers are kept."""
 
-    known: dict[tuple[Size, DType], tuple[float, float]] = field(default_factory=dict)
+    known: dict[TensorType, tuple[float, float]] = field(default_factory=dict)
 
     def move(self, node: Node) -> float:
         """Return what a vector of a value takes to be written, or read."""
@@ -198,12 +215,13 @@ class Prices:
         return self._look_up(node)[1]
 
     def _look_up(self, node: Node) -> tuple[float, float]:
-        key = node.size, node.dtype
-        if key not in self.known:
+        found = self.known.get(node.type)
+        if found is None:
             nbytes = max(1, assumed(node.size)) * node.dtype.itemsize
             vectors = max(1.0, nbytes / machine.VECTOR_BYTES)
-            self.known[key] = machine.VECTOR_BYTES * machine.byte_ns(nbytes), machine.CALL / vectors
-        return self.known[key]
+            found = machine.VECTOR_BYTES * machine.byte_ns(nbytes), machine.CALL / vectors
+            self.known[node.type] = found
+        return found
 
 
 def spilled(order: Iterable[Node], operands: Operands, turns: int) -> int:

@@ -18,7 +18,6 @@ from graphc.passes.fusion_costs import (
     MAX_SIZE,
     MAX_STORED,
     Expression,
-    Operands,
     Prices,
     Verdict,
     compiling,
@@ -47,12 +46,12 @@ class Group:
     framed: bool = False
     expression: Expression = field(default_factory=Expression)
 
-    def add(self, levels: dict[Node, str], operands: Operands) -> None:
-        """Take members in."""
+    def add(self, levels: dict[Node, str], expression: Expression | None = None) -> None:
+        """Take members in, with the expression that they are then a part of; None in kernels that nothing joins."""
         self.levels.update(levels)
         self.framed = self.framed or has_frames(levels)
-        for node in levels:
-            self.expression.add(node, operands(node))
+        if expression is not None:
+            self.expression.take(expression)
 
 
 @dataclass(eq=False)
@@ -132,8 +131,8 @@ class Fusion:
         own = set(members)
         return sum(n in self.kept or any(u not in own for u in self.graph.users[n]) for n in members) > MAX_STORED
 
-    def verdict(self, group: Group, cluster: Cluster, *, once_a_row: bool) -> Verdict:
-        """Judge a cluster that could join a kernel."""
+    def join(self, group: Group, cluster: Cluster, *, once_a_row: bool) -> Expression | Verdict:
+        """Return the expression of a kernel that a cluster joins, or the verdict against it."""
         members = [*group.levels, *cluster.nodes]
         reads = len(group.reads) + sum(b not in group.reads and b not in group.levels for b in cluster.reads)
         if reads > MAX_POINTERS:
@@ -142,16 +141,17 @@ class Fusion:
             return Verdict(limit=f"more than {MAX_STORED} values stored")
         joined = group.expression.joined(cluster.expression, cluster.nodes, self.operands)
         joined.spilled = self._spilled(members, joined)
-        verdict = judge(group.expression, cluster.expression, joined, self._saved(group, cluster.nodes), len(members))
+        verdict = judge(group.expression, cluster.expression, joined, self._saved(group, cluster), len(members))
         # What is computed once a row takes next to nothing.
-        return Verdict(limit=verdict.limit) if once_a_row else verdict
+        return joined if verdict.joins or (once_a_row and not verdict.limit) else verdict
 
-    def _saved(self, group: Group, nodes: list[Node]) -> float:
-        """Return what need not be moved where nodes join a kernel: its values, and what both read."""
-        saved = self.prices.call(nodes[-1].inputs[0] if isinstance(nodes[-1].op, Reduction) else nodes[-1])
-        for base in dict.fromkeys(b for n in nodes for b in self.operands(n)):
+    def _saved(self, group: Group, cluster: Cluster) -> float:
+        """Return what need not be moved where a cluster joins a kernel: values of that one, and what both read."""
+        root, own = cluster.nodes[-1], cluster.expression.waits
+        saved = self.prices.call(root.inputs[0] if isinstance(root.op, Reduction) else root)
+        for base in cluster.reads:
             if base in group.levels:
-                alone = base not in self.kept and all(u in group.levels or u in nodes for u in self.graph.users[base])
+                alone = base not in self.kept and all(u in group.levels or u in own for u in self.graph.users[base])
                 saved += self.prices.move(base) * (2 if alone else 1)
             elif base in group.reads:
                 saved += self.prices.move(base)
