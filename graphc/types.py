@@ -42,7 +42,7 @@ SHORT_NAMES = {
 }
 _DTYPES = {name: np.dtype(name) for name in SHORT_NAMES}
 _SHORT = {dtype: SHORT_NAMES[name] for name, dtype in _DTYPES.items()}
-BOOL, INT64, FLOAT32, FLOAT64 = (_DTYPES[n] for n in ("bool", "int64", "float32", "float64"))
+BOOL, INT32, INT64, FLOAT32, FLOAT64 = (_DTYPES[n] for n in ("bool", "int32", "int64", "float32", "float64"))
 
 
 def as_dtype(dtype: Any) -> DType:

@@ -222,7 +222,9 @@ def test_long_vector_loops_take_two_vectors_at_a_time() -> None:
     x = gc.placeholder("x", shape=("n",))
     long, short = gc.function([x], gc.tanh(gc.tanh(x * 2.0) + x)).compile(), gc.function([x], x * 2.0).compile()
     sources = [f.source[f.source.index("def kernel") :] for f in (long, short)]
-    wishes = [jit._interleaved(lower_kernel(s, "vector")[0], 2).count("interleave.count") for s in sources]
+    wishes = [
+        jit._interleaved(lower_kernel(s, "vector")[0], 2, jit.LONG_LOOP).count("interleave.count") for s in sources
+    ]
     assert wishes == [1, 0]
     divisions = [line for line in jit.assembly(sources[0]).splitlines() if "divpd" in line or "fdiv" in line]
     assert len(divisions) >= 4  # two tanh, of two vectors each

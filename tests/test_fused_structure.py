@@ -154,3 +154,15 @@ def test_a_scatter_reads_the_old_rows_of_what_it_writes_into() -> None:
     f = gc.function([rows], [], updates={table: table.at[rows].add(table[rows] * 10.0)})
     f(np.array([1, 1, 3]))
     np.testing.assert_array_equal(table.get_value(), [0, 21, 2, 33, 4, 5, 6, 7])
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(7, "i32"), ("m", "i64"), (2**31, "i64")])
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+def test_labels_are_compared_by_32_bits_where_classes_are_few(classes: Any, bits: str, mode: Any) -> None:
+    labels, x = gc.placeholder("labels", ("n",), dtype="int64"), gc.placeholder("x", ("n", classes))
+    f = gc.function([labels, x], gc.where(gc.one_hot(labels, x.shape[1], dtype="bool"), x, 0.0), mode=mode).compile()
+    (source,) = f.source.split("# kernel")[1:]
+    assert f"== {bits}(" in source
+    if classes != 2**31:
+        given, a = np.array([3, -1, 2**32 + 3, 6, 7, 0, -(2**40)]), np.ones((7, 7))
+        np.testing.assert_array_equal(f(given, a), given[:, None] == np.arange(7))

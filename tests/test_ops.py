@@ -41,6 +41,7 @@ INTERNAL = {
     "log1mexp",
     "log_cosh",
     "one_minus_square",
+    "exp_capped",
     "sech",
     "sigmoid_slope",
     "normal_density",

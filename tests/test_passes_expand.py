@@ -18,17 +18,15 @@ def test_softmax() -> None:
         %0: f64[n,4] = placeholder[x]
         %1: f64[n] = max[axes=(1)](%0)
         %2: f64[n,4] = broadcast[shape=(n,4), axes=(0)](%1)
-        %3: bool[n,4] = equal(%0, %2)
-        %4: f64[] = constant[0.0]
-        %5: f64[n,4] = broadcast[shape=(n,4), axes=()](%4)
-        %6: f64[n,4] = subtract(%0, %2)
-        %7: f64[n,4] = where(%3, %5, %6)
-        %8: f64[n,4] = exp(%7)
-        %9: f64[n] = sum[axes=(1)](%8)
-        %10: f64[n] = reciprocal(%9)
-        %11: f64[n,4] = broadcast[shape=(n,4), axes=(0)](%10)
-        %12: f64[n,4] = multiply(%8, %11)
-        return %12
+        %3: f64[n,4] = subtract(%0, %2)
+        %4: f64[n,4] = exp_capped(%3)
+        %5: bool[n] = equal(%1, %1)
+        %6: f64[n] = sum[axes=(1)](%4)
+        %7: f64[n] = where(%5, %6, %1)
+        %8: f64[n] = reciprocal(%7)
+        %9: f64[n,4] = broadcast[shape=(n,4), axes=(0)](%8)
+        %10: f64[n,4] = multiply(%4, %9)
+        return %10
         """,
     )
 

@@ -271,6 +271,19 @@ def test_roots_are_looked_up_in_registers(kind: str, suffix: str) -> None:
     assert re.search(rf"vscalef{suffix}\s.*%zmm", code) and "gather" not in code and not calls(code)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", FLOATS)
+def test_capped_exponential_is_the_exponential_below_0_and_1_elsewhere(kind: str, precision: str) -> None:
+    x = np.array(
+        [-np.inf, -800, -100, -1.5, -0.0, 0.0, 2.0, np.inf, np.nan], {"f64": "float64", "f32": "float32"}[kind]
+    )
+    below = x <= 0
+    found = evaluate("exp_capped", kind, precision, x)
+    assert np.array_equal(found[below], evaluate("exp", kind, precision, x[below]))
+    assert np.all(found[~below] == 1)
+    assert np.array_equal([DEBUG_GLOBALS["exp_capped"](v) for v in x[~below]], np.ones(3))
+
+
 SHARING = [("sin", "cos"), ("tanh", "sech"), ("sigmoid", "softplus"), ("ndtr", "normal_density"), ("tanh", "sigmoid")]
 
 

@@ -36,6 +36,7 @@ from graphc.codegen.replicas import ProductReplicas, Replicas, product_replicas,
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.codegen.team import parallel_address, team_address
+from graphc.codegen.transposer import transposer_address
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
@@ -285,6 +286,8 @@ class Memory:
             return section.obtain(DRIVER)
         if name.startswith("Py"):
             return 0 if section.obtain is register else python_address(name)
+        if name.startswith("transpose"):
+            return 0 if section.obtain is register else transposer_address(int(name.removeprefix("transpose")))
         nest = section.nests[number]
         return library_for(nest.routines, self.blas).address(name) if nest.needs_library(self.sizes) else 0
 

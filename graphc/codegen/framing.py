@@ -1,7 +1,8 @@
 """Framed values in a nest: the inner loop is divided where their regions begin and end.
 
 Where every region of a kernel holds a point, its values are plain expressions, which vectorise; at the edges, a
-condition for each value says whether its expression may be read.
+condition for each value says whether its expression may be read. Cheap values are computed in whole vectors, the
+ends of a row in vectors that overlap others.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from graphc.codegen.neighbours import carry_neighbours
 from graphc.codegen.nest import Builder, If, Loop, Statement
 from graphc.codegen.reduce import identity
 from graphc.codegen.scalars import scalar_code
 from graphc.node import Node
+from graphc.ops.pointwise import Pointwise
+from graphc.passes.cost import is_expensive
 from graphc.passes.frame import Framed
 from graphc.passes.layout import Access
 from graphc.types import Size
@@ -90,18 +94,53 @@ def divided(nest: _Lowering, statements: list[Statement], start: str, stop: str)
         body = [If(" and ".join(across), body, [f"{first} = {stop}", f"{final} = {stop}"])]
     inside = [s for statement in statements for s in (statement.body if isinstance(statement, If) else [statement])]
     outside = statements if len(regions) > 1 else _without(statements)
-    middle = f"middle{last}"
-    lanes = 64 // nest.kernel.stored[0].dtype.itemsize
-    body += [
-        f"{middle} = ({first} + {lanes - 1}) // {lanes} * {lanes}",
-        f"{middle} = select({middle} < {final}, {middle}, {final})",
+    lanes = 64 // min(n.dtype.itemsize for n in nest.kernel.stored)
+    # From here on, vectors of rows that begin at a multiple of 64 bytes are aligned.
+    body.append(f"middle{last} = ({first} + {lanes - 1}) // {lanes} * {lanes}")
+    if _is_light(nest):
+        body += [f"pieces{last} = select({final} - {first} >= {2 * lanes}, 3, 0)"]
+        body += _whole_vectors(build, last, lanes, [s for s in inside if isinstance(s, str)])
+        short = f"select(pieces{last} == 0, {final}, {first})"
+        if len(regions) > 1:
+            body.append(f"{final} = select(pieces{last} == 0, {first}, {final})")
+        else:
+            body.append(Loop(variable, first, short, inside))
+    else:
+        body.append(f"middle{last} = select(middle{last} < {final}, middle{last}, {final})")
+        body.append(_pieces(variable, [(first, f"middle{last}"), (f"middle{last}", final)], inside))
+    return [*body, _pieces(variable, [(start, first), (final, stop)], outside)]
+
+
+def _is_light(nest: _Lowering) -> bool:
+    """Tell whether elements may be computed twice, and cost so little that loads and odd ends of rows are what counts.
+
+    Long mathematics is better in two vectors at a time, see `jit`.
+    """
+    kernel = nest.kernel
+    if any(nest.accesses[x].base in nest.aliased for n in kernel.nodes for x in n.inputs):
+        return False
+    members = [m for n in kernel.nodes for m in (_computed(n.op) if isinstance(n.op, Framed) else [n])]
+    return kernel.kind == "loop" and all(isinstance(n.op, Pointwise) and not is_expensive(n) for n in members)
+
+
+def _computed(op: Framed) -> list[Node]:
+    return [n for n in op.body.nodes if n not in op.body.inputs]
+
+
+def _whole_vectors(build: Builder, last: int, lanes: int, inside: list[str]) -> list[Statement]:
+    """Return the loop over whole vectors: the first, those from the middle on, and the last, which may overlap others.
+
+    `jit` knows the loop by the name of its variable.
+    """
+    variable, start, count = f"d{last}", f"from_d{last}", f"count{last}"
+    from_middle = f"select(piece == 1, middle{last}, final{last} - {lanes})"
+    before, body = carry_neighbours(build, variable, start, inside)
+    whole = Loop(f"whole{last}", "0", f"{count} * {lanes}", [f"{variable} = whole{last} + {start}", *body])
+    bounds = [
+        f"{start} = select(piece == 0, first{last}, {from_middle})",
+        f"{count} = select(piece == 1, (final{last} - middle{last}) // {lanes}, 1)",
     ]
-    return [
-        *body,
-        # Up to where rows that begin at a multiple of 64 bytes are aligned, and from there.
-        _pieces(variable, [(first, middle), (middle, final)], inside),
-        _pieces(variable, [(start, first), (final, stop)], outside),
-    ]
+    return [Loop("piece", "0", f"pieces{last}", [*bounds, *before, whole])]
 
 
 def _pieces(variable: str, spans: Sequence[tuple[str, str]], body: list[Statement]) -> Loop:

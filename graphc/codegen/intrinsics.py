@@ -148,6 +148,7 @@ _COMPOSED: dict[str, _Row] = {
     "softplus": (1, _float_operands, logistic.softplus),
     "sigmoid_slope": (1, _float_operands, logistic.sigmoid_slope),
     "sech": (1, _float_operands, logistic.sech),
+    "exp_capped": (1, _float_operands, logistic.exp_capped),
     "ndtr": (1, _float_operands, gaussian.ndtr),
     "normal_density": (1, _float_operands, gaussian.normal_density),
     "logaddexp": (2, _float_operands, logistic.logaddexp),
@@ -178,8 +179,26 @@ def _polygamma(precision: str) -> Any:
     return intrinsic(prefer_literal=True)(polygamma)
 
 
-def _native_call(name: str, returns: Any) -> Any:
-    """Make a call of a C function `int64 f(int64, ...)` at an address."""
+def _stack() -> Any:
+    """Make `stack(n)`: memory of the kernel's own frame, a cache line's multiple."""
+
+    def stack(typingctx: Any, nbytes: Any) -> Any:
+        if not isinstance(nbytes, types.IntegerLiteral):
+            raise TypingError(f"the size of memory on the stack is a literal, got {nbytes}")
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            with builder.goto_entry_block():
+                memory = builder.alloca(ir.ArrayType(ir.IntType(8), nbytes.literal_value))
+                memory.align = 64
+            return builder.ptrtoint(memory, ir.IntType(64))
+
+        return types.int64(nbytes), codegen
+
+    return intrinsic(prefer_literal=True)(stack)
+
+
+def _native_call(name: str, returns: Any, skip: int = 0) -> Any:
+    """Make a call of a C function `int64 f(int64, ...)` at an address; it gets all but the first `skip` operands."""
 
     def call(typingctx: Any, address: Any, *arguments: Any) -> Any:
         count = len(arguments)
@@ -189,8 +208,8 @@ def _native_call(name: str, returns: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             word = ir.IntType(64)
             result = ir.VoidType() if returns is types.void else word
-            function = builder.inttoptr(values[0], ir.FunctionType(result, [word] * count).as_pointer())
-            called = builder.call(function, [builder.extract_value(values[1], i) for i in range(count)])
+            function = builder.inttoptr(values[0], ir.FunctionType(result, [word] * (count - skip)).as_pointer())
+            called = builder.call(function, [builder.extract_value(values[1], i) for i in range(skip, count)])
             return context.get_dummy_value() if returns is types.void else called
 
         return returns(types.int64, types.Tuple([types.int64] * count)), codegen
@@ -203,6 +222,7 @@ def _native_call(name: str, returns: Any) -> Any:
 def _shared() -> dict[str, Any]:
     table = {name: _make(name, *row, "libm") for name, row in _SHARED.items()}
     calls = {"call_i64": _native_call("call_i64", types.int64), "call_void": _native_call("call_void", types.void)}
+    calls |= {"call_transpose": _native_call("call_transpose", types.void, skip=1), "stack": _stack()}
     return {**_casts(), **table, **calls, **CONSTRUCTORS, **tile_intrinsics()}
 
 

@@ -25,6 +25,8 @@ from graphc.passes.fusion_costs import IN_TURNS
 
 LONG_LOOP = 30
 """Instructions in a loop from which it is mathematics, not one load or sum, which LLVM interleaves as it should be."""
+_WHOLE = re.compile(r"\bfor whole\d")
+"""Of kernels with loops over whole vectors, in which a second one would leave some over."""
 _LABEL = re.compile(r"([\w.]+):")
 _BRANCH = re.compile(r"  br i1 \S+, label %(\S+), label %(\S+)$")
 _TURNS = re.compile(r"# (\d+) in turns\n")
@@ -56,7 +58,8 @@ def _is_intrinsic(name: str) -> bool:
 def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any:
     """Return the optimised LLVM module of a kernel."""
     binding()
-    text = _interleaved(_with_entry(*lower_kernel(source, precision), symbol), in_turns(source))
+    text = _with_entry(*lower_kernel(source, precision), symbol)
+    text = _interleaved(text, 1, 0) if _WHOLE.search(source) else _interleaved(text, in_turns(source), LONG_LOOP)
     module = llvm.parse_assembly(text)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -109,8 +112,8 @@ def in_turns(source: str) -> int:
     return int(found[1]) if found else IN_TURNS
 
 
-def _interleaved(text: str, turns: int) -> str:
-    """Ask for some vectors at a time in long innermost loops.
+def _interleaved(text: str, count: int, least: int) -> str:
+    """Ask for so many vectors at a time in innermost loops of more than `least` instructions.
 
     Mathematics in a row has to wait for itself: a chain of tanh runs 1.6 times as fast when two of them take turns.
     LLVM interleaves short loops by itself, and reads this wish from the metadata of a loop's branch.
@@ -121,12 +124,12 @@ def _interleaved(text: str, turns: int) -> str:
     for number, line in enumerate(lines):
         if found := _LABEL.match(line):
             label, start = found[1], number
-        elif (found := _BRANCH.match(line)) and label in found.groups() and number - start > LONG_LOOP:
+        elif (found := _BRANCH.match(line)) and label in found.groups() and number - start > least:
             name = 9000 + len(wishes)
             lines[number] += f", !llvm.loop !{name}"
             wishes.append(f"!{name} = distinct !{{!{name}, !8999}}")
     if wishes:
-        wishes.append(f'!8999 = !{{!"llvm.loop.interleave.count", i32 {turns}}}')
+        wishes.append(f'!8999 = !{{!"llvm.loop.interleave.count", i32 {count}}}')
     return "\n".join([*lines, *wishes, ""])
 
 

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 ROOT2 = 1.4142135623730951
 
 
+def exp_capped(m: Emitter, x: Value) -> Value:
+    """Return exp(x), but 1 where x is positive or NaN."""
+    below = m.select(x < 0, x, 0.0)
+    return m.call("exp", below) if m.precision == "libm" else exp_parts(m, below, negative=True).times(m)
+
+
 def decay_parts(m: Emitter, x: Value) -> Power:
     """Return exp(-|x|), so that it is accurate less 1 too."""
     return exp_parts(m, -m.fabs(x), negative=True, less_one=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
 from graphc.codegen.gemm import lower_matmul, lower_matmul_add, lower_matmul_sum, lower_matmul_update
 from graphc.codegen.lapack import LAPACK
-from graphc.codegen.lower import Accesses, lower
+from graphc.codegen.lower import Accesses, lower, lower_loop
 from graphc.codegen.nest import (
     Builder,
     Loop,
@@ -36,7 +36,7 @@ def lower_kernel(
 ) -> list[LoopNest]:
     """Return the nests of any kernel; see `lower` for `aliased` and `divide`."""
     if kernel.kind == "loop":
-        return [lower(kernel, schedule, aliased, divide=divide)]
+        return lower_loop(kernel, schedule, aliased, divide=divide)
     if kernel.kind == "scatter":
         return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased)]
     (node,) = kernel.nodes

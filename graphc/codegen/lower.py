@@ -17,16 +17,18 @@ from graphc.codegen.partials import Partials, assemble_whole, may_be_large, shar
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
 from graphc.codegen.scalars import scalar_code, unit_ns
+from graphc.codegen.strips import with_strips
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
+from graphc.ops.elementwise_logic import EQUAL
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
-from graphc.types import Shape, Size, product, short_name
+from graphc.types import INT64, Shape, Size, product, short_name
 
 BLOCK = 1024
 
@@ -38,12 +40,18 @@ def _indexed_shape(node: Node) -> Shape:
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool = False) -> LoopNest:
-    """Return the nest of a loop kernel; `aliased` maps state that is updated in place to its new value.
+def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> LoopNest:
+    """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
+    return _Lowering(kernel, schedule, aliased, divide=False).nest()
+
+
+def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> list[LoopNest]:
+    """Return the nest of a loop kernel, or two of which the sizes choose one.
 
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
-    return _Lowering(kernel, schedule, aliased, divide).nest()
+    lowering = _Lowering(kernel, schedule, aliased, divide)
+    return with_strips(lowering, lowering.nest())
 
 
 class _Lowering:
@@ -55,6 +63,7 @@ class _Lowering:
         self.accesses = schedule.accesses
         self.inline = schedule.inline
         self.aliased = aliased
+        self.divide = divide
         self.split = len(kernel.space) if kernel.split is None else kernel.split
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)
@@ -260,7 +269,8 @@ class _Lowering:
         if isinstance(node.op, Gather):
             code = self._gather(node, phase)
         else:
-            code = scalar_code(node, [self._operand(node, i, phase) for i in range(len(node.inputs))])
+            operands = [self._operand(node, i, phase) for i in range(len(node.inputs))]
+            code = scalar_code(node, operands if node.op is not EQUAL else self._halved(node, operands))
         if isinstance(node.op, DimValue):
             code = code.format(dim=self.build.size(node.op.dim))
         name = self.build.name("t")
@@ -272,6 +282,19 @@ class _Lowering:
         self.phases[phase].values[node] = name
         self.done.setdefault(node, phase)
         return name
+
+    def _halved(self, node: Node, operands: list[str]) -> list[str]:
+        """Compare an index that is the same along a row with a counter, as one-hot values do, by half the bits."""
+        for number, counter in ((0, 1), (1, 0)):
+            x, iota = node.inputs[number], self.accesses[node.inputs[counter]].base.op
+            if not (isinstance(iota, Iota) and iota.dtype == INT64 and self.accesses[x].base not in self.kernel.levels):
+                continue
+            extent, groups = iota.shape[iota.axis], self._group_strides(self._operand_strides(node, x))
+            if isinstance(extent, int) and extent < 2**31 and len(groups) == len(self.groups) and groups[-1] == 0:
+                n, row = self.build.size(extent), operands[number]
+                inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
+                return [inside, operands[counter].replace("i64(", "i32(", 1)]
+        return operands
 
     def _gather(self, node: Node, phase: int | None) -> str:
         assert isinstance(node.op, Gather)

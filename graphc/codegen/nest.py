@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Protocol, Union
 
 import numpy as np
 
@@ -56,6 +56,11 @@ class RoutineSlot:
     """A frame slot that holds the address of a library routine."""
 
     routine: str
+
+    @property
+    def is_library(self) -> bool:
+        """Whether the routine is one of BLAS or LAPACK, not of Python or our own."""
+        return not self.routine.startswith(("driver", "Py", "transpose"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,13 @@ class Parts:
     rows: tuple[tuple[Node, int], ...]
 
 
+class Condition(Protocol):
+    """Says at which sizes a nest runs."""
+
+    def holds(self, sizes: Sizes) -> bool:
+        """Tell whether the nest runs at these sizes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which of two nests that do the same runs: by the planned work of parts, each a time of one unit and its units.
@@ -202,10 +214,12 @@ class LoopNest:
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
+    words: bool = False
+    """Whether all values are words: control, which needs no Numba."""
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""
-    choice: Choice | None = None
+    choice: Condition | None = None
     """At which sizes the nest runs; None for all."""
 
     def runs(self, sizes: Sizes) -> bool:
@@ -221,8 +235,7 @@ class LoopNest:
     @property
     def routines(self) -> tuple[str, ...]:
         """The routines of BLAS and LAPACK that the nest may call."""
-        names = (s.routine for s in self.slots if isinstance(s, RoutineSlot))
-        return tuple(dict.fromkeys(name for name in names if name != "driver" and not name.startswith("Py")))
+        return tuple(dict.fromkeys(s.routine for s in self.slots if isinstance(s, RoutineSlot) and s.is_library))
 
 
 ABSENT = LoopNest((), ())
@@ -292,6 +305,11 @@ class Builder:
         scope = f", {self.written.index(base) + 1}" if base in self.written else ""
         key = ("pointer", base, offset)
         return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
+
+    def pointers(self) -> dict[str, tuple[Node, Size]]:
+        """Return where each pointer variable points: the stored value, and the element of it."""
+        keys = ((key, name) for key, name in self._known.items() if isinstance(key, tuple) and key[0] == "pointer")
+        return {name: (key[1], key[2]) for key, name in keys}
 
     def checked(self, body: list[Statement], raw: str, size: Size) -> str:
         """Emit the check of an index, which may count from the end, and return the variable of its position."""

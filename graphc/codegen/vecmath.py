@@ -7,8 +7,8 @@ module imports neither numba nor llvmlite.
 - casts: `bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64`, and `to_i8 .. to_u64` from floats: exact in range; out of
   range and NaN give what NumPy gives on x86 for signed types (the least int32 or int64, then truncated), and for
   unsigned types the low bits of the same; nothing traps;
-- elementary functions by C's names, and `sigmoid sigmoid_slope softplus sech logaddexp ndtr normal_density digamma
-  polygamma(n, x)`: float32 stays float32;
+- elementary functions by C's names, and `exp_capped sigmoid sigmoid_slope softplus sech logaddexp ndtr normal_density
+  digamma polygamma(n, x)`: float32 stays float32;
 - `isnan isinf isfinite signbit`, `select(condition, yes, no)`;
 - `fmax_nan fmin_nan`: NaN wins, of equal numbers the second operand is taken, as NumPy does on x86;
 - `fast_max fast_min`: for reduction accumulators; never give them NaN;
@@ -16,7 +16,9 @@ module imports neither numba nor llvmlite.
 - `idiv imod`: floor semantics, 0 where the divisor is 0; `fdiv fmod_floor`: NumPy's on floats;
 - `ipow`: wraps, negative exponents cut toward 0; `shl shr`: counts outside the width give 0 (-1 for negative `shr`);
 - random numbers: `random_bits random_uniform_f32 random_gamma ... multiply_high`: see `ops/random_table.py`;
-- pointers `f64p(address)`, `f64p(address, k)`: see `Pointer`; calls `call_i64(address, ...)`, `call_void`.
+- pointers `f64p(address)`, `f64p(address, k)`: see `Pointer`; calls `call_i64(address, ...)`, `call_void`;
+- `stack(n)`: the address of n bytes on the stack; `call_transpose`: the routine of `transposer`, with its address and
+  the bytes of an element before its operands.
 """
 
 from __future__ import annotations
@@ -216,6 +218,29 @@ def _call(returns: Any) -> Callable[..., Any]:
     return call
 
 
+class _Buffer(int):
+    """The address of memory that it keeps alive."""
+
+    memory: Any
+
+
+def _stack(nbytes: int) -> int:
+    """Return the address of memory that lives as long as the number that is its address."""
+    memory = np.empty(nbytes, np.uint8)
+    address = _Buffer(memory.ctypes.data)
+    address.memory = memory
+    return address
+
+
+def _transpose(
+    address: int, size: int, to: int, origin: int, first: int, stride: int, rows: int, columns: int, pitch: int
+) -> None:
+    target, source = (Pointer(f"u{8 * size}", a) for a in (to, origin))
+    for i in range(rows):
+        for j in range(columns):
+            target[i * pitch + j] = source[first + i + j * stride]
+
+
 def _debug_globals() -> dict[str, Any]:
     numpy_names = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh"}
     numpy_names |= {"atanh": "arctanh", "atan2": "arctan2"}
@@ -240,6 +265,7 @@ def _debug_globals() -> dict[str, Any]:
         "softplus": _floats(lambda x: np.logaddexp(x, type(x)(0))),
         "sigmoid_slope": _floats(_sigmoid_slope),
         "sech": _floats(_sech),
+        "exp_capped": _floats(lambda x: np.exp(np.fmin(x, type(x)(0)))),
         "normal_density": _floats(lambda x: np.exp(x * x / -2) * type(x)(0.3989422804014327)),
         "polygamma": _quiet(_polygamma),
         "fmax_nan": _extremum(True),
@@ -257,6 +283,8 @@ def _debug_globals() -> dict[str, Any]:
         "shr": lambda x, n: _shift(x, n, left=False),
         "call_i64": _call(ctypes.c_int64),
         "call_void": _call(None),
+        "call_transpose": _transpose,
+        "stack": _stack,
     }
 
 

@@ -26,6 +26,13 @@ LN10 = ln(10.0)
 # -- exponentials and logarithms
 
 EXP = elementwise("exp", numpy=np.exp, code="exp({0})", accepts="float", partials=(lambda out, x: out,))
+EXP_CAPPED = elementwise(
+    "exp_capped",
+    numpy=lambda x: np.exp(np.fmin(x, x.dtype.type(0))),
+    code="exp_capped({0})",
+    accepts="float",
+    partials=(lambda out, x: where(x < 0, out, 0),),
+)
 EXP2 = elementwise("exp2", numpy=np.exp2, code="exp2({0})", accepts="float", partials=(lambda out, x: LN2 * out,))
 EXPM1 = elementwise(
     "expm1",
@@ -55,6 +62,11 @@ LOG_COSH = elementwise(
     accepts="float",
     partials=(lambda out, x: tanh(x),),
 )
+
+
+def exp_capped(x: Any, /) -> Node:
+    """Return `exp(x)`, but 1 where x is positive or NaN: the exponential of a difference from the maximum."""
+    return pointwise(EXP_CAPPED, x)
 
 
 def _log_cosh(x: Array) -> Array:

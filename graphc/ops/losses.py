@@ -10,12 +10,12 @@ import numpy as np
 from graphc.errors import IndexOutOfBoundsError
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, apply
-from graphc.ops.elementwise import exp, log, where
+from graphc.ops.elementwise import log, where
 from graphc.ops.elementwise_logic import equal
 from graphc.ops.indexing import one_hot, take_along_axis
 from graphc.ops.manipulation import expand_dims, squeeze
 from graphc.ops.pointwise import masked_multiply, size_node
-from graphc.ops.reduction import Softmax, shifted_arrays, shifted_nodes, sum
+from graphc.ops.reduction import Softmax, shifted_arrays, sum, weight_nodes
 from graphc.types import BOOL, INT64, Array, Size, TensorType
 
 
@@ -59,10 +59,10 @@ class CrossEntropy(Composite):
 
     def expand(self, *inputs: Node) -> Node:
         logits, labels = inputs
-        top, shifted = shifted_nodes(logits, (logits.ndim - 1,))
+        top, _, total = weight_nodes(logits, (logits.ndim - 1,))
         place = expand_dims(strict_index(labels, logits.shape[-1]), axis=-1)
         chosen = squeeze(take_along_axis(logits, place, axis=-1), -1)
-        return log(sum(exp(shifted), -1)) - where(equal(chosen, top), 0, chosen - top)
+        return log(total) - where(equal(chosen, top), 0, chosen - top)
 
 
 def _slope(logits: Node, labels: Node) -> Node:

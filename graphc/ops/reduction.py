@@ -23,7 +23,7 @@ from graphc.ops.base import Composite, Cotangents, Op, apply, constant
 from graphc.ops.cumulative import Cumulative, accumulator, shift
 from graphc.ops.elementwise import maximum
 from graphc.ops.elementwise_arithmetic import reciprocal
-from graphc.ops.elementwise_float import exp, log, sqrt_safe
+from graphc.ops.elementwise_float import exp, exp_capped, log, sqrt_safe
 from graphc.ops.elementwise_logic import equal, logical_or, not_equal
 from graphc.ops.pointwise import WHERE, as_node, broadcast, cast, masked_multiply, pointwise, promote, size_node
 from graphc.ops.shape import axis_index, axis_tuple, inverse_permutation, permute, reshape_to
@@ -168,9 +168,23 @@ def shifted_arrays(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 def shifted_nodes(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
     """Return what `shifted_arrays` does, as nodes, the maximum without the reduced axes."""
-    top = apply(Reduction("max", axes, may_be_empty=True), x)
+    top = _top(x, axes)
     wide = _spread(top, x, axes)
     return top, pointwise(WHERE, equal(x, wide), constant(0, x.dtype), x - wide)
+
+
+def weight_nodes(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node, Node]:
+    """Return the maximum, exp(x - maximum) and the sum of these, both sums without the reduced axes.
+
+    Where the maximum is infinite, inf - inf stands for 0. Where it is NaN, the sum is NaN and the weights are 1.
+    """
+    top = _top(x, axes)
+    weights = exp_capped(x - _spread(top, x, axes))
+    return top, weights, pointwise(WHERE, equal(top, top), _sum_over(weights, axes), top)
+
+
+def _top(x: Node, axes: tuple[int, ...]) -> Node:
+    return apply(Reduction("max", axes, may_be_empty=True), x)
 
 
 def _sum_over(x: Node, axes: tuple[int, ...]) -> Node:
@@ -201,8 +215,8 @@ class LogSumExp(Composite):
         return None if t is None else _sum_over(masked_multiply(t, softmax_over(x, self.axes)), self.axes)
 
     def expand(self, *inputs: Node) -> Node:
-        top, shifted = shifted_nodes(inputs[0], self.axes)
-        return top + log(_sum_over(exp(shifted), self.axes))
+        top, _, total = weight_nodes(inputs[0], self.axes)
+        return top + log(total)
 
 
 def softmax_over(x: Node, axes: tuple[int, ...]) -> Node:
@@ -235,10 +249,9 @@ class Softmax(Composite):
 
     def expand(self, *inputs: Node) -> Node:
         (x,) = inputs
-        weights = exp(shifted_nodes(x, (self.axis,))[1])
+        _, weights, total = weight_nodes(x, (self.axis,))
         # One division a row: the sum is at least 1, so that its reciprocal is safe and costs one more rounding.
-        share = reciprocal(_sum_over(weights, (self.axis,)))
-        return weights * _spread(share, x, (self.axis,))
+        return weights * _spread(reciprocal(total), x, (self.axis,))
 
 
 @dataclass(frozen=True)
@@ -269,7 +282,7 @@ class LogSoftmax(Composite):
     def expand(self, *inputs: Node) -> Node:
         (x,) = inputs
         shifted = shifted_nodes(x, (self.axis,))[1]
-        return shifted - _spread(log(_sum_over(exp(shifted), (self.axis,))), x, (self.axis,))
+        return shifted - _spread(log(weight_nodes(x, (self.axis,))[2]), x, (self.axis,))
 
 
 # -- the user's functions

@@ -6,6 +6,8 @@ per point of the space), outer values (one per point of the outer axes: those re
 from them), accumulated values (reductions over other axes, summed in memory) and totals (reductions over all axes,
 whose terms are the rows' own).
 
+What could be one kernel is where the cost model finds that it saves more than it costs (`groups`, `fusion_costs`).
+
 Acyclic by construction: every kernel has a stage, and a node joins a kernel only if every operand is readable inside
 it or stored by a kernel of an earlier stage. A kernel that no other reads yet moves to a later stage for a scalar, as
 the update of a state does for a bias correction. One pass, linear in the graph.
@@ -173,7 +175,7 @@ class _Fuser:
         self.readers: dict[tuple[Shape, Node], Group] = {}
         self.kept = set(graph.outputs)
         self.inline: dict[Node, int] = {}
-        self.fusion = Fusion(graph, self.accesses, self.kept)
+        self.fusion = Fusion(graph, self.accesses, self.kept, self.home)
 
     # -- placing
 

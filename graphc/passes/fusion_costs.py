@@ -25,7 +25,7 @@ MAX_SIZE = 1024
 """Instructions of a kernel: LLVM is superlinear in straight-line code (10 ops 72 ms, 1,000 ops 17 s)."""
 MAX_OPS = 320
 """Members of a kernel, of which each is a statement for Numba's front end."""
-SMALL_SIZE, COMPILE_NS = 100, 0.016
+SMALL_SIZE, COMPILE_NS = 100, 0.02
 """What each instruction above a size must save to be worth its compilation; small kernels compile no slower as one."""
 MAX_POINTERS = 24
 MAX_STORED = 56

@@ -83,12 +83,16 @@ def has_frames(nodes: Iterable[Node]) -> bool:
 
 
 class Fusion:
-    """The verdicts on a graph's kernels; `kept` are the values that are stored in any case."""
+    """The verdicts on a graph's kernels.
 
-    def __init__(self, graph: Graph, accesses: dict[Node, Access], kept: set[Node]) -> None:
+    `kept` are the values that are stored in any case, `home` has the kernel of each value that is placed so far.
+    """
+
+    def __init__(self, graph: Graph, accesses: dict[Node, Access], kept: set[Node], home: dict[Node, Group]) -> None:
         self.graph = graph
         self.accesses = accesses
         self.kept = kept
+        self.home = home
         self.prices = Prices()
 
     def operands(self, node: Node) -> list[Node]:
@@ -151,8 +155,9 @@ class Fusion:
         saved = self.prices.call(root.inputs[0] if isinstance(root.op, Reduction) else root)
         for base in cluster.reads:
             if base in group.levels:
-                alone = base not in self.kept and all(u in group.levels or u in own for u in self.graph.users[base])
-                saved += self.prices.move(base) * (2 if alone else 1)
+                others = (self.home.get(u, group) for u in self.graph.users[base] if u not in own)
+                stored = base in self.kept or any(other is not group for other in others)
+                saved += self.prices.move(base) * (1 if stored else 2)
             elif base in group.reads:
                 saved += self.prices.move(base)
         return saved

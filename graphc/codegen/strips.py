@@ -1,0 +1,208 @@
+"""Operands that a nest reads across its rows, as transposes are: turned around in strips beforehand.
+
+An operand whose elements lie side by side along an outer axis of the nest, and far apart along the innermost, would be
+loaded number by number. So the loops over both axes run in strips, and before each one a part of the operand is
+copied to the stack as the strip walks it, by a routine that transposes in vector registers; the innermost loop then
+reads vectors, whatever it computes:
+
+before: `for d0: for d1: x = p[d0 + d1 * n]`
+after: `for b0: for b1: call_transpose(...); for d0 in b0:e0: for d1 in b1:e1: x = v[(d0 - b0) * 136 + d1 - b1]`
+
+Where strips are not worth it, which depends on sizes, the nest without them runs.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from graphc.codegen.nest import Loop, LoopNest, PointerSlot, RoutineSlot, Statement
+from graphc.codegen.phases import Phase
+from graphc.node import Node
+from graphc.passes.cost import is_expensive
+from graphc.passes.frame import Framed
+from graphc.passes.fuse import ACCUMULATED, INNER
+from graphc.types import Shape, Size, Sizes, product, short_name, size_value
+
+if TYPE_CHECKING:
+    from graphc.codegen.lower import _Lowering
+
+ROWS = 32
+"""Rows of a strip: several cache lines of the operand, of which those at the ends belong to two strips."""
+COLUMNS = 128
+"""Columns of a strip of one operand, whose copy just fits the first cache; several have fewer."""
+MOST = 4
+"""Operands that are turned around in one nest."""
+LINE = 64
+"""Bytes between the rows of a copy: rows a power of two apart would share few places of the cache."""
+WAYS, SETS = 8, 64
+"""Lines that the first cache holds: so many in each of so many places, of which a power of two as stride uses few."""
+FEW = 4
+"""Columns below which a vectorised loop is none. Functions like exp gain at all other sizes: LLVM would not vectorise
+them beside numbers read one by one."""
+LARGE = 4096
+"""The least elements of a nest in a loop's body, which is walked as a tape then and not part of one kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """At which sizes cheap values are computed sooner in strips; the nest without them runs at others.
+
+    `strides` are those of the operands to turn around, `itemsize` the bytes of their largest element. The numbers are
+    measured: one by one, numbers of 8 bytes are read as fast as a strip is turned around while a line of the operand
+    for each column stays in the first cache; of smaller ones vectors hold more.
+    """
+
+    rows: Size
+    columns: Size
+    strides: tuple[Size, ...]
+    itemsize: int
+    strips: bool = True
+
+    def holds(self, sizes: Sizes) -> bool:
+        """Tell whether the nest runs at these sizes."""
+        rows, columns = size_value(self.rows, sizes), size_value(self.columns, sizes)
+        stay = not self._collide(columns, sizes)
+        if self.itemsize == 8:
+            alone = rows < 6 or (stay and columns <= 256 and rows * columns < 1 << 16)
+        else:
+            alone = rows < 8 or rows * columns < 512 or (stay and columns < 16)
+        return self.strips != alone
+
+    def _collide(self, columns: int, sizes: Sizes) -> bool:
+        """Tell whether a line for each column would push others out of the first cache."""
+        lines, part = divmod(size_value(self.strides[0], sizes) * self.itemsize, LINE)
+        places = SETS if part else SETS // math.gcd(lines, SETS)
+        return columns * len(self.strides) > WAYS * places * 6 // 5 + 1  # a few more do no harm
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it depends on no size of a call."""
+        return all(isinstance(size, int) for size in (self.rows, self.columns, *self.strides))
+
+
+@dataclass(frozen=True, slots=True)
+class _Across:
+    """One load: what it reads, at which strides of the loops, and the variable it sets."""
+
+    base: Node
+    offset: Size
+    strides: Shape
+    name: str
+
+
+def with_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
+    """Return the nests of a kernel: in strips where they are worth it, and else as it is; `nest` has made it."""
+    # On Windows a frame of more than a page needs the help of the C library.
+    framed = any(isinstance(n.op, Framed) for n in nest.kernel.nodes)
+    if framed or not {INNER, ACCUMULATED} >= set(nest.kernel.levels.values()) or platform.system() == "Windows":
+        return [plain]
+    (phase,) = nest.phases
+    axis, loads = _across(nest, phase)
+    if not loads:
+        return [plain]
+    rows, columns = (product(nest.kernel.space[a] for a in nest.groups[k]) for k in (axis, -1))
+    strides = tuple(load.strides[-1] for load in loads)
+    worth = _Worth(rows, columns, strides, max(load.base.dtype.itemsize for load in loads))
+    dear = any(is_expensive(n) for n in nest.kernel.nodes)
+    few = isinstance(columns, int) and columns < FEW
+    if (few if dear else worth.is_known and not worth.holds({})) or not (nest.divide or _is_large(rows, columns)):
+        return [plain]
+    body = tuple(_Strips(nest, axis, loads).loops(phase))
+    tiled = replace(plain, body=(*nest.build.top, *body), slots=tuple(nest.build.slots))
+    if dear or worth.is_known:
+        return [tiled]
+    return [replace(tiled, choice=worth), replace(plain, choice=replace(worth, strips=False))]
+
+
+def _is_large(rows: Size, columns: Size) -> bool:
+    return isinstance(rows, int) and isinstance(columns, int) and rows * columns >= LARGE
+
+
+def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[_Across]]:
+    """Return the loads across the rows and the loop along which their elements lie side by side."""
+    found: dict[int, list[_Across]] = {}
+    for key, name in phase.values.items():
+        if isinstance(key, Node):
+            continue
+        assert isinstance(key, tuple)
+        base, offset, strides = key
+        side = [k for k, stride in enumerate(strides[:-1]) if stride == 1]
+        own = nest.aliased.get(base, base) in nest.build.written
+        if len(strides) == len(nest.groups) and side and strides[-1] not in (0, 1) and not own:
+            found.setdefault(side[-1], []).append(_Across(base, offset, strides, name))
+    axis = max(found, key=lambda k: len(found[k]), default=0)
+    return axis, found.get(axis, [])[:MOST]
+
+
+class _Strips:
+    """Writes the loops in strips: the loop over `axis` and the innermost one are divided."""
+
+    def __init__(self, nest: _Lowering, axis: int, loads: list[_Across]) -> None:
+        self.nest, self.axis, self.loads = nest, axis, loads
+        self.last = len(nest.groups) - 1
+        extents = [product(nest.kernel.space[a] for a in group) for group in nest.groups[1:]]
+        self.starts = ["lo", *("0" for _ in extents)]
+        self.stops = ["hi", *map(nest.build.size, extents)]
+        self.columns = COLUMNS // (1, 2, 4, 4)[len(loads) - 1]
+
+    def loops(self, phase: Phase) -> list[Statement]:
+        """Return the loops over a phase's statements."""
+        instead = dict(self._load(load) for load in self.loads)
+        body = [instead.get(s, s) if isinstance(s, str) else s for s in (*phase.body, *phase.stores)]
+        assert len(set(instead) & set(phase.body)) == len(self.loads)
+        calls = [self._call(load) for load in self.loads]
+        inside: list[Statement] = [*calls, self._part(self.axis, [self._part(self.last, body)])]
+        for k in reversed(range(self.last + 1)):
+            width = {self.last: self.columns, self.axis: ROWS}.get(k)
+            inside = [self._whole(k, inside) if width is None else self._divided(k, width, inside)]
+        return inside
+
+    def _variable(self, k: int) -> str:
+        return self.nest.variables[k]
+
+    def _whole(self, k: int, body: list[Statement]) -> Loop:
+        return Loop(self._variable(k), self.starts[k], self.stops[k], body)
+
+    def _divided(self, k: int, width: int, body: list[Statement]) -> Loop:
+        """Return the loop over the strips of a loop."""
+        stop = self.stops[k]
+        end = f"e{k} = select(b{k} + {width} < {stop}, b{k} + {width}, {stop})"
+        return Loop(f"b{k}", self.starts[k], stop, [end, *body], str(width))
+
+    def _part(self, k: int, body: list[Statement]) -> Loop:
+        return Loop(self._variable(k), f"b{k}", f"e{k}", body)
+
+    def _pitch(self, load: _Across) -> int:
+        return self.columns + LINE // load.base.dtype.itemsize
+
+    def _stack(self, load: _Across) -> str:
+        """Return the variable that holds the address of a load's copy."""
+        nbytes = ROWS * self._pitch(load) * load.base.dtype.itemsize
+        return self.nest.build.once(("stack", load), "m", lambda: f"stack({nbytes})")
+
+    def _load(self, load: _Across) -> tuple[str, str]:
+        """Return the statement of a load, and the one that reads the copy."""
+        nest, build = self.nest, self.nest.build
+        pointer = build.pointer(nest.aliased.get(load.base, load.base), load.offset)
+        index = build.index(load.strides, nest.variables[: len(load.strides)])
+        kind, stack = short_name(load.base.dtype), self._stack(load)
+        copy = build.once(("copy", load), "v", lambda: f"{kind}p({stack})")
+        i, j = (f"{self._variable(k)} - b{k}" for k in (self.axis, self.last))
+        return f"{load.name} = {pointer}[{index}]", f"{load.name} = {copy}[({i}) * {self._pitch(load)} + ({j})]"
+
+    def _call(self, load: _Across) -> str:
+        """Return the statement that fills a load's copy."""
+        build, base = self.nest.build, self.nest.aliased.get(load.base, load.base)
+        size = base.dtype.itemsize
+        routine = RoutineSlot(f"transpose{size}")
+        address = build.once(routine, "m", lambda: f"frame[{build.slot(routine)}]")
+        slot = PointerSlot(base, load.offset)
+        source = build.once(("word", slot), "m", lambda: f"frame[{build.slot(slot)}]")
+        corner = [f"b{k}" if k in (self.axis, self.last) else v for k, v in enumerate(self.nest.variables)]
+        first, stride = build.index(load.strides, corner), build.size(load.strides[-1])
+        counts = ", ".join(f"e{k} - b{k}" for k in (self.axis, self.last))
+        operands = f"{size}, {self._stack(load)}, {source}, {first}, {stride}, {counts}, {self._pitch(load)}"
+        return f"call_transpose({address}, {operands})"
