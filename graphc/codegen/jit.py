@@ -23,7 +23,7 @@ from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 from graphc.passes.fusion_costs import IN_TURNS
 
-LONG_LOOP = 30
+LONG_LOOP = 22
 """Instructions in a loop from which it is mathematics, not one load or sum, which LLVM interleaves as it should be."""
 _WHOLE = re.compile(r"\bfor whole\d")
 """Of kernels with loops over whole vectors, in which a second one would leave some over."""
