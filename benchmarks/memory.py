@@ -2,8 +2,8 @@
 
 `peak_above_inputs` is comparable between tools. The row is prepared twice: the first time brings modules, compilers,
 libraries and pools, and is dropped before the count begins. Inputs count once, whether a tool uses NumPy's or a copy;
-freed memory is given back to the system before the steady calls; pages are small. The kernel counts pages in batches,
-so a figure is good to about half a MiB.
+freed blocks of 64 KiB and more go back to the system at once (`processes.environment`); pages are small. The kernel
+counts pages in batches, so a figure is good to about half a MiB.
 """
 
 from __future__ import annotations

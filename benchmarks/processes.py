@@ -83,7 +83,10 @@ def environment(job: Job) -> dict[str, str]:
     count = str(job.threads)
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     eigen = str(job.threads > 1).lower()
+    # Freed blocks go back to the system at once: what a tool's allocator keeps would hide what the next call needs.
+    exact = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"} if job.memory else {}
     return {
+        **exact,
         **dict.fromkeys(names, count),
         "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={eigen} intra_op_parallelism_threads={count}",
         "PYTENSOR_FLAGS": f"base_compiledir={job.cache}",

@@ -174,6 +174,8 @@ def test_processors_and_environment() -> None:
     one, two = (processes.environment(Job("jax", "call", "s", "c", [], n)) for n in (1, 2))
     assert one["OMP_NUM_THREADS"] == "1" and two["OPENBLAS_NUM_THREADS"] == "2"
     assert "multi_thread_eigen=false" in one["XLA_FLAGS"] and "multi_thread_eigen=true" in two["XLA_FLAGS"]
+    memory = processes.environment(Job("jax", "call", "s", "c", [], 1, memory=True))
+    assert "mmap_threshold" in memory["GLIBC_TUNABLES"] and "GLIBC_TUNABLES" not in one  # times are as users have them
 
 
 def test_tools_must_agree(capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,6 +231,16 @@ def test_signature_repr_and_html() -> None:
     assert f._repr_html_().lstrip().startswith("<svg") and "<svg" in gc.Graph([f.graph.outputs[0]])._repr_html_()
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (1000, 30)])
+def test_state_is_a_copy_that_begins_at_a_cache_line(shape: tuple[int, ...]) -> None:
+    value = np.ones(shape, np.float32)
+    w = gc.shared(value, name="w")
+    value[...] = 2
+    for state in (w.state, pickle.loads(pickle.dumps(w)).state):
+        assert state.array.ctypes.data % 64 == 0 and state.array.shape == shape and state.array.flags.c_contiguous
+        assert state.array.dtype == np.float32 and (state.array == 1).all()
+
+
 def test_pickle_keeps_graph_and_state() -> None:
     total, f = accumulator()
     f(np.ones(3))

@@ -166,3 +166,63 @@ def test_state_that_a_later_phase_reads_again_is_not_updated_in_place() -> None:
     g = gc.function([], [], updates={v: v + gc.zeros(5).at[1:].add(v[:-1])})
     g()
     np.testing.assert_array_equal(v.get_value(), [0, 1, 3, 5, 7])
+
+
+def sources(f: gc.Function) -> str:
+    f.compile()
+    return f.source
+
+
+def rows_of(count: int, width: Any = 64) -> gc.Function:
+    table = gc.placeholder("table", shape=(count, width), dtype="float32")
+    return gc.function([table, INDEX], gc.sum(gc.tanh(table[INDEX]), axis=1))
+
+
+def test_rows_of_large_tables_are_asked_for_ahead() -> None:
+    large = rows_of(50_000)
+    assert sources(large).count("prefetch(") == 4 and "range(0, 64)" in large.source
+    assert "prefetch(" not in sources(rows_of(100)) and "range(0, 64)" in sources(rows_of(100))
+    assert "prefetch(" not in sources(rows_of(50_000, "n"))
+    from tests.test_codegen import packed
+
+    assert "prefetch" in packed(large)
+
+
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+def test_rows_asked_for_ahead_are_the_same_rows(mode: Any) -> None:
+    rng = np.random.default_rng(2)
+    start = rng.normal(size=(20_000, 3, 24)).astype(np.float32)
+    table = gc.shared(start, name="table")
+    i = gc.placeholder("i", shape=("b",), dtype="int64")
+    j = gc.placeholder("j", shape=("b",), dtype="int64")
+    picked = table[i, j]
+    loss = gc.sum(gc.square(picked))
+    f = gc.function([i, j], picked, updates={table: table - 0.5 * gc.grad(loss, table)}, mode=mode)
+    assert "prefetch(" in sources(f)
+    rows, parts = rng.integers(-20_000, 20_000, 40), rng.integers(-3, 3, 40)
+    np.testing.assert_array_equal(f(rows, parts), start[rows, parts])
+    expected = start.copy()
+    np.add.at(expected, (rows, parts), -start[rows, parts])
+    np.testing.assert_allclose(table.get_value(), expected, rtol=1e-6, atol=1e-6)
+    with pytest.raises(gc.IndexOutOfBoundsError):
+        f([1, 20_000], [0, 0])
+    assert f([], []).shape == (0, 24)
+
+
+def test_indices_are_checked_once() -> None:
+    table = gc.shared(np.zeros((10, 4)), name="table")
+    loss = gc.sum(gc.square(table[INDEX] - 1.0))
+    f = gc.function([INDEX], loss, updates={table: table - 0.1 * gc.grad(loss, table)})
+    assert len(nests(f)) == len(f.schedule)  # no nest that only checks: the gather of the loss did
+    alone = gc.function([INDEX], [], updates={table: table.at[INDEX].add(1.0)})
+    assert len(nests(alone)) == len(alone.schedule) + 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_indices_of_rows_without_elements_are_checked(mode: Any) -> None:
+    table = gc.shared(np.zeros((3, 0)), name="table")
+    wide = gc.shared(np.zeros(3), name="wide")
+    f = gc.function([INDEX], table[INDEX], updates={wide: wide.at[INDEX].add(1.0)}, mode=mode)
+    assert f([0, 2]).shape == (2, 0)
+    with pytest.raises(gc.IndexOutOfBoundsError):
+        f([3])

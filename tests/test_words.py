@@ -31,6 +31,8 @@ PROGRAMS = {
     "return inside": "for i in range(hi):\n    if frame[i] == 12:\n        return i\nreturn -1",
     "stores": "frame[hi] = frame[0] + frame[1]\np = i64p(frame[7])\np[1] = lo\nreturn frame[hi] + i64p(frame[7])[1]",
     "halves": "words = i32p(frame[7])\nreturn i64(words[4]) + words[5] + (i32(257) & i32(words[4]))",
+    "and, or": "return (lo < hi and frame[0] == 11) + 2 * (lo < 0 or hi < 3 or lo == 1)",
+    "truths": "flags = boolp(frame[7])\nif flags[0]:\n    return flags[24] + 2\nreturn 7",
     "calls": "return call_i64(frame[8], lo - hi)",
 }
 

@@ -174,4 +174,5 @@ def _instruction(
         divisible=False,
         unit_ns=unit_ns,
         inner=tuple(arenas),
+        words=True,
     )

@@ -27,7 +27,7 @@ _WORDS = {"frame", "for", "in", "while", "if", "or", "and", "not", "return", "el
 _FRAME = re.compile(r"\bframe\[(\d+)\]")
 _ASSIGNED = re.compile(r"([a-z_]\w*) = (.*)")
 _POINTER = re.compile(r"(\w+p)\(frame\[(\d+)\](?:, (\d+))?\)")
-_CALL = re.compile(r"\b(?!f64|f32|i64|select|radd|[a-z]\d+p)[a-z]\w+\(")
+_CALL = re.compile(r"\b(?!f64|f32|i64|select|radd|prefetch|[a-z]\d+p)[a-z]\w+\(")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from graphc.codegen import formulas, gammas, gaussian, logistic
 from graphc.codegen.emit import Emitter, Value
 from graphc.codegen.libmvec import declarations, has_libmvec
-from graphc.codegen.pointers import CONSTRUCTORS, NUMBA_TYPES
+from graphc.codegen.pointers import CONSTRUCTORS, NUMBA_TYPES, prefetch
 from graphc.codegen.tiles import tile_intrinsics
 from graphc.codegen.vecmath import LIBM, MAX_CALL_ARGUMENTS, PRECISIONS
 from graphc.ops.random_table import FORMULAS as RANDOM
@@ -223,7 +223,7 @@ def _shared() -> dict[str, Any]:
     table = {name: _make(name, *row, "libm") for name, row in _SHARED.items()}
     calls = {"call_i64": _native_call("call_i64", types.int64), "call_void": _native_call("call_void", types.void)}
     calls |= {"call_transpose": _native_call("call_transpose", types.void, skip=1), "stack": _stack()}
-    return {**_casts(), **table, **calls, **CONSTRUCTORS, **tile_intrinsics()}
+    return {**_casts(), **table, **calls, **CONSTRUCTORS, "prefetch": prefetch, **tile_intrinsics()}
 
 
 @cache

@@ -28,7 +28,7 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access
-from graphc.types import Size, product
+from graphc.types import Shape, Size, product
 
 
 def lower_kernel(
@@ -110,25 +110,58 @@ def scatter_copy(node: Node, accesses: Accesses) -> LoopNest:
     return copy_nest(node, node.shape, accesses[node.inputs[0]], Access(node, 0, contiguous_strides(node.shape)))
 
 
-def check_nests(kernel: Kernel, accesses: Accesses) -> list[LoopNest]:
-    """Return the nests that check every index of a scatter, and of the values it is made of, and write nothing."""
-    return [_check_nest(n, accesses) for n in kernel.nodes if isinstance(n.op, (Gather, Scatter))]
+Check = tuple[Access, Shape, Size]
+"""Where the indices of an axis are, their shape, and the size that they must be below."""
 
 
-def _check_nest(node: Node, accesses: Accesses) -> LoopNest:
-    op = node.op
-    assert isinstance(op, (Gather, Scatter))
-    indices = node.inputs[2:] if isinstance(op, Scatter) else node.inputs[1:]
-    shape = indices[0].shape
+def checks_of(node: Node, accesses: Accesses) -> dict[Check, None]:
+    """Return the checks that a gather or a scatter makes of its indices."""
+    assert isinstance(node.op, (Gather, Scatter))
+    indices = node.inputs[2:] if isinstance(node.op, Scatter) else node.inputs[1:]
+    shape = node.inputs[0].shape
+    return {(accesses[x], x.shape, shape[axis]): None for x, axis in zip(indices, node.op.axes, strict=True)}
+
+
+def made_checks(kernel: Kernel, accesses: Accesses) -> set[Check]:
+    """Return the checks that a kernel has certainly made when it has run: of rows that may have no elements, none."""
+    indexed = [n for n in kernel.nodes if isinstance(n.op, (Gather, Scatter))]
+    spaces = [n.inputs[1].shape if isinstance(n.op, Scatter) else n.shape for n in indexed]
+    walked = [n for n, space in zip(indexed, spaces, strict=True) if _walks_all(n, space)]
+    return {check for n in walked for check in checks_of(n, accesses)}
+
+
+def _walks_all(node: Node, space: Shape) -> bool:
+    """Tell whether each index is met, whatever the sizes: the axes beside those of the indices have elements."""
+    indices = node.inputs[-1]
+    rest = space[indices.ndim :]
+    return all(isinstance(n, int) and n > 0 for n in rest)
+
+
+def check_nests(kernel: Kernel, accesses: Accesses, made: set[Check]) -> list[LoopNest]:
+    """Return the nests that check the indices of a scatter, and of the values it is made of, and write nothing.
+
+    Checks in `made` have been made by kernels before; what is checked here is added to them.
+    """
+    nests = []
+    for node in kernel.nodes:
+        if isinstance(node.op, (Gather, Scatter)):
+            left = [check for check in checks_of(node, accesses) if check not in made]
+            nests += [_check_nest(node, left)] if left else []
+            made |= set(left)
+    return nests
+
+
+def _check_nest(node: Node, left: list[Check]) -> LoopNest:
+    """Return the nest of the checks of one node; its indices have one shape."""
+    shape = left[0][1]
     build = Builder([node])
     build.checks.append(node)
     extents = squeeze_strides(shape, shape)
     variables = [f"d{k}" for k in range(len(extents))]
     body: list[Statement] = []
-    for x, axis in zip(indices, op.axes, strict=True):
-        access = accesses[x]
+    for access, _, size in left:
         index = build.index(squeeze_strides(access.strides, shape), variables)
         raw = build.name("r")
         body.append(f"{raw} = {build.pointer(access.base, access.offset)}[{index}]")
-        build.checked(body, raw, node.inputs[0].shape[axis])
+        build.checked(body, raw, size)
     return finish(build, nested(build, extents, body), extents, product(shape))

@@ -11,11 +11,14 @@ does not grow with the number of blocks; the block itself is reassociated, so th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
+from graphc.codegen.rows import ask_ahead, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.codegen.strips import with_strips
 from graphc.node import Node
@@ -112,16 +115,16 @@ class _Lowering:
             for i, x in enumerate(node.inputs):
                 indexed = isinstance(node.op, (Gather, Scatter)) and i == 0
                 if self.accesses[x].base not in self.kernel.levels and not indexed:
-                    found[INNER if inner else OUTER].append(self._operand_strides(node, x))
+                    found[INNER if inner else OUTER].append(self.operand_strides(node, x))
             if isinstance(node.op, (Gather, Scatter)):
-                found[INNER].append(self._indexed_strides(node))
+                found[INNER].append(self.indexed_strides(node))
             if isinstance(node.op, Scatter):
                 continue
             if node in self.kernel.stored or node in self.kept:
                 found[OUTER if level == OUTER else INNER].append(self._store_strides(node))
         return found[INNER], found[OUTER]
 
-    def _operand_strides(self, node: Node, x: Node) -> Shape:
+    def operand_strides(self, node: Node, x: Node) -> Shape:
         """Return the strides of an operand read from memory, over the squeezed axes its reader runs over."""
         access = self.accesses[x]
         shape: Shape = node.shape if isinstance(node.op, Framed) else x.shape
@@ -131,7 +134,7 @@ class _Lowering:
             strides = (*strides, *(0 for _ in range(len(shape) - x.ndim)))
         return squeeze_strides(strides, shape)
 
-    def _indexed_strides(self, node: Node) -> Shape:
+    def indexed_strides(self, node: Node) -> Shape:
         """Return the strides of what is gathered from, or scattered into; index axes come first."""
         assert isinstance(node.op, (Gather, Scatter))
         shape, x = _indexed_shape(node), node.inputs[0]
@@ -158,7 +161,7 @@ class _Lowering:
         full = tuple(0 if a in node.op.axes else next(own) for a in range(len(shape)))
         return squeeze_strides(full, shape)
 
-    def _group_strides(self, strides: Shape) -> Shape:
+    def group_strides(self, strides: Shape) -> Shape:
         """Return one stride per collapsed loop, for strides over all or the outer axes."""
         return tuple(strides[g[-1]] for g in self.groups if g[-1] < len(strides))
 
@@ -173,7 +176,7 @@ class _Lowering:
             if found is not None:
                 return found
             return self._load(base, 0, self._store_strides(base), phase)
-        strides = self._operand_strides(node, x)
+        strides = self.operand_strides(node, x)
         if base in self.inline:
             return self._inline_scalar(base)
         if is_inline(base.op):
@@ -187,7 +190,7 @@ class _Lowering:
             return self._inline_scalar(base)
         if is_inline(base.op):
             return self._inline(base, access.offset, strides)
-        groups = self._group_strides(strides)
+        groups = self.group_strides(strides)
         index = self.build.index(groups, self.variables[: len(groups)])
         return f"{self.build.pointer(self.aliased.get(base, base), access.offset)}[{index}]"
 
@@ -204,7 +207,7 @@ class _Lowering:
         if isinstance(op, DimValue):
             return self.build.once(("dim", op.dim, name), "c", lambda: f"{name}({self.build.size(op.dim)})")
         assert isinstance(op, Iota)
-        groups = self._group_strides(strides)
+        groups = self.group_strides(strides)
         index = self.build.index(groups, self.variables[: len(groups)])
         shift = f" + {self.build.size(offset)}" if offset != 0 else ""
         return f"{name}({index}{shift})"
@@ -221,7 +224,7 @@ class _Lowering:
 
     def _load(self, base: Node, offset: Size, strides: Shape, phase: int | None) -> str:
         """Load once per loop level: at the top, in the outer loops or in the phase."""
-        groups = self._group_strides(strides)
+        groups = self.group_strides(strides)
         index = self.build.index(groups, self.variables[: len(groups)])
         pointer = self.build.pointer(self.aliased.get(base, base), offset)
         inner = any(s != 0 and g[-1] >= self.split for s, g in zip(groups, self.groups, strict=False))
@@ -289,7 +292,7 @@ class _Lowering:
             x, iota = node.inputs[number], self.accesses[node.inputs[counter]].base.op
             if not (isinstance(iota, Iota) and iota.dtype == INT64 and self.accesses[x].base not in self.kernel.levels):
                 continue
-            extent, groups = iota.shape[iota.axis], self._group_strides(self._operand_strides(node, x))
+            extent, groups = iota.shape[iota.axis], self.group_strides(self.operand_strides(node, x))
             if isinstance(extent, int) and extent < 2**31 and len(groups) == len(self.groups) and groups[-1] == 0:
                 n, row = self.build.size(extent), operands[number]
                 inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
@@ -316,7 +319,7 @@ class _Lowering:
     def _indexed_place(self, node: Node, whole: Shape, first: int, phase: int | None, body: list[Statement]) -> str:
         """Emit the checks of the indices, operands from `first` on, and return the flat index of the element."""
         assert isinstance(node.op, (Gather, Scatter))
-        strides = self._group_strides(self._indexed_strides(node))
+        strides = self.group_strides(self.indexed_strides(node))
         terms = [self.build.index(strides, self.variables[: len(strides)])]
         self.build.checks.append(node)
         for position, axis in enumerate(node.op.axes, start=first):
@@ -370,9 +373,9 @@ class _Lowering:
             return
         value = self._operand(root, 0, number)
         if self.kernel.levels[root] == ACCUMULATED:
-            index = self.build.index(self._group_strides(self._store_strides(root)), self.variables)
+            index = self.build.index(self.group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
-            block = self._group_strides(self._store_strides(root))[0]
+            block = self.group_strides(self._store_strides(root))[0]
             accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
             if block == 0:
                 share(self, root, pointer, number)
@@ -398,7 +401,7 @@ class _Lowering:
         return root.op.name == "sum" and root.dtype.kind == "f" and not (isinstance(total, int) and total <= BLOCK)
 
     def _store(self, node: Node, value: str) -> str:
-        groups = self._group_strides(self._store_strides(node))
+        groups = self.group_strides(self._store_strides(node))
         index = self.build.index(groups, self.variables[: len(groups)])
         return f"{self.build.pointer(node, 0)}[{index}] = {value}"
 
@@ -406,14 +409,17 @@ class _Lowering:
         outer = [k for k, g in enumerate(self.groups) if g[-1] < self.split and not self._single]
         inner = [k for k in range(len(self.groups)) if k not in outer]
         extents = [product(self.kernel.space[a] for a in g) for g in self.groups]
-        stops = [self.build.size(e) for e in extents]
+        length = row_length(self, extents)
+        stops = [self.build.size(e) for e in extents] if length is None else self._literal_stops(extents, length)
         if any(isinstance(n.op, Framed) for n in self.kernel.nodes):
             return extents[0], self._framed_nest(stops)
         if not outer and not self._single:
             return assemble_whole(self, inner, extents, stops)
-        body: list[Statement] = list(self.outer_loads)
+        ahead = ask_ahead(self, extents, stops) if self._single or len(inner) == 1 else []
+        body: list[Statement] = list(self.outer_loads) + (ahead if outer else [])
         for phase in self.phases:
-            body += [*phase.before, *self.inner_nest(phase, inner, stops), *phase.after]
+            nest = self.inner_nest(phase, inner, stops, ahead=() if outer else ahead)
+            body += [*phase.before, *nest, *phase.after]
         for k in reversed(outer):
             body = [Loop(self.variables[k], "0", stops[k], body)]
         first = body[-1]
@@ -422,6 +428,9 @@ class _Lowering:
         first.start, first.stop = "lo", "hi"
         body = body if self.partials is None else self.partials.wrap(body)
         return extents[0], [*self.before, *body, *self.after]
+
+    def _literal_stops(self, extents: list[Size], length: int) -> list[str]:
+        return [*(self.build.size(e) for e in extents[:-1]), str(length)]
 
     def _framed_nest(self, stops: list[str]) -> list[Statement]:
         """Return the loops of a kernel with framed values: it has one phase."""
@@ -434,9 +443,15 @@ class _Lowering:
         return body
 
     def inner_nest(
-        self, phase: Phase, inner: list[int], stops: list[str], bounds: tuple[str, str] | None = None
+        self,
+        phase: Phase,
+        inner: list[int],
+        stops: list[str],
+        *,
+        bounds: tuple[str, str] | None = None,
+        ahead: Sequence[Statement] = (),
     ) -> list[Statement]:
-        """Return the loops of a phase; `bounds`: the range of the outermost, where it is not the whole."""
+        """Return the loops of a phase; `bounds`: the range of the outermost; `ahead` stands before the innermost."""
         starts = {k: bounds[0] if bounds and k == inner[0] else "0" for k in inner}
         stops = [bounds[1] if bounds and k == inner[0] else stop for k, stop in enumerate(stops)]
         statements: list[Statement] = [*phase.body, *phase.stores]
@@ -454,6 +469,7 @@ class _Lowering:
             nest = [
                 Loop(start, starts[last], stops[last], [end, *phase.block_start, loop, *phase.block_end], str(BLOCK))
             ]
+        nest = [*ahead, *nest]
         for k in reversed(inner[:-1]):
             nest = [Loop(self.variables[k], starts[k], stops[k], nest)]
         return nest

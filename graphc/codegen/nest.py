@@ -111,8 +111,9 @@ class Loop:
 class Product:
     """The sizes of a nest that computes matrix products, and the limits within which it does so without a library.
 
-    `least` is for m, k and n; `most` for their product; m and n must be multiples of `multiple`. `strides` are those of
-    the rows of the left operand, of the columns of the right one and of the rows of the result; None for a batch.
+    `least` is for m, k and n; `most`, in the slot `most_at`, is for their product; m and n must be multiples of
+    `multiple`. `strides` are those of the rows of the left operand, of the columns of the right one and of the rows of
+    the result; None for a batch.
     """
 
     m: Size
@@ -121,6 +122,7 @@ class Product:
     least: tuple[int, int, int]
     most: int
     multiple: int = 1
+    most_at: int = 0
     strides: tuple[Size, Size, Size] | None = None
 
     def needs_library(self, sizes: Sizes) -> bool:
@@ -214,6 +216,8 @@ class LoopNest:
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
+    words: bool = False
+    """Whether all values are words: control, which needs no Numba."""
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""

@@ -151,4 +151,21 @@ def _literal_scope(scope: Any = None, group: Any = None) -> tuple[int, int | Non
     return numbers[0], numbers[1]
 
 
+def _prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
+    if not isinstance(pointer, PointerType):
+        raise TypingError(f"prefetch takes a pointer and an index, got {pointer}")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number, place = ir.IntType(32), ir.IntType(8).as_pointer()
+        name, kind = "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [place, number, number, number])
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        # An address outside of memory does no harm to a prefetch, but "inbounds" would.
+        line = builder.bitcast(builder.gep(args[0], [args[1]]), place)
+        builder.call(function, [line, number(0), number(3), number(1)])  # to read; keep in all caches; data
+        return context.get_dummy_value()
+
+    return types.none(pointer, types.int64), codegen
+
+
+prefetch: Any = intrinsic(_prefetch)
 CONSTRUCTORS: dict[str, Any] = {f"{kind}p": _make_constructor(kind) for kind in POINTER_KINDS}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from graphc.codegen.kernels import WORDS
 from graphc.codegen.nest import STEP, If, LoopNest, Statement
 
 _CIRCULAR = re.compile(r"\b(sin|cos)\(")
@@ -16,7 +17,8 @@ _CIRCULAR = re.compile(r"\b(sin|cos)\(")
 
 def render(nest: LoopNest) -> str:
     """Return the source of `kernel(frame, lo, hi)`, whose value is 0 or the number of the check that failed."""
-    return "\n".join(["def kernel(frame, lo, hi):", *_lines(nest.body, "    ", True), "    return 0", ""])
+    head = WORDS if nest.words else ""
+    return "\n".join([f"{head}def kernel(frame, lo, hi):", *_lines(nest.body, "    ", True), "    return 0", ""])
 
 
 def _lines(statements: Iterable[Statement], indent: str, scalar: bool) -> Iterable[str]:

@@ -114,11 +114,13 @@ def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, thre
 
 @dataclass(frozen=True)
 class ProductReplicas:
-    """The chunks of a product that a library computes: stretches of the rows of the result, or of its columns."""
+    """The chunks of a product: stretches of the rows of the result, or, in a library, of its columns."""
 
     nest: LoopNest
     chunks: list[tuple[int, int]]
     by_rows: bool
+    tiles: bool = False
+    """Whether tiles compute the chunks, also where a library would compute the whole."""
     nbytes: int = 0
     combines: bool = False
     stages: int = 1
@@ -133,8 +135,9 @@ class ProductReplicas:
         assert self.nest.product is not None and self.nest.product.strides is not None
         row_left, column_right, row_result = self.nest.product.strides
         lo, hi = self.chunks[number]
+        limit = {self.nest.product.most_at: 1 << 62} if self.tiles else {}
         if self.by_rows:
-            return {5: hi - lo, 12: self._moved(12, lo * row_left), 14: self._moved(14, lo * row_result)}
+            return limit | {5: hi - lo, 12: self._moved(12, lo * row_left), 14: self._moved(14, lo * row_result)}
         return {4: hi - lo, 13: self._moved(13, lo * column_right), 14: self._moved(14, lo)}
 
     def _moved(self, place: int, by: Size) -> Slot:

@@ -287,6 +287,7 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
         rows=((region, 0), *((p, p.size) for p in place.private)),
         unit_ns=STEP_NS,
         inner=((body.number, region),),
+        words=True,
     )
 
 

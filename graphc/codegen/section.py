@@ -7,15 +7,17 @@ of its values live in its arena, and the sections of the loops inside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inplace import carries_in_place, operands_in_place, parts_in_place, updates_in_place
-from graphc.codegen.loops import check_nests, concat_nests, lower_kernel
+from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks
 from graphc.codegen.lower import lower
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
 from graphc.codegen.reuse import Reuse
+from graphc.codegen.row_runs import Run, find_runs
 from graphc.codegen.scan import Body, lower_scan
 from graphc.graph import Graph
 from graphc.node import Node, Shared
@@ -53,16 +55,19 @@ class Section:
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         writes: list[tuple[LoopNest, int]] = []
+        accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
             if kernel.kind == "scatter" and kernel.root in in_place:
                 nest = lower(kernel, self.schedule, self.aliased)
                 if kernel.root not in written:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
-                    self.append(check_nests(kernel, self.schedule.accesses), number)
+                    self.append(check_nests(kernel, accesses, checked), number)
                     writes.append((nest, number))
+                    continue
             else:
                 self.append(self._lower(kernel, number), number)
+            checked |= made_checks(kernel, accesses)
         for nest, number in writes:
             self.append([nest], number)
         for state, value in self._updates():
@@ -70,6 +75,11 @@ class Section:
                 source = Access(value, 0, contiguous_strides(value.shape))
                 place = Access(state, 0, contiguous_strides(state.shape))
                 self.append([copy_nest(state, state.shape, source, place)], -1)
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The nests that may run by turns, block of rows by block of rows."""
+        return () if self.inner else tuple(find_runs(self))
 
     def append(self, nests: list[LoopNest], kernel: int) -> None:
         """Add nests at the end of the tape."""

@@ -16,7 +16,8 @@ module imports neither numba nor llvmlite.
 - `idiv imod`: floor semantics, 0 where the divisor is 0; `fdiv fmod_floor`: NumPy's on floats;
 - `ipow`: wraps, negative exponents cut toward 0; `shl shr`: counts outside the width give 0 (-1 for negative `shr`);
 - random numbers: `random_bits random_uniform_f32 random_gamma ... multiply_high`: see `ops/random_table.py`;
-- pointers `f64p(address)`, `f64p(address, k)`: see `Pointer`; calls `call_i64(address, ...)`, `call_void`;
+- pointers `f64p(address)`, `f64p(address, k)`: see `Pointer`; `prefetch(p, i)`: the cache line of an element is wanted
+  soon, wherever it may be; calls `call_i64(address, ...)`, `call_void`;
 - `stack(n)`: the address of n bytes on the stack; `call_transpose`: the routine of `transposer`, with its address and
   the bytes of an element before its operands.
 """
@@ -283,6 +284,7 @@ def _debug_globals() -> dict[str, Any]:
         "shr": lambda x, n: _shift(x, n, left=False),
         "call_i64": _call(ctypes.c_int64),
         "call_void": _call(None),
+        "prefetch": lambda pointer, index: None,
         "call_transpose": _transpose,
         "stack": _stack,
     }

@@ -1,10 +1,11 @@
 """Compile programs of words without Numba: from Python's syntax tree to LLVM text in one walk.
 
-The driver, the entry and the steps of loops decide and call, but compute nothing. All their values are int64, so
-there is nothing to infer, and a compiler for them is this page. It takes the part of the kernels' language that they
-need: assignments, `if`, `for` over a `range`, `while`, `break`, `return`, integer arithmetic, comparisons (0 or 1),
-`select`, `call_i64`, `call_void`, and pointers made by `i64p` or `i32p`, which are indexed where they are made or
-through the name that they are assigned to. Anything else is a `CompileError`.
+The driver, the entry and the control of loops and branches decide and call, but compute nothing. All their values are
+int64, so there is nothing to infer, and a compiler for them is this page. It takes the part of the kernels' language
+that they need: assignments, `if`, `for` over a `range`, `while`, `break`, `return`, integer arithmetic, comparisons
+(0 or 1), `and` and `or` of conditions that are safe to compute, `select`, `call_i64`, `call_void`, and pointers made by
+`i64p`, `i32p` or `boolp`, which are indexed where they are made or through the name that they are assigned to. Anything
+else is a `CompileError`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from graphc.errors import CompileError
 
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and", ast.BitOr: "or", ast.BitXor: "xor"}
 _COMPARE = {ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "slt", ast.LtE: "sle", ast.Gt: "sgt", ast.GtE: "sge"}
-_POINTERS = {"i64p": "i64", "i32p": "i32"}
+_POINTERS = {"i64p": "i64", "i32p": "i32", "boolp": "i8"}
 _CASTS = ("i64", "i32")  # of words that fit: values are kept sign-extended
 
 
@@ -167,10 +168,10 @@ class _Words:
             case ast.Subscript(base, index):
                 kind, place = self.element(base, index)
                 loaded = self.new(f"load {kind}, ptr {place}")
-                return loaded if kind == "i64" else self.new(f"sext {kind} {loaded} to i64")
+                return loaded if kind == "i64" else self.new(f"sext {kind} {loaded} to i64")  # True is 1 in i8 too
             case ast.BinOp(left, op, right) if type(op) in _BINARY:
                 return self.new(f"{_BINARY[type(op)]} i64 {self.value(left)}, {self.value(right)}")
-            case ast.Compare() | ast.UnaryOp(ast.Not()):
+            case ast.Compare() | ast.BoolOp() | ast.UnaryOp(ast.Not()):
                 return self.new(f"zext i1 {self.truth(node)} to i64")
             case ast.UnaryOp(ast.USub(), operand):
                 return self.new(f"sub i64 0, {self.value(operand)}")
@@ -185,6 +186,11 @@ class _Words:
                 return self.new(f"icmp {_COMPARE[type(op)]} i64 {self.value(left)}, {self.value(right)}")
             case ast.UnaryOp(ast.Not(), operand):
                 return self.new(f"xor i1 {self.truth(operand)}, true")
+            case ast.BoolOp(op, [first, *others]):
+                found = self.truth(first)
+                for other in others:
+                    found = self.new(f"{'and' if isinstance(op, ast.And) else 'or'} i1 {found}, {self.truth(other)}")
+                return found
         return self.new(f"icmp ne i64 {self.value(node)}, 0")
 
     def select(self, test: ast.expr, yes: ast.expr, no: ast.expr) -> str:

@@ -252,7 +252,7 @@ def shared(value: Any, name: str = "") -> Shared:
     """
     if not isinstance(name, str):
         raise ArgumentError(f"shared: name must be a string, got {name!r}{at()}")
-    array: Array = literal(value, what="shared").copy()
+    array = literal(value, what="shared")
     type_ = TensorType(array.dtype, array.shape)
     return Shared(SharedValue(name or "shared", State(array, name or "shared")), (), type_, user_source())
 

@@ -1,0 +1,107 @@
+"""Rows that a kernel gathers or scatters: their length in its text, and the lines of rows to come asked for early.
+
+The processor cannot guess where the next row of a table is, but the indices say it. A large table's rows are asked for
+`AHEAD` steps before they are needed. Where rows are short and their length is in the program, the loop over a row has
+that length in its text: the vectoriser leaves no rest and no loop around four instructions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphc.codegen.nest import Statement
+from graphc.node import Node
+from graphc.ops.indexing import Gather, Scatter
+from graphc.passes.layout import base_strides, is_inline
+from graphc.types import Size
+
+if TYPE_CHECKING:
+    from graphc.codegen.lower import _Lowering
+
+AHEAD = 8
+"""Steps between the wish for a row and its use: a row of four lines takes less than what a line takes to arrive."""
+LINE = 64
+"""Bytes of a cache line."""
+MAX_LINES = 8
+"""The most lines of one row that are asked for: of longer rows the processor sees that they go on."""
+MAX_LITERAL = 512
+"""The longest row whose length is in the text, in elements."""
+CACHED_BYTES = 1 << 20
+"""Tables up to this size stay in the cache."""
+
+
+def row_length(nest: _Lowering, extents: list[Size]) -> int | None:
+    """Return the extent of the innermost loop where it is to be in the text: that of short rows at indices."""
+    extent = extents[-1] if len(extents) > 1 else None
+    walked = any(_is_by_rows(nest, n) for n in nest.kernel.nodes)
+    return extent if walked and isinstance(extent, int) and extent <= MAX_LITERAL else None
+
+
+def ask_ahead(nest: _Lowering, extents: list[Size], stops: list[str]) -> list[Statement]:
+    """Return the statements, to stand before the innermost loop, that ask for the rows of some steps later."""
+    length = row_length(nest, extents)
+    if length is None:
+        return []
+    level = len(extents) - 2
+    now = nest.variables[level]
+    then = nest.build.name("h")
+    lines: list[Statement] = []
+    for node in nest.kernel.nodes:
+        if _is_by_rows(nest, node) and _is_large(_table(node)):
+            lines += _wishes(nest, node, [*nest.variables[:level], then], length)
+    if not lines:
+        return []
+    stop = "hi" if level == 0 else stops[level]
+    return [f"{then} = select({now} + {AHEAD} < {stop}, {now} + {AHEAD}, {now})", *lines]
+
+
+def _table(node: Node) -> Node:
+    return node if isinstance(node.op, Scatter) else node.inputs[0]
+
+
+def _is_large(table: Node) -> bool:
+    return not isinstance(table.size, int) or table.size * table.dtype.itemsize > CACHED_BYTES
+
+
+def _is_by_rows(nest: _Lowering, node: Node) -> bool:
+    """Tell whether a member walks contiguous rows, at indices in memory that do not change along a row."""
+    if not isinstance(node.op, (Gather, Scatter)):
+        return False
+    strides = nest.group_strides(nest.indexed_strides(node))
+    return len(strides) > 1 and strides[-1] == 1 and all(_is_steady(nest, node, x) for x in _indices(node))
+
+
+def _indices(node: Node) -> tuple[Node, ...]:
+    return node.inputs[2 if isinstance(node.op, Scatter) else 1 :]
+
+
+def _is_steady(nest: _Lowering, node: Node, x: Node) -> bool:
+    base = nest.accesses[x].base
+    there = base not in nest.kernel.levels and base not in nest.inline and not is_inline(base.op)
+    return there and nest.group_strides(nest.operand_strides(node, x))[-1] == 0
+
+
+def _wishes(nest: _Lowering, node: Node, variables: list[str], length: int) -> list[Statement]:
+    """Return the statements that ask for the lines of one row; a bad index asks for nothing that could fault."""
+    assert isinstance(node.op, (Gather, Scatter))
+    build, access = nest.build, nest.accesses[node.inputs[0]]
+    whole = base_strides(node) if isinstance(node.op, Scatter) else access.strides
+    own = nest.group_strides(nest.indexed_strides(node))[:-1]
+    start = build.name("h")
+    terms = [t for t in [build.index(own, variables)] if t != "0"]
+    lines: list[Statement] = []
+    for x, axis in zip(_indices(node), node.op.axes, strict=True):
+        strides = nest.group_strides(nest.operand_strides(node, x))[:-1]
+        raw, place = build.name("h"), nest.accesses[x]
+        pointer = build.pointer(nest.aliased.get(place.base, place.base), place.offset)
+        lines.append(f"{raw} = {pointer}[{build.index(strides, variables)}]")
+        size = build.size(node.inputs[0].shape[axis])
+        terms.append(f"select({raw} < 0, {raw} + {size}, {raw}) * {build.size(whole[axis])}")
+    if isinstance(node.op, Scatter):
+        pointer = build.pointer(node, 0)
+    else:
+        pointer = build.pointer(nest.aliased.get(access.base, access.base), access.offset)
+    lines.append(f"{start} = {' + '.join(terms)}")
+    step = LINE // node.dtype.itemsize
+    places = range(0, min(length, MAX_LINES * step), step)
+    return [*lines, *(f"prefetch({pointer}, {start} + {k})" for k in places)]
