@@ -33,6 +33,7 @@ from graphc.codegen.nest import (
 )
 from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
 from graphc.codegen.replicas import ProductReplicas, Replicas, product_replicas, replicas_of
+from graphc.codegen.row_runs import Run, row_blocks
 from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.codegen.team import parallel_address, team_address
@@ -65,6 +66,9 @@ class Memory:
         self.least_ns = division.SHARED_NS if self.wakes else division.PARALLEL_NS
         self.chunks: dict[str, int] = {}
         self.plans: dict[Section, Plan] = {}
+        self.main = main
+        blocks = ((run, row_blocks(run, [self.nests[main][n] for n in run.numbers()], sizes)) for run in main.runs)
+        self.runs = {run.first: (run, rows) for run, rows in blocks if rows}
         self.plan = replace(self._plan(main), checkpoints=tuple(checkpoints_of(graph, sizes)))
         self.replicas = self._replicas(main)
         shared = max((r.nbytes for r in self.replicas.values()), default=0)
@@ -76,7 +80,6 @@ class Memory:
         self.addresses[main] |= {s: s.state.array.ctypes.data for s in graph.shared}
         for state, value in main.aliased.items():
             self.addresses[main][value] = self.addresses[main][state]
-        self.main = main
         self._place(main, self.arena.ctypes.data)
         self.bases = {node: k for k, node in enumerate((*graph.inputs, *main.results))}
         self.patches: list[Patch] = []
@@ -92,7 +95,7 @@ class Memory:
         self.copies: dict[int, int] = {}
         for number, replicas in self.replicas.items():
             self.copies[number] = total
-            total += len(replicas.chunks) * len(replicas.nest.slots)
+            total += replicas.stages * len(replicas.chunks) * len(replicas.nest.slots)
         self.frames = np.zeros(total + 1, np.int64)
         for section in reversed(walked):
             self._fill(section)
@@ -121,7 +124,8 @@ class Memory:
                 regions[region] = self._plan(section.bodies[number]).peak_bytes
         names = {n: f"%{i}" for n, i in section.graph.index.items()}
         nests, arena = self.nests[section], section.arena
-        self.plans[section] = plan_buffers(nests, arena, self.sizes, names, regions, section.placed)
+        together = [run.numbers() for run, _ in self.runs.values()] if section is self.main else []
+        self.plans[section] = plan_buffers(nests, arena, self.sizes, names, regions, section.placed, together)
         return self.plans[section]
 
     def _place(self, section: Section, base: int) -> None:
@@ -138,7 +142,12 @@ class Memory:
     def _replicas(self, main: Section) -> dict[int, Replicas | ProductReplicas]:
         """Return the nests, by number, whose chunks need frames of their own."""
         found: dict[int, Replicas | ProductReplicas] = {}
+        for run, blocks in self.runs.values():
+            products = {n: nest for n in run.numbers() if (nest := self.nests[main][n]).product is not None}
+            found |= {n: ProductReplicas(nest, blocks, by_rows=True, tiles=True) for n, nest in products.items()}
         for number, nest in enumerate(self.nests[main]):
+            if number in found:
+                continue
             cost = self.cost(main, nest)
             product = product_replicas(nest, self.sizes, cost)
             replicas = product or replicas_of(nest, self.sizes, cost, self.least_ns, threads=self.threads)
@@ -153,10 +162,16 @@ class Memory:
         nest = self.nests[section][number]
         if nest is ABSENT:
             return
+        if section is self.main and any(number in run.numbers() for run, _ in self.runs.values()):
+            if number in self.runs:
+                yield from self._run(*self.runs[number])
+            return
         extent, cost = self._size(nest.extent), self.cost(section, nest)
         if section is self.main and number in self.replicas:
             replicas = self.replicas[number]
-            yield from self._chunks(section, number, replicas.ranges, cost)
+            for stage in range(replicas.stages):
+                first = stage * len(replicas.ranges)
+                yield from self._chunks(section, number, replicas.ranges, cost / replicas.stages, first)
             if replicas.combines:
                 yield self._row(section, number, 0, 0), STEP_NS
         elif may_divide(nest) or self._guard(section, number, cost):
@@ -171,16 +186,19 @@ class Memory:
                 yield self._row(section, number, lo, hi), cost * (hi - lo) / max(extent, 1)
 
     def _chunks(
-        self, section: Section, number: int, chunks: Sequence[tuple[int, int]], cost: float
+        self, section: Section, number: int, chunks: Sequence[tuple[int, int]], cost: float, first: int = 0
     ) -> Iterator[tuple[Row, float]]:
-        """Yield the instructions of a divided nest: one a chunk where there is one thread, else one for many."""
+        """Yield the instructions of a divided nest: one a chunk where there is one thread, else one for many.
+
+        `first` is the number of the first chunk's frame, where chunks have frames of their own.
+        """
         each, guard, kernel = cost / len(chunks), self._guard(section, number, cost), section.addresses[number]
         if len(chunks) > 1:
             self.chunks[self._name(section, number)] = len(chunks)
         frame, between = self._frame(section, number), 0
         if section is self.main and number in self.copies:
             frame, between = self.frames.ctypes.data + 8 * self.copies[number], 8 * len(section.nests[number].slots)
-        framed = [(frame + k * between, lo, hi) for k, (lo, hi) in enumerate(chunks)]
+        framed = [(frame + k * between, lo, hi) for k, (lo, hi) in enumerate(chunks, first)]
         if guard == 0 and (self.threads == 1 or len(chunks) == 1):
             for chunk in framed:
                 yield (kernel, *chunk), each
@@ -188,6 +206,33 @@ class Memory:
         for group in grouped(framed, cost):
             self.tables.append(dealt(self.team, kernel, self.threads, group, guard, wakes=self.wakes))
             yield (parallel_address(), self.tables[-1].ctypes.data, 0, len(group)), each * len(group)
+
+    def _run(self, run: Run, blocks: Sequence[tuple[int, int]]) -> Iterator[tuple[Row, float]]:
+        """Yield the instructions of nests that run by turns, block of rows by block of rows."""
+        nests = self.nests[self.main]
+        numbers = [n for n in run.numbers() if nests[n] is not ABSENT]
+        cost = sum(self.cost(self.main, nests[n]) for n in numbers)
+        rows = [self._row_of(n, run, k, *block) for k, block in enumerate(blocks) for n in numbers]
+        names = dict.fromkeys(self._name(self.main, n) for n in numbers)
+        self.chunks[" and ".join(names)] = len(blocks)
+        if self.threads == 1:
+            yield from ((row, cost / len(rows)) for row in rows)
+            return
+        self.tables.append(self.tape(rows))
+        tape, count, driver = self.tables[-1].ctypes.data, len(numbers), self.main.obtain(DRIVER)
+        chunks = [(tape, k * count, (k + 1) * count) for k in range(len(blocks))]
+        for group in grouped(chunks, cost):
+            self.tables.append(dealt(self.team, driver, self.threads, group, 0, wakes=self.wakes))
+            yield (parallel_address(), self.tables[-1].ctypes.data, 0, len(group)), cost * len(group) / len(chunks)
+
+    def _row_of(self, number: int, run: Run, block: int, lo: int, hi: int) -> Row:
+        """Return the instruction that runs a nest for one block of rows."""
+        nest, kernel = self.nests[self.main][number], self.main.addresses[number]
+        extent = self._size(nest.extent)
+        if nest.product is None:
+            each = extent // self._size(run.rows)
+            return kernel, self._frame(self.main, number), lo * each, hi * each
+        return kernel, self.frames.ctypes.data + 8 * (self.copies[number] + block * len(nest.slots)), 0, extent
 
     def _name(self, section: Section, number: int) -> str:
         """Return what `Program.describe` calls the kernel of a nest, with its number where the kernel has several."""
@@ -233,8 +278,9 @@ class Memory:
             first, between = self.copies[number], len(replicas.nest.slots)
             for place, value in replicas.own_words(origin + 8 * first, self.private).items():
                 self.frames[self.starts[self.main][number] + place] = value
-            for k in range(len(replicas.chunks)):
-                self._write(self.main, number, first + k * between, replicas.chunk_words(k, self.private))
+            for k in range(replicas.stages * len(replicas.chunks)):
+                words = replicas.chunk_words(k, self.private, origin + 8 * first)
+                self._write(self.main, number, first + k * between, words)
 
     def _write(self, section: Section, number: int, start: int, known: Mapping[int, int | Slot]) -> None:
         """Write one frame of a nest; `known` has the slots whose values are given, or that others stand for."""

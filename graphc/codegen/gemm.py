@@ -10,7 +10,6 @@ narrow, and machines without fused multiply-add.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,6 +103,7 @@ class _Products:
         self.form = self._form() if vector_bits() else ""
         self.build = Builder([node], self._blas_slots())
         self.alpha_at = self._alpha_address()
+        self.most_at = 0
 
     def _form(self) -> str:
         """Return which tiles can read the operands: "rows" of the right one, "dots" of inner axes, or none."""
@@ -131,7 +131,9 @@ class _Products:
     def _limits(self) -> Product:
         """Return the sizes at which the tiles serve."""
         (ra, _), (_, cb), (rc, _) = (a.strides[-2:] for a in self.operands)
-        made = Product(self.m, self.k, self.n, (0, 0, 0), -1, strides=None if self.extents else (ra, cb, rc))
+        made = Product(
+            self.m, self.k, self.n, (0, 0, 0), -1, most_at=self.most_at, strides=None if self.extents else (ra, cb, rc)
+        )
         if self.form == "rows":
             return dataclasses.replace(made, least=(tile_rows(), 0, SMALL), most=LARGE[self.kind])
         if self.form == "dots":
@@ -192,34 +194,35 @@ class _Products:
         """Choose at run time, by sizes; the range is that of the batch, or of blocks of columns."""
         columns = 2 * lanes(self.kind) if self.form == "rows" else SMALL
         blocks = floor_div(self.n + (columns - 1), columns)
-        m, n, k = (self.build.size(s) for s in (self.m, self.n, self.k))
         pointers = [f"{v} = {self.kind}p(frame[{12 + i}]{scope})" for i, (v, scope) in enumerate(_POINTERS)]
         pointers.append(f"alpha = {self.kind}p({self.alpha_at})[0]" if self.add else f"alpha = {self.kind}(1)")
         strides = [("ra", 0, -2), ("rc", 2, -2)]
         strides += [("ka", 0, -1), ("kb", 1, -2)] if self.form == "rows" else [("cb", 1, -1)]
         steps = [f"{name} = {self._stride(operand, axis)}" for name, operand, axis in strides]
-        names = {"m": m, "n": n, "k": k}
+        m, n, k = (self.build.size(s) for s in (self.m, self.n, self.k))
         limits = self._limits()
+        self.most_at = self.build.slot(LiteralSlot(limits.most))
         tests = [f"({size} >= {least})" for size, least in zip((m, k, n), limits.least, strict=True) if least]
         tests += [f"({size} % {limits.multiple} == 0)" for size in (m, n) if limits.multiple > 1]
-        own = f"own = {' & '.join(tests)} & ({m} * {n} * {k} <= {limits.most})"
+        own = f"own = {' & '.join(tests)} & ({m} * {n} * {k} <= frame[{self.most_at}])"
+        sizes = ["m = frame[5]", f"n = {n}", f"k = {k}"]  # a chunk has some of the rows
         ia, ib, ic = self._offsets()
         batched = bool(self.extents)
         start, stop = ("0", self.build.size(blocks)) if batched else ("lo", "hi")
         inside = [f"ia = {ia}", f"ib = {ib}", f"ic = {ic}", "if own:"]
-        inside += [f"    {line}" for line in self._blocks(names, start, stop, columns)]
+        inside += [f"    {line}" for line in self._blocks(start, stop, columns)]
         inside += ["else:", f"    {blas}"] if batched else ["elif lo == 0:", f"    {blas}"]
         for d in reversed(range(len(self.extents))):
             first, last = ("lo", "hi") if d == 0 else ("0", self.build.size(self.extents[d]))
             inside = [f"for d{d} in range({first}, {last}):", *(f"    {line}" for line in inside)]
-        body: list[Statement] = [*pointers, *steps, own, *inside]
+        body: list[Statement] = [*pointers, *steps, *sizes, own, *inside]
         return finish(self.build, body, self.extents if batched else (blocks,), self._work())
 
     def _stride(self, operand: int, axis: int) -> str:
         """Return a stride, from a slot of its own: one kernel serves transposed and plain operands."""
         return f"frame[{self.build.slot(SizeSlot(self.operands[operand].strides[axis]))}]"
 
-    def _blocks(self, names: dict[str, str], start: str, stop: str, columns: int) -> list[str]:
+    def _blocks(self, start: str, stop: str, columns: int) -> list[str]:
         """Return the loop over blocks of columns."""
         lines = [f"for j in range({start}, {stop}):"]
         if self.form == "dots":
@@ -231,7 +234,7 @@ class _Products:
                 last = number == len(tests) - 1
                 word = "if True:" if len(tests) == 1 else "else:" if last else f"{'elif' if number else 'if'} {test}:"
                 lines += [f"    {word}", *_indent(self._rows(vectors, part), 2)]
-        return [_substitute(line, names) for line in lines]
+        return lines
 
     def _widths(self, columns: int) -> list[tuple[str, int, bool]]:
         """Return the tiles that blocks of columns need: the test of a block's width, vectors, and whether in part."""
@@ -282,8 +285,3 @@ def _last(number: str, size: int, count: str, exact: bool) -> str:
 
 def _indent(lines: Sequence[str], levels: int) -> list[str]:
     return ["    " * levels + line for line in lines]
-
-
-def _substitute(line: str, names: dict[str, str]) -> str:
-    """Replace the letters of the formulas above by the kernel's variables."""
-    return re.sub(r"\b(" + "|".join(names) + r")\b(?!\()", lambda found: names[found[1]], line)

@@ -111,8 +111,9 @@ class Loop:
 class Product:
     """The sizes of a nest that computes matrix products, and the limits within which it does so without a library.
 
-    `least` is for m, k and n; `most` for their product; m and n must be multiples of `multiple`. `strides` are those of
-    the rows of the left operand, of the columns of the right one and of the rows of the result; None for a batch.
+    `least` is for m, k and n; `most`, in the slot `most_at`, is for their product; m and n must be multiples of
+    `multiple`. `strides` are those of the rows of the left operand, of the columns of the right one and of the rows of
+    the result; None for a batch.
     """
 
     m: Size
@@ -121,6 +122,7 @@ class Product:
     least: tuple[int, int, int]
     most: int
     multiple: int = 1
+    most_at: int = 0
     strides: tuple[Size, Size, Size] | None = None
 
     def needs_library(self, sizes: Sizes) -> bool:
@@ -150,11 +152,13 @@ class Parts:
     `header` is the place of four slots: whether this is a chunk, the number of chunks, where the words of the first
     are and how many lie between those of two. `words` is the place of the first word of state; `rows` has the values
     that are summed in memory, each with the place of two slots: where the rows of the chunks are, and between them.
+    All chunks run `stages` times, each stage in frames of its own.
     """
 
     header: int | None
     words: int | None
     rows: tuple[tuple[Node, int], ...]
+    stages: int = 1
 
 
 class Condition(Protocol):

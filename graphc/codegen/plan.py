@@ -104,14 +104,21 @@ class Plan:
         return "\n".join(lines)
 
 
-def live_ranges(nests: Sequence[LoopNest], placed: Placed) -> dict[Node, tuple[int, int]]:
-    """Return the first and last instruction that touches each stored value, or a value placed in it."""
+def live_ranges(
+    nests: Sequence[LoopNest], placed: Placed, together: Sequence[range] = ()
+) -> dict[Node, tuple[int, int]]:
+    """Return the first and last instruction that touches each stored value, or a value placed in it.
+
+    The nests in a range of `together` run by turns: what one touches lives as long as all.
+    """
+    spans = {number: (run[0], run[-1]) for run in together for number in run}
     ranges: dict[Node, tuple[int, int]] = {}
     for position, nest in enumerate(nests):
+        first, last = spans.get(position, (position, position))
         for slot in nest.slots:
             if isinstance(slot, PointerSlot):
                 base = placed[slot.base][0] if slot.base in placed else slot.base
-                ranges[base] = (ranges.get(base, (position, position))[0], position)
+                ranges[base] = (ranges.get(base, (first, last))[0], last)
     return ranges
 
 
@@ -122,13 +129,14 @@ def plan_buffers(
     names: Mapping[Node, str],
     regions: Mapping[Node, int] | None = None,
     placed: Placed | None = None,
+    together: Sequence[range] = (),
 ) -> Plan:
     """Give every node of `arena` an offset by its live range, and return the plan.
 
     `regions` has the bytes of the arenas of loop bodies, which live while their loop runs; a value in `placed` is a
-    part of another.
+    part of another; `together` are the nests that run by turns.
     """
-    ranges = live_ranges(nests, placed or {})
+    ranges = live_ranges(nests, placed or {}, together)
     rows = {node: size for nest in nests for node, size in nest.rows}
     spans = []
     stored = sorted((n for n in arena if n in ranges), key=lambda n: ranges[n][0])

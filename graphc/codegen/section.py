@@ -7,6 +7,7 @@ of its values live in its arena, and the sections of the loops inside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
@@ -16,6 +17,7 @@ from graphc.codegen.lower import lower
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.render import render
 from graphc.codegen.reuse import Reuse
+from graphc.codegen.row_runs import Run, find_runs
 from graphc.codegen.scan import Body, lower_scan
 from graphc.graph import Graph
 from graphc.node import Node, Shared
@@ -73,6 +75,11 @@ class Section:
                 source = Access(value, 0, contiguous_strides(value.shape))
                 place = Access(state, 0, contiguous_strides(state.shape))
                 self.append([copy_nest(state, state.shape, source, place)], -1)
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The nests that may run by turns, block of rows by block of rows."""
+        return () if self.inner else tuple(find_runs(self))
 
     def append(self, nests: list[LoopNest], kernel: int) -> None:
         """Add nests at the end of the tape."""
