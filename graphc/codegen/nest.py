@@ -152,11 +152,13 @@ class Parts:
     `header` is the place of four slots: whether this is a chunk, the number of chunks, where the words of the first
     are and how many lie between those of two. `words` is the place of the first word of state; `rows` has the values
     that are summed in memory, each with the place of two slots: where the rows of the chunks are, and between them.
+    All chunks run `stages` times, each stage in frames of its own.
     """
 
     header: int | None
     words: int | None
     rows: tuple[tuple[Node, int], ...]
+    stages: int = 1
 
 
 class Condition(Protocol):
@@ -210,6 +212,8 @@ class LoopNest:
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
     unit_ns: float = 0.5
+    turns: int = 0
+    """How many vectors a long innermost loop takes at a time; 0 for what the compiler takes by itself."""
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
