@@ -29,6 +29,7 @@ from graphc.ops.elementwise_logic import EQUAL
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
+from graphc.passes.cost import special_functions
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
@@ -69,6 +70,7 @@ class _Lowering:
         self.inline = schedule.inline
         self.aliased = aliased
         self.divide = divide
+        self.dear = any(special_functions(n) for n in kernel.nodes)
         self.split = len(kernel.space) if kernel.split is None else kernel.split
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)
@@ -224,10 +226,17 @@ class _Lowering:
 
         return self.build.once(("scalar", node), "c", code)
 
+    def index(self, groups: Shape) -> str:
+        """Return the flat index of an element that is loaded; functions like exp gain most from vectors."""
+        variables = self.variables[: len(groups)]
+        if not groups or len(groups) < len(self.groups):
+            return self.build.index(groups, variables)
+        return self.build.load_index(groups, variables, steps=self.dear)
+
     def _load(self, base: Node, offset: Size, strides: Shape, phase: int | None) -> str:
         """Load once per loop level: at the top, in the outer loops or in the phase."""
         groups = self.group_strides(strides)
-        index = self.build.index(groups, self.variables[: len(groups)])
+        index = self.index(groups)
         pointer = self.build.pointer(self.aliased.get(base, base), offset)
         inner = any(s != 0 and g[-1] >= self.split for s, g in zip(groups, self.groups, strict=False))
         key = (base, offset, groups)

@@ -329,3 +329,21 @@ class Builder:
 
     def _term(self, variable: str, stride: Size) -> str:
         return variable if stride == 1 else f"{variable} * {self.size(stride)}"
+
+    def load_index(self, strides: Shape, variables: Sequence[str], *, steps: bool) -> str:
+        """Return the flat index of what the innermost loop loads, in the form that LLVM vectorises best.
+
+        It sees neighbours in a step of -1 that is in the text. For a stride that a variable holds it makes a loop for
+        a stride of 1, if it should turn out as that, and does not vectorise the one for all others; where vectors pay
+        all the same, `steps`, the stride is a sum that it does not look into.
+        """
+        if strides[-1] == -1:
+            last = f"-{variables[-1]}"
+        elif steps and strides[-1] not in (0, 1):
+            size = self.size(strides[-1])
+            nothing = self.once("nothing", "n", lambda: f"frame[{self.slot(LiteralSlot(0))}]")
+            last = f"{variables[-1]} * {self.once(('step', strides[-1]), 'n', lambda: f'{size} + {nothing}')}"
+        else:
+            return self.index(strides, variables)
+        before = self.index(strides[:-1], variables[:-1])
+        return last if before == "0" else f"{before} + {last}"

@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING
 from graphc.codegen.nest import Loop, LoopNest, PointerSlot, RoutineSlot, Statement
 from graphc.codegen.phases import Phase
 from graphc.node import Node
-from graphc.ops.pointwise import Pointwise
-from graphc.passes.cost import is_expensive
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER
 from graphc.types import Shape, Size, Sizes, product, short_name, size_value
@@ -128,11 +126,10 @@ def chosen(
     rows, columns = (product(nest.kernel.space[a] for a in nest.groups[k]) for k in (axis, -1))
     strides = tuple({(load.base, load.offset): load.strides[-1] for load in loads}.values())
     worth = Worth(rows, columns, strides, max(load.base.dtype.itemsize for load in loads), kept)
-    dear = any(is_expensive(n) for n in nest.kernel.nodes if isinstance(n.op, Pointwise))
     few = isinstance(columns, int) and columns < FEW
-    if (few if dear else worth.is_known and not worth.holds({})) or not (nest.divide or _is_large(rows, columns)):
+    if (few if nest.dear else worth.is_known and not worth.holds({})) or not (nest.divide or _is_large(rows, columns)):
         return [plain]
-    if dear or worth.is_known:
+    if nest.dear or worth.is_known:
         return [tiled()]
     return [replace(tiled(), choice=worth), replace(plain, choice=replace(worth, strips=False))]
 
@@ -221,7 +218,7 @@ class _Strips:
 def plain_load(nest: _Lowering, load: Across) -> str:
     """Return the statement of a load as the nest without strips has it."""
     pointer = nest.build.pointer(nest.aliased.get(load.base, load.base), load.offset)
-    return f"{load.name} = {pointer}[{nest.build.index(load.strides, nest.variables[: len(load.strides)])}]"
+    return f"{load.name} = {pointer}[{nest.index(load.strides)}]"
 
 
 def turn(nest: _Lowering, load: Across, target: str, corner: Sequence[str], counts: Sequence[str]) -> str:
