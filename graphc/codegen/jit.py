@@ -20,7 +20,7 @@ from graphc.codegen.loader import binding, target_machine
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 
-LONG_LOOP = 30
+LONG_LOOP = 22
 """Instructions in a loop from which it is mathematics, not one load or sum, which LLVM interleaves as it should be."""
 _WHOLE = re.compile(r"\bfor whole\d")
 """Of kernels with loops over whole vectors, in which a second one would leave some over."""

@@ -63,6 +63,15 @@ def split_horner(m: Emitter, x: Value, table: tuple[float, ...]) -> Value:
     return m.muladd(horner(m, square, table[1::2]), x, horner(m, square, table[::2]))
 
 
+def paired(m: Emitter, x: Value, square: Value, table: tuple[float, ...]) -> Value:
+    """As `horner`, in pairs of coefficients: as many operations, of which fewer wait for each other (Estrin)."""
+    pairs = [m.muladd(x, high, low) for low, high in zip(table[::2], table[1::2], strict=False)]
+    total = pairs.pop() if len(table) % 2 == 0 else m.constant(table[-1], x.kind)
+    for pair in pairs[::-1]:
+        total = m.muladd(total, square, pair)
+    return total
+
+
 def clamp(m: Emitter, x: Value, low: float, high: float) -> Value:
     """Limit to low..high; NaN stays."""
     x = m.select(x < low, low, x)
@@ -120,12 +129,13 @@ def reduce_exp(m: Emitter, x: Value, less_one: bool = False) -> Power:
     moved = m.muladd(x, f.table["LOG2_E"][0] + f.table["LOG2_E"][1], magic)
     k = moved - magic
     r = m.muladd(k, -low, m.muladd(k, -high, x))
-    table = "EXP" if not m.scales else "EXPM1_ROOT" if less_one else "EXP_ROOT"
-    y = m.muladd(r * r, horner(m, r, f.table[table]), r)
+    square = r * r
     if not m.scales:
-        return Power(k, y)
+        return Power(k, m.muladd(square, horner(m, r, f.table["EXP"]), r))
     place = m.bits(moved)
-    return Power(k, y + m.root_rest(place), m.root(place))
+    near = r + m.root_rest(place)
+    table = f.table["EXPM1_ROOT" if less_one else "EXP_ROOT"]
+    return Power(k, m.muladd(square, paired(m, r, square, table), near), m.root(place))
 
 
 def exp_parts(m: Emitter, x: Value, negative: bool = False, less_one: bool = False) -> Power:
@@ -148,11 +158,12 @@ def exp2(m: Emitter, x: Value) -> Value:
     moved = x + magic
     k = moved - magic
     r = x - k
-    y = m.muladd(r * r, horner(m, r, f.table["EXP2_ROOT" if m.scales else "EXP2"]), r * sum(f.table["LN2"]))
+    near, square = r * sum(f.table["LN2"]), r * r
     if not m.scales:
-        return Power(k, y).times(m)
+        return Power(k, m.muladd(square, horner(m, r, f.table["EXP2"]), near)).times(m)
     place = m.bits(moved)
-    return Power(k, y + m.root_rest(place), m.root(place)).times(m)
+    y = m.muladd(square, paired(m, r, square, f.table["EXP2_ROOT"]), near + m.root_rest(place))
+    return Power(k, y, m.root(place)).times(m)
 
 
 def expm1(m: Emitter, x: Value) -> Value:
