@@ -163,3 +163,10 @@ def test_what_only_the_caller_reads_is_computed_as_soon_as_it_can_be() -> None:
     f = gc.function([X, W], [gc.sum(((h @ W) @ W) @ W), gc.matrix_transpose(h) @ h]).compile()
     kernels = [k.nodes[0].shape for k in f.schedule]
     assert kernels.index((M, M)) == 2  # after the product and its activation
+
+
+def test_relu_keeps_one_value_for_its_derivative() -> None:
+    h = gc.nn.relu(X @ W)
+    f = gc.function([X, W], gc.grad(gc.sum(gc.square(h @ W)), X)).compile()
+    assert all(len(k.stored) == 1 for k in f.schedule)
+    assert planned(gc.grad(gc.sum(gc.square(h @ W)), X)) == 3 * BLOCK  # beside it a product and its own derivative

@@ -95,7 +95,7 @@ class Memory:
         self.copies: dict[int, int] = {}
         for number, replicas in self.replicas.items():
             self.copies[number] = total
-            total += len(replicas.chunks) * len(replicas.nest.slots)
+            total += replicas.stages * len(replicas.chunks) * len(replicas.nest.slots)
         self.frames = np.zeros(total + 1, np.int64)
         for section in reversed(walked):
             self._fill(section)
@@ -169,7 +169,9 @@ class Memory:
         extent, cost = self._size(nest.extent), self.cost(section, nest)
         if section is self.main and number in self.replicas:
             replicas = self.replicas[number]
-            yield from self._chunks(section, number, replicas.ranges, cost)
+            for stage in range(replicas.stages):
+                first = stage * len(replicas.ranges)
+                yield from self._chunks(section, number, replicas.ranges, cost / replicas.stages, first)
             if replicas.combines:
                 yield self._row(section, number, 0, 0), STEP_NS
         elif may_divide(nest) or self._guard(section, number, cost):
@@ -184,16 +186,19 @@ class Memory:
                 yield self._row(section, number, lo, hi), cost * (hi - lo) / max(extent, 1)
 
     def _chunks(
-        self, section: Section, number: int, chunks: Sequence[tuple[int, int]], cost: float
+        self, section: Section, number: int, chunks: Sequence[tuple[int, int]], cost: float, first: int = 0
     ) -> Iterator[tuple[Row, float]]:
-        """Yield the instructions of a divided nest: one a chunk where there is one thread, else one for many."""
+        """Yield the instructions of a divided nest: one a chunk where there is one thread, else one for many.
+
+        `first` is the number of the first chunk's frame, where chunks have frames of their own.
+        """
         each, guard, kernel = cost / len(chunks), self._guard(section, number, cost), section.addresses[number]
         if len(chunks) > 1:
             self.chunks[self._name(section, number)] = len(chunks)
         frame, between = self._frame(section, number), 0
         if section is self.main and number in self.copies:
             frame, between = self.frames.ctypes.data + 8 * self.copies[number], 8 * len(section.nests[number].slots)
-        framed = [(frame + k * between, lo, hi) for k, (lo, hi) in enumerate(chunks)]
+        framed = [(frame + k * between, lo, hi) for k, (lo, hi) in enumerate(chunks, first)]
         if guard == 0 and (self.threads == 1 or len(chunks) == 1):
             for chunk in framed:
                 yield (kernel, *chunk), each
@@ -273,8 +278,9 @@ class Memory:
             first, between = self.copies[number], len(replicas.nest.slots)
             for place, value in replicas.own_words(origin + 8 * first, self.private).items():
                 self.frames[self.starts[self.main][number] + place] = value
-            for k in range(len(replicas.chunks)):
-                self._write(self.main, number, first + k * between, replicas.chunk_words(k, self.private))
+            for k in range(replicas.stages * len(replicas.chunks)):
+                words = replicas.chunk_words(k, self.private, origin + 8 * first)
+                self._write(self.main, number, first + k * between, words)
 
     def _write(self, section: Section, number: int, start: int, known: Mapping[int, int | Slot]) -> None:
         """Write one frame of a nest; `known` has the slots whose values are given, or that others stand for."""

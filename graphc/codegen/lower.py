@@ -378,18 +378,18 @@ class _Lowering:
             block = self.group_strides(self._store_strides(root))[0]
             accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
             if block == 0:
-                share(self, root, pointer)
+                share(self, root, pointer, number)
         elif self.kernel.levels[root] == TOTAL:
             row = reduce_row(root, self.build, phase, value, "", self._blocked(root))
             total = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
             self.after.append(self._store(root, total))
-            share(self, root, total)
+            share(self, root, total, number)
         else:
             position = self._reduced_position(root)
             result = reduce_row(root, self.build, phase, value, position, self._blocked(root))
             self.outer_values[root] = result
             if self.split == 0:
-                share(self, root, result)
+                share(self, root, result, number)
 
     def _reduced_position(self, root: Node) -> str:
         """Return the index along the reduced axes, for argmax."""
@@ -448,12 +448,12 @@ class _Lowering:
         inner: list[int],
         stops: list[str],
         *,
-        ranged: bool = False,
+        bounds: tuple[str, str] | None = None,
         ahead: Sequence[Statement] = (),
     ) -> list[Statement]:
-        """Return the loops of a phase; `ranged`: the outermost has `lo:hi`; `ahead` stands before the innermost."""
-        starts = {k: "lo" if ranged and k == inner[0] else "0" for k in inner}
-        stops = ["hi" if ranged and k == inner[0] else stop for k, stop in enumerate(stops)]
+        """Return the loops of a phase; `bounds`: the range of the outermost; `ahead` stands before the innermost."""
+        starts = {k: bounds[0] if bounds and k == inner[0] else "0" for k in inner}
+        stops = [bounds[1] if bounds and k == inner[0] else stop for k, stop in enumerate(stops)]
         statements: list[Statement] = [*phase.body, *phase.stores]
         if not statements and not phase.block_end:
             return []

@@ -153,11 +153,13 @@ class Parts:
     `header` is the place of four slots: whether this is a chunk, the number of chunks, where the words of the first
     are and how many lie between those of two. `words` is the place of the first word of state; `rows` has the values
     that are summed in memory, each with the place of two slots: where the rows of the chunks are, and between them.
+    All chunks run `stages` times, each stage in frames of its own.
     """
 
     header: int | None
     words: int | None
     rows: tuple[tuple[Node, int], ...]
+    stages: int = 1
 
 
 class Condition(Protocol):

@@ -5,10 +5,14 @@ of each accumulator in words of its frame and returns before the result is finis
 go to rows that only the chunk writes. Then the nest itself runs once, over an empty range, with the number of chunks
 in its frame: it starts from what they left, in their order, and finishes. In a run that is not divided that number is
 0 and the range is the whole.
+
+A nest that takes a total of all elements and then reads them again has several loops over its range, one a stage.
+Every chunk runs the first; then every chunk starts from what all have left and runs the second, and so on.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,6 +26,8 @@ from graphc.types import DType, Shape, Size, product, short_name
 if TYPE_CHECKING:
     from graphc.codegen.lower import _Lowering
 
+_STORE = re.compile(r"p\d+\[")
+
 
 def may_be_large(space: Shape, unit_ns: float) -> bool:
     """Tell whether a nest over a space may be divided at some sizes."""
@@ -34,10 +40,12 @@ class Partials:
     """Collects what the chunks of one nest leave."""
 
     build: Builder
-    states: list[State] = field(default_factory=list)
+    states: list[tuple[int, State]] = field(default_factory=list)
+    """Accumulators, each with the number of its phase."""
     rows: list[tuple[Node, int]] = field(default_factory=list)
     _first: int | None = None
     _words: int | None = None
+    stages: int = 0
 
     def _header(self) -> int:
         """Return the place of four slots: whether this is a chunk, their number, where their words are, the stride."""
@@ -66,23 +74,62 @@ class Partials:
 
     def wrap(self, loops: Sequence[Statement]) -> list[Statement]:
         """Return loops with the start of their accumulators before them, and the end of a chunk after them."""
-        names = [variable for state in self.states for variable in state.variables]
-        if not names:
+        if not self.states:
             return list(loops)
-        first, count = self._header(), self.count()
-        self._words = len(self.build.slots) + 1
-        own = self.build.slot(FrameSlot(self._words))
-        for _ in names:
-            self.build.slot(LiteralSlot(0))
-        load, store = [], []
+        load, store = self._transfers([state for _, state in self.states])
+        return [Loop("q", "0", self.count(), load), *loops, *store, f"if frame[{self._header()}] != 0: return 0"]
+
+    def _transfers(self, states: Sequence[State]) -> tuple[list[Statement], list[str]]:
+        """Return what takes the states of chunk `q` into accumulators, and what leaves those of this chunk."""
+        names = [variable for state in states for variable in state.variables]
+        first, own = self._header(), self._own_words()
+        load: list[Statement] = []
+        store = []
         for number, (name, dtype) in enumerate(names):
             scale = 8 // dtype.itemsize
             word = f"q * {self._stride(first + 3)} + {number}"
             theirs, ours = self._words_at(dtype, first + 2), self._words_at(dtype, own)
             load.append(f"part_{name} = {theirs}[{word if scale == 1 else f'({word}) * {scale}'}]")
             store.append(f"{ours}[{number * scale}] = {name}")
-        merge = [text for state in self.states for text in state.merge]
-        return [Loop("q", "0", count, [*load, *merge]), *loops, *store, f"if frame[{first}] != 0: return 0"]
+        return [*load, *(text for state in states for text in state.merge)], store
+
+    def _own_words(self) -> int:
+        """Return the slot of the address of this frame's words, of which there are enough for any stage."""
+        if self._words is None:
+            self._words = len(self.build.slots) + 1
+            self.build.slot(FrameSlot(self._words))
+            for _ in range(sum(len(state.variables) for _, state in self.states)):
+                self.build.slot(LiteralSlot(0))
+        return self._words - 1
+
+    # -- stages
+
+    def bounds(self) -> tuple[str, str]:
+        """Return the range of the loops of the next stage."""
+        return f"low{self.stages}", f"high{self.stages}"
+
+    def stage(self, phase: int, loops: Sequence[Statement]) -> list[Statement]:
+        """Return the loops of a phase, which its own stage runs; later ones start from what that has left."""
+        self.stages += 1
+        number, which, count = self.stages, self._which(), self.count()
+        now, later = f"({which} == 0) | ({which} == {number})", f"{which} > {number}"
+        body: list[Statement] = [f"low{number - 1} = select({now}, lo, 0)", f"high{number - 1} = select({now}, hi, 0)"]
+        states = [state for at, state in self.states if at == phase]
+        load, store = self._transfers(states)
+        if states:
+            first, last = (f"select({later}, {n} * {count}, 0)" for n in (number - 1, number))
+            body.append(Loop("q", first, last, load))
+        return [*body, *loops, *store, f"if {which} == {number}: return 0"]
+
+    def at_last(self, statements: Sequence[Statement], stages: int) -> list[Statement]:
+        """Return what follows a phase: numbers, which all stages compute, and stores, which happen once."""
+        once = f"if ({self._which()} == 0) | ({self._which()} > {stages}): "
+        return [once + s if isinstance(s, str) and _STORE.match(s) else s for s in statements]
+
+    def _which(self) -> str:
+        """Return the variable that holds the stage that runs, from 1 on; 0 for all, and in the end one more."""
+        first = self._header()
+        return self.build.once("which", "n", lambda: f"frame[{first}]")
 
     def _words_at(self, dtype: DType, slot: int) -> str:
         kind = short_name(dtype)
@@ -95,14 +142,14 @@ class Partials:
         """Return what the memory of a program must know; None where chunks need no frames of their own."""
         if self._first is None and not kept:
             return None
-        return Parts(self._first, self._words, tuple(self.rows))
+        return Parts(self._first, self._words, tuple(self.rows), max(1, self.stages))
 
 
-def share(nest: _Lowering, root: Node, result: str) -> None:
+def share(nest: _Lowering, root: Node, result: str, phase: int) -> None:
     """Note a reduction to which all steps of the outermost loop add: in a variable, or in memory through a pointer."""
     nest.shared = True
     if nest.partials is not None and result in nest.build.states:
-        nest.partials.states.append(nest.build.states[result])
+        nest.partials.states.append((phase, nest.build.states[result]))
     elif nest.partials is not None:
         nest.partials.add_rows(root, result)
 
@@ -110,14 +157,18 @@ def share(nest: _Lowering, root: Node, result: str) -> None:
 def assemble_whole(
     nest: _Lowering, inner: list[int], extents: list[Size], stops: list[str]
 ) -> tuple[Size, list[Statement]]:
-    """Return the statements of a nest that reduces all axes: if it has one loop, its range is that of the loop."""
+    """Return the statements of a nest that reduces all axes; its range is that of its loops."""
     loops = sum(1 for phase in nest.phases if phase.body or phase.stores or phase.block_end)
-    ranged = nest.partials is not None and loops == 1 and bool(inner)
-    if not ranged:
+    if not inner or not loops:
         nest.partials = None
+    partials = nest.partials
     body: list[Statement] = list(nest.outer_loads)
-    for phase in nest.phases:
-        block = nest.inner_nest(phase, inner, stops, ranged=ranged)
-        block = block if nest.partials is None or not block else nest.partials.wrap(block)
-        body += [*phase.before, *block, *phase.after]
-    return extents[inner[0]] if ranged else 1, body
+    for number, phase in enumerate(nest.phases):
+        if partials is None:
+            body += [*phase.before, *nest.inner_nest(phase, inner, stops), *phase.after]
+            continue
+        block = nest.inner_nest(phase, inner, stops, bounds=("lo", "hi") if loops == 1 else partials.bounds())
+        if block:
+            block = partials.wrap(block) if loops == 1 else partials.stage(number, block)
+        body += [*phase.before, *block, *(phase.after if loops == 1 else partials.at_last(phase.after, loops))]
+    return 1 if partials is None else extents[inner[0]], body

@@ -47,33 +47,48 @@ class Replicas:
         return self.chunks
 
     @property
+    def stages(self) -> int:
+        """How often every chunk runs."""
+        return self.parts.stages
+
+    @property
     def combines(self) -> bool:
         """Tell whether the nest runs once more when its chunks have run."""
         return self.parts.header is not None
 
-    def chunk_words(self, number: int, base: int) -> dict[int, int | Slot]:
-        """Return what differs in the frame of a chunk, by slot; `base` is the address of private memory."""
+    def chunk_words(self, number: int, base: int, frames: int) -> dict[int, int | Slot]:
+        """Return what differs in a chunk's frame in a stage; `base` is the address of private memory.
+
+        `frames` is the address of the first chunk's frame.
+        """
         found: dict[int, int | Slot] = {}
         for position, slot in enumerate(self.nest.slots):
             if isinstance(slot, PointerSlot) and slot.base in self.private:
                 start, between = self.private[slot.base]
                 found[position] = base + start + number * between
         if self.parts.header is not None:
-            found[self.parts.header] = 1
+            found |= self._links(frames)
+            found[self.parts.header] = 1 + number // len(self.chunks)
         return found
 
     def own_words(self, frames: int, base: int) -> dict[int, int]:
         """Return what differs in the nest's own frame; `frames` is the address of the first chunk's."""
-        found = {}
+        found = self._links(frames)
+        if self.parts.header is not None and self.stages > 1:
+            found[self.parts.header] = 1 + self.stages
         if self.parts.header is not None:
             found[self.parts.header + 1] = len(self.chunks)
-        if self.parts.header is not None and self.parts.words is not None:
-            found[self.parts.header + 2] = frames + 8 * self.parts.words
-            found[self.parts.header + 3] = len(self.nest.slots)
         for node, place in self.parts.rows:
             start, between = self.private[node]
             found[place], found[place + 1] = base + start, between // node.dtype.itemsize
         return found
+
+    def _links(self, frames: int) -> dict[int, int]:
+        """Return where the words of all chunks are, for the runs that start from them."""
+        if self.parts.header is None or self.parts.words is None:
+            return {}
+        found = {self.parts.header + 2: frames + 8 * self.parts.words, self.parts.header + 3: len(self.nest.slots)}
+        return found | ({self.parts.header + 1: len(self.chunks)} if self.stages > 1 else {})
 
 
 def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, threads: int) -> Replicas | None:
@@ -86,7 +101,8 @@ def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, thre
     if len(chunks) == 1:
         return None
     values = {n: size_value(n.size, sizes) for n in shared}
-    if threads > 1:  # one thread runs one chunk after the other: they can use the same rows
+    # One thread runs one chunk after the other: they can use the same rows. Stages leave each other rows of the whole.
+    if threads > 1 and nest.parts.stages == 1:
         values |= {n: size_value(size, sizes) for n, size in nest.rows}
     private, total = {}, 0
     for node, size in values.items():
@@ -107,13 +123,14 @@ class ProductReplicas:
     """Whether tiles compute the chunks, also where a library would compute the whole."""
     nbytes: int = 0
     combines: bool = False
+    stages: int = 1
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
         """What each chunk runs of the nest's range: one call of the library."""
         return [(0, 1)] * len(self.chunks)
 
-    def chunk_words(self, number: int, base: int) -> dict[int, int | Slot]:
+    def chunk_words(self, number: int, base: int, frames: int) -> dict[int, int | Slot]:
         """Return what differs in the frame of a chunk, by slot: a size and where two operands start."""
         assert self.nest.product is not None and self.nest.product.strides is not None
         row_left, column_right, row_result = self.nest.product.strides

@@ -272,7 +272,7 @@ RELU = elementwise(
     numpy=lambda x: np.where(x < 0, np.zeros_like(x), x),
     code={"f": "select({0} < {T}(0), {T}(0), {0})", "i": "select({0} < {T}(0), {T}(0), {0})", "u": "{0}"},
     masks=True,
-    partials=(lambda g, out, x: where(x > 0, g, 0),),
+    partials=(lambda g, out, x: where(out > 0, g, 0),),  # of the result, which is kept anyway: the next layer needs it
 )
 STOP_GRADIENT = elementwise("stop_gradient", numpy=lambda x: x, code="{0}", accepts="any", partials=(None,))
 
