@@ -213,6 +213,8 @@ class LoopNest:
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
     unit_ns: float = 0.5
+    turns: int = 0
+    """How many vectors a long innermost loop takes at a time; 0 for what the compiler takes by itself."""
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
