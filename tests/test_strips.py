@@ -240,3 +240,32 @@ def test_the_same_bits_for_any_number_of_threads(name: str, monkeypatch: pytest.
 def test_strips_fit_the_stack_of_a_thread() -> None:
     """Those of musl have 128 kB."""
     assert ROWS * (COLUMN_BYTES + LINE) <= 70_000
+
+
+# -- other steps than 1
+
+
+def test_flipped_operands_are_vectors() -> None:
+    x = gc.placeholder("x", shape=("n", "m"))
+    f = agree([x], x[:, ::-1] + x, [draw((9, 70))])
+    assert "-d1]" in f.source
+    (source,) = f._built.program.sources
+    assert "gather" not in assembly(source) and ("addpd" in assembly(source) or "fadd" in assembly(source))
+
+
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+@pytest.mark.parametrize("step", [2, 3, -2, -1])
+def test_steps(step: int, mode: Any) -> None:
+    x = gc.placeholder("x", shape=("n", "m"))
+    for out in (gc.exp(x[:, ::step]), 1.0 / x[::2, ::step], gc.sum(gc.exp(x[:, ::step]), axis=1), x[:, ::step] * 2.0):
+        agree([x], out, [draw((5, 37))], mode=mode)
+
+
+def test_functions_of_every_second_number_are_vectors() -> None:
+    """LLVM asks at run time whether a stride is 1, and would otherwise compute number by number."""
+    x = gc.placeholder("x", shape=("n", "m"))
+    (source,) = gc.function([x], gc.sqrt(x[:, ::2])).compile()._built.program.sources
+    code = assembly(source)
+    assert "sqrtpd" in code or "fsqrt" in code
+    (cheap,) = gc.function([x], x[:, ::2] * 2.0).compile()._built.program.sources
+    assert "gather" not in assembly(cheap)

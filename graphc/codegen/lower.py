@@ -29,7 +29,7 @@ from graphc.ops.elementwise_logic import EQUAL
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
-from graphc.passes.cost import special_functions
+from graphc.passes.cost import gains_from_vectors
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
@@ -70,7 +70,7 @@ class _Lowering:
         self.inline = schedule.inline
         self.aliased = aliased
         self.divide = divide
-        self.dear = any(special_functions(n) for n in kernel.nodes)
+        self.dear = any(map(gains_from_vectors, kernel.nodes))
         self.split = len(kernel.space) if kernel.split is None else kernel.split
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)

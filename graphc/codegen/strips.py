@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from graphc.codegen.nest import Loop, LoopNest, PointerSlot, RoutineSlot, Statement
 from graphc.codegen.phases import Phase
 from graphc.node import Node
+from graphc.passes.cost import special_functions
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER
 from graphc.types import Shape, Size, Sizes, product, short_name, size_value
@@ -42,8 +43,7 @@ KEPT_BYTES = 3 << 20
 WAYS, SETS = 8, 64
 """Lines that the first cache holds: so many in each of so many places, of which a power of two as stride uses few."""
 FEW = 4
-"""Columns below which a vectorised loop is none. Functions like exp gain at all other sizes: LLVM would not vectorise
-them beside numbers read one by one."""
+"""Columns below which a vectorised loop is none. Functions like exp gain at all other sizes."""
 LARGE = 4096
 """The least elements of a nest in a loop's body, which is walked as a tape then and not part of one kernel."""
 
@@ -127,9 +127,10 @@ def chosen(
     strides = tuple({(load.base, load.offset): load.strides[-1] for load in loads}.values())
     worth = Worth(rows, columns, strides, max(load.base.dtype.itemsize for load in loads), kept)
     few = isinstance(columns, int) and columns < FEW
-    if (few if nest.dear else worth.is_known and not worth.holds({})) or not (nest.divide or _is_large(rows, columns)):
+    always = any(map(special_functions, nest.kernel.nodes))
+    if (few if always else worth.is_known and not worth.holds({})) or not (nest.divide or _is_large(rows, columns)):
         return [plain]
-    if nest.dear or worth.is_known:
+    if always or worth.is_known:
         return [tiled()]
     return [replace(tiled(), choice=worth), replace(plain, choice=replace(worth, strips=False))]
 

@@ -33,6 +33,14 @@ def special_functions(node: Node) -> list[str]:
     return [f for f in re.findall(r"([a-z_0-9]+)\(", code) if f not in _CHEAP]
 
 
+def gains_from_vectors(node: Node) -> bool:
+    """Tell whether a value is computed sooner in vectors, even where its operands are loaded number by number."""
+    if not isinstance(node.op, Pointwise):
+        return False
+    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
+    return bool(special_functions(node)) or "sqrt(" in code or (" / " in code and node.dtype.kind == "f")
+
+
 def frontier(body: Graph, known: Container[Node]) -> list[Node]:
     """Return the values to keep, of those that are `known` from elsewhere, so that what is computed again is cheap.
 
