@@ -14,7 +14,7 @@ from benchmarks.report import LABELS, asked_ratio, ratio, reached, steady, until
 from benchmarks.results import Results
 from benchmarks.workloads import ELEMENTS, NODES, WORKLOADS, find
 from graphc.inspect.svg import escape
-from graphc.inspect.text import show_seconds
+from graphc.text import show_seconds
 
 COLOURS = {
     "graphc": "#2f7de1",

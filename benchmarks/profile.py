@@ -21,7 +21,7 @@ from benchmarks.tool_graphc import ROWS, make_function
 from benchmarks.worker import take_samples
 from graphc.codegen.kernels import kernel_address
 from graphc.codegen.tape import DRIVER, TAPE, patch_pointers
-from graphc.inspect.text import show_seconds, table
+from graphc.text import show_seconds, table
 from graphc.types import Array, size_value
 
 

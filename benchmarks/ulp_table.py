@@ -17,7 +17,7 @@ from benchmarks.report import markdown_table
 from benchmarks.results import processor
 from graphc.codegen.libmvec import has_libmvec
 from graphc.codegen.vecmath import PRECISIONS
-from graphc.inspect.text import table
+from graphc.text import table
 from tests.ulp import EXACT, evaluate, exact, function_points, ulps
 
 KINDS = ("f64", "f32")

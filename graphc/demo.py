@@ -26,8 +26,8 @@ import numpy as np
 import graphc as gc
 from graphc.codegen.cache import current_cache
 from graphc.codegen.kernels import counters
-from graphc.inspect.text import show_bytes, show_seconds, table
 from graphc.node import Node, Shared
+from graphc.text import show_bytes, show_seconds, table
 from graphc.types import Array
 
 BATCH = 32

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any, Literal
 
 from graphc.errors import ArgumentError, at
-from graphc.inspect.text import table
+from graphc.text import table
 
 __all__ = ["CsvLog", "History", "TensorBoard"]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from graphc.inspect.text import show_seconds
+from graphc.text import show_seconds
 
 INTERVAL = 0.1
 """Seconds between two updates of a bar: a step may take microseconds, the eye does not."""

@@ -21,7 +21,7 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("lazy", "tree"),
+    ("lazy", "text", "tree"),
     ("types",),
     ("state", "tensorfile"),
     ("node",),

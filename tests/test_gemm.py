@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.codegen.debug import register
 from graphc.codegen.jit import assembly
-from graphc.codegen.tile_sizes import vector_bits
+from graphc.codegen.nest import LoopNest
+from graphc.codegen.section import Section
+from graphc.codegen.tile_sizes import deepest, vector_bits
 
 ROWS, COLUMNS, INNER = (1, 4, 8, 13), (1, 4, 16, 17, 33, 50), (0, 1, 2, 19, 50, 64)
 
@@ -53,6 +57,32 @@ def test_batches_and_sums_of_batches(mode: Any, turned: bool) -> None:
         wanted = x @ (np.swapaxes(y, -1, -2) if turned else y)
         for got, value in zip(f(x, y), [wanted, wanted.sum((0, 1))], strict=True):
             np.testing.assert_allclose(got, value, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("inner", [257, 1000, 1024, 1025])
+def test_transposed_right_operands_are_turned_around_block_by_block(dtype: str, inner: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b = gc.placeholder("a", ("m", "k"), dtype), gc.placeholder("b", ("n", "k"), dtype)
+    left, right = (rng.normal(size=(rows, inner)).astype(dtype) for rows in (41, 150))
+    found = []
+    for threads in (1, 2):
+        f = gc.function([a, b], [a @ b.T, (a * 2) @ b.T], threads=threads)
+        exact = left.astype("float64") @ right.T.astype("float64")
+        tolerance = 1e-3 if dtype == "float32" else 1e-11
+        for got, factor in zip(values := f(left, right), (1, 2), strict=True):
+            np.testing.assert_allclose(got, factor * exact, rtol=0, atol=tolerance)
+        found.append([value.tobytes() for value in values])
+        if vector_bits() and sys.platform != "win32":
+            assert "call_transpose" in f.source
+            (nest,) = {n.needs_library({"m": 41, "n": 150, "k": inner}) for n in products(f)}
+            assert nest is (inner > deepest())
+    assert found[0] == found[1]
+
+
+def products(f: gc.Function) -> list[LoopNest]:
+    """Return the nests of matrix products of a function."""
+    return [nest for nest in Section(f.optimized, register).nests if nest.product is not None]
 
 
 @pytest.mark.skipif(vector_bits() == 0, reason="this CPU has no fused multiply-add, so BLAS computes every product")

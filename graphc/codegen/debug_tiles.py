@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.tile_sizes import SMALL, dots_name, lanes, tile_name, tile_shapes, vector_bits
+from graphc.codegen.tile_sizes import lanes, tile_name, tile_shapes, vector_bits
 from graphc.types import Array
 
 
@@ -36,20 +36,10 @@ def _tile(kind: str, rows: int, vectors: int, part: bool, add: bool, *args: Any)
     _write(out, left @ right, alpha, add)
 
 
-def _dots(add: bool, *args: Any) -> None:
-    a, ia, row_a, b, ib, column_b, c, ic, row_c, k, alpha = args
-    out = _matrix(c, ic, (SMALL, SMALL), (row_c, 1))
-    left = right = np.zeros((SMALL, 0), c.dtype)
-    if k:
-        left, right = (_matrix(p, i, (SMALL, int(k)), (s, 1)) for p, i, s in ((a, ia, row_a), (b, ib, column_b)))
-    _write(out, left @ right.T, alpha, add)
-
-
 def debug_tiles() -> dict[str, Callable[..., None]]:
     """Return the tiles by the names of the intrinsics."""
     found: dict[str, Callable[..., None]] = {}
     for kind in ("f32", "f64") if vector_bits() else ():
         for add in (False, True):
             found |= {tile_name(kind, *shape, add): partial(_tile, kind, *shape, add) for shape in tile_shapes()}
-            found[dots_name(kind, add)] = partial(_dots, add)
     return found

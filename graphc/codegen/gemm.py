@@ -1,15 +1,17 @@
 """Lowering of matrix products: register tiles of our own where they are faster, and BLAS.
 
 A product of row-major matrices is computed in tiles of a few rows and two vectors of columns, which read the operands
-where they are: no packing, no call. So are products whose operands both have the inner axis side by side, as dot
-products. Measured on Zen 4, float32, one core, in GFLOPS: 116 at 16 x 256 x 256, 113 at 32 x 784 x 200 and 114 at 512
-cubed; SciPy's OpenBLAS gives 54, 73 and 102. At 2048 cubed it is 69 against 80. So BLAS takes the very large, the very
-narrow, and machines without fused multiply-add.
+where they are: no packing, no call. Where the rows of the right operand lie far apart, as in a transpose, each block of
+its columns is turned around on the stack first. Measured on Zen 4, float32, one core, in GFLOPS: 116 at 16 x 256 x 256,
+113 at 32 x 784 x 200 and 114 at 512 cubed; SciPy's OpenBLAS gives 54, 73 and 102. With the right operand transposed: 79
+at 16 x 256 x 256, 112 at 128 cubed, 114 at 800 x 256 x 256. At 2048 cubed it is 69 against 80. So BLAS takes the very
+large, the very narrow, and machines without fused multiply-add.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,7 +32,7 @@ from graphc.codegen.nest import (
     literal_bits,
 )
 from graphc.codegen.reduce import identity
-from graphc.codegen.tile_sizes import SMALL, VECTORS, dots_name, lanes, tile_name, tile_rows, vector_bits
+from graphc.codegen.tile_sizes import SMALL, VECTORS, deepest, lanes, tile_name, tile_rows, vector_bits
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.linalg import MatMulSum, factors_of
@@ -42,8 +44,6 @@ from graphc.types import Size, floor_div, product, short_name, size_max
 Accesses = dict[Node, Access]
 LARGE = {"f32": 1 << 30, "f64": 1 << 28}
 """Multiplications above which BLAS, which packs its operands, is faster than tiles of rows."""
-LARGE_DOTS, SHORT_DOTS = 1 << 25, 48
-"""The same for tiles of dot products, and the inner axis below which their final sums cost too much."""
 
 
 def lower_matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -109,11 +109,10 @@ class _Products:
         """Return which tiles can read the operands: "rows" of the right one, "dots" of inner axes, or none."""
         if any(isinstance(size, int) and size < SMALL for size in (self.m, self.n)):
             return ""
-        (_, left), (by_row, by_column) = self.operands[0].strides[-2:], self.operands[1].strides[-2:]
+        by_row, by_column = self.operands[1].strides[-2:]
         if by_column == 1:
             return "rows"
-        many = vector_bits() == 512  # a tile of dot products needs 24 registers
-        return "dots" if by_row == 1 and left == 1 and many else ""
+        return "turned" if by_row == 1 and sys.platform != "win32" else ""
 
     def nest(self) -> LoopNest:
         """Return the nest."""
@@ -136,9 +135,8 @@ class _Products:
         )
         if self.form == "rows":
             return dataclasses.replace(made, least=(tile_rows(), 0, SMALL), most=LARGE[self.kind])
-        if self.form == "dots":
-            multiple = SMALL if self.add else 1
-            return dataclasses.replace(made, least=(SMALL, SHORT_DOTS, SMALL), most=LARGE_DOTS, multiple=multiple)
+        if self.form == "turned":
+            return dataclasses.replace(made, least=(tile_rows(), 0, SMALL), most=LARGE[self.kind], deepest=deepest())
         return made
 
     def _work(self) -> Size:
@@ -192,18 +190,21 @@ class _Products:
 
     def _tiled(self, blas: str) -> LoopNest:
         """Choose at run time, by sizes; the range is that of the batch, or of blocks of columns."""
-        columns = 2 * lanes(self.kind) if self.form == "rows" else SMALL
+        columns = 2 * lanes(self.kind)
         blocks = floor_div(self.n + (columns - 1), columns)
         pointers = [f"{v} = {self.kind}p(frame[{12 + i}]{scope})" for i, (v, scope) in enumerate(_POINTERS)]
         pointers.append(f"alpha = {self.kind}p({self.alpha_at})[0]" if self.add else f"alpha = {self.kind}(1)")
+        if self.form == "turned":
+            width = 2 * lanes(self.kind) * self.node.dtype.itemsize
+            pointers += [f"panel = stack({deepest() * width})", f"t = {self.kind}p(panel)"]
         strides = [("ra", 0, -2), ("rc", 2, -2)]
-        strides += [("ka", 0, -1), ("kb", 1, -2)] if self.form == "rows" else [("cb", 1, -1)]
+        strides += [("ka", 0, -1), ("kb", 1, -2) if self.form == "rows" else ("cb", 1, -1)]
         steps = [f"{name} = {self._stride(operand, axis)}" for name, operand, axis in strides]
         m, n, k = (self.build.size(s) for s in (self.m, self.n, self.k))
         limits = self._limits()
         self.most_at = self.build.slot(LiteralSlot(limits.most))
         tests = [f"({size} >= {least})" for size, least in zip((m, k, n), limits.least, strict=True) if least]
-        tests += [f"({size} % {limits.multiple} == 0)" for size in (m, n) if limits.multiple > 1]
+        tests += [f"({k} <= {limits.deepest})"] if limits.deepest else []
         own = f"own = {' & '.join(tests)} & ({m} * {n} * {k} <= frame[{self.most_at}])"
         sizes = ["m = frame[5]", f"n = {n}", f"k = {k}"]  # a chunk has some of the rows
         ia, ib, ic = self._offsets()
@@ -224,17 +225,23 @@ class _Products:
 
     def _blocks(self, start: str, stop: str, columns: int) -> list[str]:
         """Return the loop over blocks of columns."""
-        lines = [f"for j in range({start}, {stop}):"]
-        if self.form == "dots":
-            lines += [f"    col = {_last('j', SMALL, 'n', self.add)}", *_indent(self._dots(), 1)]
-        else:
-            lines += [f"    col = j * {columns}", "    width = n - col"]
-            tests = self._widths(columns)
-            for number, (test, vectors, part) in enumerate(tests):
-                last = number == len(tests) - 1
-                word = "if True:" if len(tests) == 1 else "else:" if last else f"{'elif' if number else 'if'} {test}:"
-                lines += [f"    {word}", *_indent(self._rows(vectors, part), 2)]
+        lines = [f"for j in range({start}, {stop}):", f"    col = j * {columns}", "    width = n - col"]
+        lines += _indent(self._turn(columns), 1)
+        tests = self._widths(columns)
+        for number, (test, vectors, part) in enumerate(tests):
+            last = number == len(tests) - 1
+            word = "if True:" if len(tests) == 1 else "else:" if last else f"{'elif' if number else 'if'} {test}:"
+            lines += [f"    {word}", *_indent(self._rows(vectors, part), 2)]
         return lines
+
+    def _turn(self, columns: int) -> list[str]:
+        """Return what copies a block of columns to the stack, where they do not lie side by side."""
+        if self.form == "rows":
+            return []
+        size = self.node.dtype.itemsize
+        routine = self.build.slot(RoutineSlot(f"transpose{size}"))
+        counts = f"k, select(width < {columns}, width, {columns}), {columns}"
+        return [f"call_transpose(frame[{routine}], {size}, panel, frame[13], ib + col * cb, cb, {counts})"]
 
     def _widths(self, columns: int) -> list[tuple[str, int, bool]]:
         """Return the tiles that blocks of columns need: the test of a block's width, vectors, and whether in part."""
@@ -258,12 +265,8 @@ class _Products:
 
     def _tile(self, rows: int, vectors: int, part: bool) -> str:
         name = tile_name(self.kind, rows, vectors, part, self.add)
-        return f"{name}(a, ia + row * ra, ra, ka, b, ib + col, kb, c, ic + row * rc + col, rc, k, width, alpha)"
-
-    def _dots(self) -> list[str]:
-        name = dots_name(self.kind, self.add)
-        call = f"{name}(a, ia + row * ra, ra, b, ib + col * cb, cb, c, ic + row * rc + col, rc, k, alpha)"
-        return _overlapping(SMALL, call)
+        right = "b, ib + col, kb" if self.form == "rows" else f"t, 0, {2 * lanes(self.kind)}"
+        return f"{name}(a, ia + row * ra, ra, ka, {right}, c, ic + row * rc + col, rc, k, width, alpha)"
 
 
 _POINTERS: Sequence[tuple[str, str]] = (("a", ""), ("b", ""), ("c", ", 1"))
@@ -273,14 +276,9 @@ def _overlapping(rows: int, call: str) -> list[str]:
     """Return the loop over tiles of rows, the last of which ends at the last row."""
     return [
         f"for i in range((m + {rows - 1}) // {rows}):",
-        f"    row = {_last('i', rows, 'm', False)}",
+        f"    row = select(i * {rows} + {rows} <= m, i * {rows}, m - {rows})",
         f"    {call}",
     ]
-
-
-def _last(number: str, size: int, count: str, exact: bool) -> str:
-    first = f"{number} * {size}"
-    return first if exact else f"select({first} + {size} <= {count}, {first}, {count} - {size})"
 
 
 def _indent(lines: Sequence[str], levels: int) -> list[str]:

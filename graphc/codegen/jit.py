@@ -8,6 +8,8 @@ first kernel that is not in the cache.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -19,6 +21,7 @@ from graphc.codegen.libmvec import declarations
 from graphc.codegen.loader import binding, target_machine
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
+from graphc.passes.fusion_costs import IN_TURNS
 
 LONG_LOOP = 22
 """Instructions in a loop from which it is mathematics, not one load or sum, which LLVM interleaves as it should be."""
@@ -26,6 +29,7 @@ _WHOLE = re.compile(r"\bfor whole\d")
 """Of kernels with loops over whole vectors, in which a second one would leave some over."""
 _LABEL = re.compile(r"([\w.]+):")
 _BRANCH = re.compile(r"  br i1 \S+, label %(\S+), label %(\S+)$")
+_TURNS = re.compile(r"# (\d+) in turns\n")
 _ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
 
 
@@ -41,7 +45,8 @@ def compile_kernel(source: str, symbol: str, precision: str = "vector") -> tuple
             foreign = [name for name in undefined if name not in EXTERNAL_SYMBOLS]
             if foreign:
                 raise CompileError(f"kernel refers to {', '.join(foreign)}")
-            return target_machine().emit_object(module), undefined
+            with in_order(in_turns(source) > IN_TURNS):
+                return target_machine().emit_object(module), undefined
         except Exception as error:
             raise CompileError(f"kernel does not compile: {error}\n{source}") from error
 
@@ -54,7 +59,7 @@ def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any
     """Return the optimised LLVM module of a kernel."""
     binding()
     text = _with_entry(*lower_kernel(source, precision), symbol)
-    text = _interleaved(text, 1, 0) if _WHOLE.search(source) else _interleaved(text, 2, LONG_LOOP)
+    text = _interleaved(text, 1, 0) if _WHOLE.search(source) else _interleaved(text, in_turns(source), LONG_LOOP)
     module = llvm.parse_assembly(text)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -80,7 +85,31 @@ def _inline_own(module: Any, builder: Any) -> None:
 def assembly(source: str, precision: str = "vector") -> str:
     """Return the machine code of a kernel as text, for people and for tests of its structure."""
     with COMPILER_LOCK:
-        return str(target_machine().emit_assembly(optimised_module(source, "kernel", precision)))
+        module = optimised_module(source, "kernel", precision)
+        with in_order(in_turns(source) > IN_TURNS):
+            return str(target_machine().emit_assembly(module))
+
+
+@contextmanager
+def in_order(wanted: bool) -> Iterator[None]:
+    """Emit vectors that take turns as they stand.
+
+    LLVM's scheduler saves registers by putting all of one vector before the next, which then waits for itself again:
+    a chain of 100 operations takes 1.9 times as long so. The option is the process's, and set for this moment only.
+    """
+    if wanted:
+        llvm.set_option("graphc", "-misched-regpressure=false")
+    try:
+        yield
+    finally:
+        if wanted:
+            llvm.set_option("graphc", "-misched-regpressure=true")
+
+
+def in_turns(source: str) -> int:
+    """Return how many vectors the long loops of a kernel take at a time, as its first line may say."""
+    found = _TURNS.match(source)
+    return int(found[1]) if found else IN_TURNS
 
 
 def _interleaved(text: str, count: int, least: int) -> str:

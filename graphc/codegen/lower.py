@@ -18,6 +18,7 @@ from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
+from graphc.codegen.row_strips import with_row_strips
 from graphc.codegen.rows import ask_ahead, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.codegen.strips import with_strips
@@ -54,7 +55,8 @@ def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *,
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
     lowering = _Lowering(kernel, schedule, aliased, divide)
-    return with_strips(lowering, lowering.nest())
+    strips = with_strips if kernel.split is None else with_row_strips
+    return strips(lowering, lowering.nest())
 
 
 class _Lowering:
@@ -353,6 +355,7 @@ class _Lowering:
             tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
             divisible=not self.shared and not self.kept and self.kernel.kind != "scatter",
             unit_ns=self.unit_ns,
+            turns=self.kernel.turns,
             parts=parts,
         )
 

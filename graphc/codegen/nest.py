@@ -111,9 +111,9 @@ class Loop:
 class Product:
     """The sizes of a nest that computes matrix products, and the limits within which it does so without a library.
 
-    `least` is for m, k and n; `most`, in the slot `most_at`, is for their product; m and n must be multiples of
-    `multiple`. `strides` are those of the rows of the left operand, of the columns of the right one and of the rows of
-    the result; None for a batch.
+    `least` is for m, k and n; `most`, in the slot `most_at`, is for their product; k is at most `deepest`, if that is
+    not 0. `strides` are those of the rows of the left operand, of the columns of the right one and of the rows of the
+    result; None for a batch.
     """
 
     m: Size
@@ -121,15 +121,16 @@ class Product:
     n: Size
     least: tuple[int, int, int]
     most: int
-    multiple: int = 1
+    deepest: int = 0
     most_at: int = 0
     strides: tuple[Size, Size, Size] | None = None
 
     def needs_library(self, sizes: Sizes) -> bool:
         """Tell whether the nest calls BLAS at these sizes."""
         m, k, n = extents = [size_value(s, sizes) for s in (self.m, self.k, self.n)]
-        whole = m % self.multiple == n % self.multiple == 0
-        inside = whole and all(size >= least for size, least in zip(extents, self.least, strict=True))
+        inside = k <= (self.deepest or k) and all(
+            size >= least for size, least in zip(extents, self.least, strict=True)
+        )
         return not inside or m * k * n > self.most
 
     def is_one_call(self, sizes: Sizes) -> bool:
@@ -212,6 +213,8 @@ class LoopNest:
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
     unit_ns: float = 0.5
+    turns: int = 0
+    """How many vectors a long innermost loop takes at a time; 0 for what the compiler takes by itself."""
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False

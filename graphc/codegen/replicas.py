@@ -18,6 +18,8 @@ MAX_FRAMES = 32
 """The largest number of chunks that have frames of their own."""
 MAX_ROW_BYTES = 1 << 24
 """The most memory for what chunks sum in rows of their own."""
+MAX_PRIVATE_BYTES, LEAST_FRAMES = 1 << 22, 8
+"""The most memory for buffers that each chunk has for itself, unless that leaves fewer chunks than this."""
 ROW_SHARE = 4
 """Rows of chunks have at most this part of the elements that the nest works on, so that combining them is cheap."""
 
@@ -97,6 +99,8 @@ def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, thre
         return None
     shared = [node for node, _ in nest.parts.rows]
     most = _most_frames(nest, sizes, {n: size_value(n.size, sizes) for n in shared})
+    own = sum(size_value(size, sizes) * n.dtype.itemsize for n, size in nest.rows)
+    most = min(most, max(LEAST_FRAMES, MAX_PRIVATE_BYTES // max(own, 1)))
     chunks = chunk_edges(size_value(nest.extent, sizes), cost, least, most)
     if len(chunks) == 1:
         return None

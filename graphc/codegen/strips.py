@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from graphc.codegen.nest import Loop, LoopNest, PointerSlot, RoutineSlot, Statement
 from graphc.codegen.phases import Phase
 from graphc.node import Node
+from graphc.ops.pointwise import Pointwise
 from graphc.passes.cost import is_expensive
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER
@@ -29,14 +31,16 @@ from graphc.types import Shape, Size, Sizes, product, short_name, size_value
 if TYPE_CHECKING:
     from graphc.codegen.lower import _Lowering
 
-ROWS = 32
+ROWS = 64
 """Rows of a strip: several cache lines of the operand, of which those at the ends belong to two strips."""
-COLUMNS = 128
-"""Columns of a strip of one operand, whose copy just fits the first cache; several have fewer."""
+COLUMN_BYTES = 1024
+"""Bytes of a row of a strip of one operand, whose copy stays in the second cache; several have fewer."""
 MOST = 4
 """Operands that are turned around in one nest."""
 LINE = 64
 """Bytes between the rows of a copy: rows a power of two apart would share few places of the cache."""
+KEPT_BYTES = 3 << 20
+"""The most memory for copies of whole rows, from which on they are far away."""
 WAYS, SETS = 8, 64
 """Lines that the first cache holds: so many in each of so many places, of which a power of two as stride uses few."""
 FEW = 4
@@ -47,7 +51,7 @@ LARGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Worth:
+class Worth:
     """At which sizes cheap values are computed sooner in strips; the nest without them runs at others.
 
     `strides` are those of the operands to turn around, `itemsize` the bytes of their largest element. The numbers are
@@ -59,17 +63,23 @@ class _Worth:
     columns: Size
     strides: tuple[Size, ...]
     itemsize: int
+    kept: int
+    """Rows of copies of whole rows that are kept in memory; 0 where a strip is on the stack."""
     strips: bool = True
 
     def holds(self, sizes: Sizes) -> bool:
         """Tell whether the nest runs at these sizes."""
-        rows, columns = size_value(self.rows, sizes), size_value(self.columns, sizes)
+        return self.strips != self._alone(size_value(self.rows, sizes), size_value(self.columns, sizes), sizes)
+
+    def _alone(self, rows: int, columns: int, sizes: Sizes) -> bool:
+        """Tell whether numbers read one by one are faster."""
+        if self.kept:
+            nbytes = self.kept * columns * self.itemsize * len(self.strides)
+            return rows < 3 or columns < 8 or rows * columns < 128 or nbytes > KEPT_BYTES
         stay = not self._collide(columns, sizes)
         if self.itemsize == 8:
-            alone = rows < 6 or (stay and columns <= 256 and rows * columns < 1 << 16)
-        else:
-            alone = rows < 8 or rows * columns < 512 or (stay and columns < 16)
-        return self.strips != alone
+            return rows < 6 or (stay and columns <= 256 and rows * columns < 1 << 16)
+        return rows < 8 or rows * columns < 512 or (stay and columns < 16)
 
     def _collide(self, columns: int, sizes: Sizes) -> bool:
         """Tell whether a line for each column would push others out of the first cache."""
@@ -84,7 +94,7 @@ class _Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class _Across:
+class Across:
     """One load: what it reads, at which strides of the loops, and the variable it sets."""
 
     base: Node
@@ -101,29 +111,39 @@ def with_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
         return [plain]
     (phase,) = nest.phases
     axis, loads = _across(nest, phase)
+
+    def tiled() -> LoopNest:
+        body = tuple(_Strips(nest, axis, loads).loops(phase))
+        return replace(plain, body=(*nest.build.top, *body), slots=tuple(nest.build.slots))
+
+    return chosen(nest, plain, axis, loads, tiled)
+
+
+def chosen(
+    nest: _Lowering, plain: LoopNest, axis: int, loads: list[Across], tiled: Callable[[], LoopNest], kept: int = 0
+) -> list[LoopNest]:
+    """Return the nest in strips, the plain one, or both where the sizes of a call choose; `kept` as in `Worth`."""
     if not loads:
         return [plain]
     rows, columns = (product(nest.kernel.space[a] for a in nest.groups[k]) for k in (axis, -1))
-    strides = tuple(load.strides[-1] for load in loads)
-    worth = _Worth(rows, columns, strides, max(load.base.dtype.itemsize for load in loads))
-    dear = any(is_expensive(n) for n in nest.kernel.nodes)
+    strides = tuple({(load.base, load.offset): load.strides[-1] for load in loads}.values())
+    worth = Worth(rows, columns, strides, max(load.base.dtype.itemsize for load in loads), kept)
+    dear = any(is_expensive(n) for n in nest.kernel.nodes if isinstance(n.op, Pointwise))
     few = isinstance(columns, int) and columns < FEW
     if (few if dear else worth.is_known and not worth.holds({})) or not (nest.divide or _is_large(rows, columns)):
         return [plain]
-    body = tuple(_Strips(nest, axis, loads).loops(phase))
-    tiled = replace(plain, body=(*nest.build.top, *body), slots=tuple(nest.build.slots))
     if dear or worth.is_known:
-        return [tiled]
-    return [replace(tiled, choice=worth), replace(plain, choice=replace(worth, strips=False))]
+        return [tiled()]
+    return [replace(tiled(), choice=worth), replace(plain, choice=replace(worth, strips=False))]
 
 
 def _is_large(rows: Size, columns: Size) -> bool:
     return isinstance(rows, int) and isinstance(columns, int) and rows * columns >= LARGE
 
 
-def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[_Across]]:
+def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[Across]]:
     """Return the loads across the rows and the loop along which their elements lie side by side."""
-    found: dict[int, list[_Across]] = {}
+    found: dict[int, list[Across]] = {}
     for key, name in phase.values.items():
         if isinstance(key, Node):
             continue
@@ -132,7 +152,7 @@ def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[_Across]]:
         side = [k for k, stride in enumerate(strides[:-1]) if stride == 1]
         own = nest.aliased.get(base, base) in nest.build.written
         if len(strides) == len(nest.groups) and side and strides[-1] not in (0, 1) and not own:
-            found.setdefault(side[-1], []).append(_Across(base, offset, strides, name))
+            found.setdefault(side[-1], []).append(Across(base, offset, strides, name))
     axis = max(found, key=lambda k: len(found[k]), default=0)
     return axis, found.get(axis, [])[:MOST]
 
@@ -140,13 +160,14 @@ def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[_Across]]:
 class _Strips:
     """Writes the loops in strips: the loop over `axis` and the innermost one are divided."""
 
-    def __init__(self, nest: _Lowering, axis: int, loads: list[_Across]) -> None:
+    def __init__(self, nest: _Lowering, axis: int, loads: list[Across]) -> None:
         self.nest, self.axis, self.loads = nest, axis, loads
         self.last = len(nest.groups) - 1
         extents = [product(nest.kernel.space[a] for a in group) for group in nest.groups[1:]]
         self.starts = ["lo", *("0" for _ in extents)]
         self.stops = ["hi", *map(nest.build.size, extents)]
-        self.columns = COLUMNS // (1, 2, 4, 4)[len(loads) - 1]
+        widest = max(load.base.dtype.itemsize for load in loads)
+        self.columns = COLUMN_BYTES // widest // (1, 2, 4, 4)[len(loads) - 1]
 
     def loops(self, phase: Phase) -> list[Statement]:
         """Return the loops over a phase's statements."""
@@ -175,34 +196,42 @@ class _Strips:
     def _part(self, k: int, body: list[Statement]) -> Loop:
         return Loop(self._variable(k), f"b{k}", f"e{k}", body)
 
-    def _pitch(self, load: _Across) -> int:
+    def _pitch(self, load: Across) -> int:
         return self.columns + LINE // load.base.dtype.itemsize
 
-    def _stack(self, load: _Across) -> str:
+    def _stack(self, load: Across) -> str:
         """Return the variable that holds the address of a load's copy."""
         nbytes = ROWS * self._pitch(load) * load.base.dtype.itemsize
         return self.nest.build.once(("stack", load), "m", lambda: f"stack({nbytes})")
 
-    def _load(self, load: _Across) -> tuple[str, str]:
+    def _load(self, load: Across) -> tuple[str, str]:
         """Return the statement of a load, and the one that reads the copy."""
-        nest, build = self.nest, self.nest.build
-        pointer = build.pointer(nest.aliased.get(load.base, load.base), load.offset)
-        index = build.index(load.strides, nest.variables[: len(load.strides)])
         kind, stack = short_name(load.base.dtype), self._stack(load)
-        copy = build.once(("copy", load), "v", lambda: f"{kind}p({stack})")
+        copy = self.nest.build.once(("copy", load), "v", lambda: f"{kind}p({stack})")
         i, j = (f"{self._variable(k)} - b{k}" for k in (self.axis, self.last))
-        return f"{load.name} = {pointer}[{index}]", f"{load.name} = {copy}[({i}) * {self._pitch(load)} + ({j})]"
+        return plain_load(self.nest, load), f"{load.name} = {copy}[({i}) * {self._pitch(load)} + ({j})]"
 
-    def _call(self, load: _Across) -> str:
+    def _call(self, load: Across) -> str:
         """Return the statement that fills a load's copy."""
-        build, base = self.nest.build, self.nest.aliased.get(load.base, load.base)
-        size = base.dtype.itemsize
-        routine = RoutineSlot(f"transpose{size}")
-        address = build.once(routine, "m", lambda: f"frame[{build.slot(routine)}]")
-        slot = PointerSlot(base, load.offset)
-        source = build.once(("word", slot), "m", lambda: f"frame[{build.slot(slot)}]")
         corner = [f"b{k}" if k in (self.axis, self.last) else v for k, v in enumerate(self.nest.variables)]
-        first, stride = build.index(load.strides, corner), build.size(load.strides[-1])
-        counts = ", ".join(f"e{k} - b{k}" for k in (self.axis, self.last))
-        operands = f"{size}, {self._stack(load)}, {source}, {first}, {stride}, {counts}, {self._pitch(load)}"
-        return f"call_transpose({address}, {operands})"
+        counts = [f"e{k} - b{k}" for k in (self.axis, self.last)]
+        return turn(self.nest, load, self._stack(load), corner, [*counts, str(self._pitch(load))])
+
+
+def plain_load(nest: _Lowering, load: Across) -> str:
+    """Return the statement of a load as the nest without strips has it."""
+    pointer = nest.build.pointer(nest.aliased.get(load.base, load.base), load.offset)
+    return f"{load.name} = {pointer}[{nest.build.index(load.strides, nest.variables[: len(load.strides)])}]"
+
+
+def turn(nest: _Lowering, load: Across, target: str, corner: Sequence[str], counts: Sequence[str]) -> str:
+    """Return the call that turns a part of an operand around; `corner` is where it begins, by loop.
+
+    `counts` are its rows, its columns and the distance of the target's rows.
+    """
+    build, base = nest.build, nest.aliased.get(load.base, load.base)
+    routine, slot = RoutineSlot(f"transpose{base.dtype.itemsize}"), PointerSlot(base, load.offset)
+    address = build.once(routine, "m", lambda: f"frame[{build.slot(routine)}]")
+    source = build.once(("word", slot), "m", lambda: f"frame[{build.slot(slot)}]")
+    places = f"{source}, {build.index(load.strides, corner)}, {build.size(load.strides[-1])}"
+    return f"call_transpose({address}, {base.dtype.itemsize}, {target}, {places}, {', '.join(counts)})"

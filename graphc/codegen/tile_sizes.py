@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 
-from graphc.codegen.loader import cpu_features
+from graphc.codegen.loader import cpu_features, libc_version
 
 SMALL = 4
-"""Rows and columns of a tile of dot products."""
+"""Columns below which tiles leave a product to BLAS."""
 
 
 @cache
@@ -44,6 +45,10 @@ def tile_name(kind: str, rows: int, vectors: int, part: bool, add: bool) -> str:
     return f"{'add' if add else 'set'}_{'part' if part else 'tile'}_{kind}_{rows}x{vectors}"
 
 
-def dots_name(kind: str, add: bool) -> str:
-    """Return the name of the routine of a tile of dot products."""
-    return f"{'add' if add else 'set'}_dots_{kind}"
+@cache
+def deepest() -> int:
+    """Return the most rows of the right operand of which a block of columns is turned around on the stack.
+
+    The stack of a thread has at least 512 KiB there; other C libraries may give it 128.
+    """
+    return 1024 if libc_version().startswith("glibc") or sys.platform == "darwin" else 256

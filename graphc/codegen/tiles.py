@@ -2,9 +2,8 @@
 
 `set_tile_f32_8x2(a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width, alpha)` computes 8 rows and 2 vectors of
 columns of `c = a @ b`, where the columns of `b` and of `c` lie side by side; `set_part_f32_8x2` only the first `width`
-columns; the `add_` forms add `alpha` times the product to `c`. `set_dots_f32(a, ia, row_a, b, ib, column_b, c, ic,
-row_c, k, alpha)` computes 4 rows and 4 columns where the inner axes lie side by side. A tile's first element is at an
-offset from a pointer; strides are in elements.
+columns; the `add_` forms add `alpha` times the product to `c`. A tile's first element is at an offset from a pointer;
+strides are in elements.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import llvmlite.ir as ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from graphc.codegen.tile_sizes import SMALL, dots_name, lanes, tile_name, tile_shapes, vector_bits
+from graphc.codegen.tile_sizes import lanes, tile_name, tile_shapes, vector_bits
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLOATS = {"f32": ir.FloatType(), "f64": ir.DoubleType()}
@@ -83,27 +82,6 @@ class _Emit:
         operands = [value, pointer, ir.Constant(_I32, self.bytes), mask]
         self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), operands)
 
-    def shuffle(self, x: Any, y: Any, places: Sequence[int]) -> Any:
-        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, len(places)), list(places)))
-
-    def four_sums(self, values: Values) -> Any:
-        """Return a vector of the sums of the lanes of four vectors: lanes are added while they are interleaved."""
-        (a, b, c, d) = values
-        pairs = (self._interleaved(a, b, 1), self._interleaved(c, d, 1))
-        mixed = self._interleaved(pairs[0], pairs[1], 2)
-        groups = [self.shuffle(mixed, mixed, range(g, g + 4)) for g in range(0, self.lanes, 4)]
-        total = groups[0]
-        for group in groups[1:]:
-            total = self.builder.fadd(total, group)
-        return total
-
-    def _interleaved(self, x: Any, y: Any, width: int) -> Any:
-        """Add neighbouring groups of `width` lanes of x and of y, and let the sums alternate."""
-        starts = [base + lane for lane in range(0, self.lanes, 2 * width) for base in (0, self.lanes)]
-        low = [place for start in starts for place in range(start, start + width)]
-        high = [place + width for place in low]
-        return self.builder.fadd(self.shuffle(x, y, low), self.shuffle(x, y, high))
-
     def loop(self, count: Any, starts: Values, step: Callable[[Any, Values], Values], stride: int = 1) -> Values:
         """Emit `for i in range(0, count, stride)` that carries values, and return the last ones."""
         builder = self.builder
@@ -157,31 +135,6 @@ def _tile(kind: str, rows: int, vectors: int, part: bool, add: bool, builder: An
             e.store(e.fma(total, scale, e.load(place, masks[v])) if add else total, place, masks[v])
 
 
-def _dots(kind: str, add: bool, builder: Any, args: Sequence[Any]) -> None:
-    a, ia, row_a, b, ib, column_b, c, ic, row_c, k, alpha = args
-    e = _Emit(builder, kind)
-    a, b, c = e.at(a, ia), e.at(b, ib), e.at(c, ic)
-    lefts = [e.at(a, e.times(r, row_a)) for r in range(SMALL)]
-    rights = [e.at(b, e.times(j, column_b)) for j in range(SMALL)]
-    lane_count = ir.Constant(_I64, e.lanes)
-    whole = builder.mul(builder.sdiv(k, lane_count), lane_count)
-
-    def products(i: Any, sums: Values, mask: Any) -> Values:
-        left = [e.load(e.at(p, i), mask) for p in lefts]
-        right = [e.load(e.at(p, i), mask) for p in rights]
-        return [e.fma(left[r], right[j], sums[SMALL * r + j]) for r in range(SMALL) for j in range(SMALL)]
-
-    sums = e.loop(whole, [e.zero] * SMALL**2, lambda i, s: products(i, s, None), e.lanes)
-    sums = products(whole, sums, e.mask(0, builder.sub(k, whole)))
-    for r in range(SMALL):
-        place = builder.bitcast(e.at(c, e.times(r, row_c)), ir.VectorType(e.element, SMALL).as_pointer())
-        total = e.four_sums(sums[SMALL * r : SMALL * (r + 1)])
-        if add:
-            scaled = builder.fmul(total, e.splat(alpha, total.type))
-            total = builder.fadd(scaled, builder.load(place, align=e.bytes))
-        builder.store(total, place, align=e.bytes)
-
-
 def _make(name: str, emit: Callable[[Any, Sequence[Any]], None]) -> Any:
     def tile(typingctx: Any, first: Any, *rest: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -203,5 +156,4 @@ def tile_intrinsics() -> dict[str, Any]:
             for shape in tile_shapes():
                 name = tile_name(kind, *shape, add)
                 made[name] = _make(name, partial(_tile, kind, *shape, add))
-            made[dots_name(kind, add)] = _make(dots_name(kind, add), partial(_dots, kind, add))
     return made

@@ -40,7 +40,7 @@ __all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULAR
 
 PRECISIONS = ("vector", "polynomial", "libm")
 MAX_CALL_ARGUMENTS = 14
-WRITTEN_BUFFERS = 32
+WRITTEN_BUFFERS = 64
 """The number of written buffers per kernel that alias information tells apart."""
 
 _DTYPES = {short: np.dtype(name) for name, short in SHORT_NAMES.items()}

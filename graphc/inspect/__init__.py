@@ -1,1 +1,1 @@
-"""Looking at programs: drawings (`svg`), printed stages and tables (`text`). Nothing here changes a program."""
+"""Looking at programs: drawings (`svg`, `layout`). Nothing here changes a program."""

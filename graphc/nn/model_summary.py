@@ -13,7 +13,6 @@ from typing import Any
 
 from graphc.errors import ArgumentError, at
 from graphc.graph import topological_order
-from graphc.inspect.text import table
 from graphc.nn.module import Module, watcher
 from graphc.node import Node, Shared, serials
 from graphc.ops.base import Composite, Placeholder, placeholder
@@ -23,6 +22,7 @@ from graphc.ops.cumulative import Cumulative
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import Cast, DimValue, Pointwise
 from graphc.ops.reduction import Reduction
+from graphc.text import table
 from graphc.tree import flatten
 from graphc.types import Size, TensorType, size_max
 

@@ -6,6 +6,8 @@ per point of the space), outer values (one per point of the outer axes: those re
 from them), accumulated values (reductions over other axes, summed in memory) and totals (reductions over all axes,
 whose terms are the rows' own).
 
+What could be one kernel is where the cost model finds that it saves more than it costs (`groups`, `fusion_costs`).
+
 Acyclic by construction: every kernel has a stage, and a node joins a kernel only if every operand is readable inside
 it or stored by a kernel of an earlier stage. A kernel that no other reads yet moves to a later stage for a scalar, as
 the update of a state does for a bias correction. One pass, linear in the graph.
@@ -14,8 +16,8 @@ the update of a state does for a bias correction. One pass, linear in the graph.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from graphc.graph import Graph
@@ -28,14 +30,11 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
+from graphc.passes.fusion_costs import IN_TURNS, Expression
+from graphc.passes.groups import Cluster, Fusion, Group, has_frames
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.types import Shape
 
-MAX_OPS = 32
-"""Scalar expressions per kernel: LLVM is superlinear in straight-line code (10 ops 72 ms, 1,000 ops 17 s)."""
-MAX_ROW_OPS = 64
-"""The same where a kernel reduces rows: what it computes again or keeps in cache, another would read from memory."""
-MAX_POINTERS = 24
 MAX_INLINE_DEPTH = 8
 
 INNER, OUTER, ACCUMULATED, TOTAL = "inner", "outer", "accumulated", "total"
@@ -56,11 +55,25 @@ class Kernel:
     split: int | None
     levels: dict[Node, str]
     stored: tuple[Node, ...]
+    turns: int = IN_TURNS
+    """How many vectors a long loop takes at a time."""
 
     @property
     def root(self) -> Node:
         """The node that the kernel is there for, where it is not a loop kernel."""
         return self.nodes[-1] if self.kind == "scatter" else self.nodes[0]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Why a kernel is apart from an earlier one whose value it reads."""
+
+    reader: int
+    earlier: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reader} is apart from {self.earlier}: {self.reason}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +85,7 @@ class Schedule:
     accesses: dict[Node, Access]
     inline: frozenset[Node]
     """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
+    cuts: tuple[Cut, ...] = ()
 
     @cached_property
     def kernel_of(self) -> dict[Node, Kernel]:
@@ -131,29 +145,6 @@ def row_split(shape: Shape, axes: Sequence[int]) -> int | None:
     return len(kept) if live[: len(kept)] == kept else None
 
 
-@dataclass(eq=False)
-class _Group:
-    """A kernel under construction."""
-
-    index: int
-    stage: int
-    kind: str
-    space: Shape
-    split: int | None = None
-    levels: dict[Node, str] = field(default_factory=dict)
-    reads: dict[Node, None] = field(default_factory=dict)
-    read: bool = False
-    """Whether another kernel reads this one, which fixes its stage."""
-    weight: int = 0
-    framed: bool = False
-
-    def add(self, levels: dict[Node, str]) -> None:
-        """Take members in."""
-        self.levels.update(levels)
-        self.weight += _weight(levels)
-        self.framed = self.framed or _has_frames(levels)
-
-
 def fuse(graph: Graph) -> Schedule:
     """Partition the computed nodes of `graph` into kernels and order them.
 
@@ -177,12 +168,14 @@ class _Fuser:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.accesses = accesses_of(graph)
-        self.groups: list[_Group] = []
-        self.home: dict[Node, _Group] = {}
-        self.pending: dict[Node, list[Node]] = {}
-        self.readers: dict[tuple[Shape, Node], _Group] = {}
+        self.groups: list[Group] = []
+        self.home: dict[Node, Group] = {}
+        self.pending: dict[Node, Cluster] = {}
+        self.refused: list[tuple[Node, Node, str]] = []
+        self.readers: dict[tuple[Shape, Node], Group] = {}
         self.kept = set(graph.outputs)
         self.inline: dict[Node, int] = {}
+        self.fusion = Fusion(graph, self.accesses, self.kept, self.home)
 
     # -- placing
 
@@ -200,11 +193,20 @@ class _Fuser:
         if not isinstance(op, (Pointwise, Gather, Reduction, Framed)):
             self._join(self._open(_kind(node), [node], squeezed(node.shape)), {node: INNER}, None)
             return
-        cluster = [n for x in node.inputs for n in self.pending.pop(x, ())] + [node]
-        if self._may_wait(node, cluster) and _weight(cluster) < MAX_OPS:
+        cluster = self._cluster(node)
+        if self._may_wait(node, cluster.nodes) and self.fusion.may_grow(cluster):
             self.pending[node] = cluster
         else:
             self._place(cluster)
+
+    def _cluster(self, node: Node) -> Cluster:
+        """Return a node with those that wait for it."""
+        parts = [self.pending.pop(x) for x in node.inputs if x in self.pending]
+        cluster = parts[0] if parts else Cluster()
+        for part in parts[1:]:
+            cluster.absorb(part)
+        cluster.add(node, self.fusion.operands(node))
+        return cluster
 
     def _inlines(self, node: Node) -> bool:
         """Note a scalar that depends on sizes and literal numbers only, unless its expression grows deep."""
@@ -226,44 +228,49 @@ class _Fuser:
         if isinstance(user.op, Scatter):
             return user.inputs[1] is node and all(x is not node for x in user.inputs[2:])
         # Frames divide the loops of a kernel, which rows do as well: never both.
-        kinds = (Pointwise,) if _has_frames(cluster) else (Pointwise, Reduction)
+        kinds = (Pointwise,) if has_frames(cluster) else (Pointwise, Reduction)
         reader = isinstance(user.op, kinds) and not is_inline(user.op)
         return reader and user.inputs[0].shape == node.shape and iteration_space(user) == squeezed(node.shape)
 
-    def _place(self, cluster: list[Node]) -> None:
-        root = cluster[-1]
+    def _place(self, cluster: Cluster) -> None:
+        nodes = cluster.nodes
+        root = nodes[-1]
         space = iteration_space(root)
         split = row_split(root.inputs[0].shape, root.op.axes) if isinstance(root.op, Reduction) else None
-        for group in self._candidates(cluster, space):
-            levels = self._levels(group, cluster, space, split)
-            if levels is not None:
-                self._join(group, levels, split)
+        for group in self._candidates(nodes, space):
+            found = self._levels(group, cluster, space, split)
+            if not isinstance(found, str):
+                self._join(group, found[0], split, found[1])
                 return
-        levels = dict.fromkeys(cluster, INNER) | {root: _root_level(root, INNER, split)}
-        self._join(self._open("loop", cluster, space), levels, split)
+            read = next((b for n in nodes for b in self.fusion.operands(n) if b in group.levels), None)
+            if read is not None:
+                self.refused.append((root, read, found))
+        levels = dict.fromkeys(nodes, INNER) | {root: _root_level(root, INNER, split)}
+        self._join(self._open("loop", nodes, space), levels, split, cluster.expression)
 
     def _place_scatter(self, node: Node) -> None:
         """Place a scatter, with the values that wait for it unless they read what it may write into."""
-        cluster = self.pending.pop(node.inputs[1], [])
+        waiting = self.pending.pop(node.inputs[1], Cluster())
+        cluster = waiting.nodes
         targets = {self.accesses[n.inputs[0]].base for n in _scatters(node)}
         read = {self.accesses[x].base for n in cluster for x in n.inputs}
         indexed = [x for n in cluster if isinstance(n.op, Gather) for x in n.inputs[1:]]
         # Indices are checked before anything is written: they must be in memory.
-        if targets & read or _has_frames(cluster) or any(self.accesses[x].base in cluster for x in indexed):
-            self._place(cluster)
+        if targets & read or has_frames(cluster) or any(self.accesses[x].base in cluster for x in indexed):
+            self._place(waiting)
             cluster = []
         members = [*cluster, node]
         self._join(self._open("scatter", members, squeezed(node.inputs[1].shape)), dict.fromkeys(members, INNER), None)
 
-    def _candidates(self, cluster: list[Node], space: Shape) -> list[_Group]:
+    def _candidates(self, cluster: list[Node], space: Shape) -> list[Group]:
         """Return the kernels of the operands, latest first, then those that read the same operands."""
         bases = dict.fromkeys(self.accesses[x].base for n in cluster for x in n.inputs)
         homes = sorted({self.home[b] for b in bases if b in self.home}, key=lambda g: (-g.stage, -g.index))
-        homes = self._merged([g for g in homes if g.kind == "loop"])
+        homes = self._merged([g for g in homes if g.kind == "loop"], bases)
         siblings = [self.readers[space, b] for b in bases if (space, b) in self.readers]
         return [g for g in (*homes, *siblings) if g.kind == "loop"]
 
-    def _merged(self, homes: list[_Group]) -> list[_Group]:
+    def _merged(self, homes: list[Group], bases: Iterable[Node]) -> list[Group]:
         """Merge the latest kernels where they run over the same axes: within one stage no path connects them."""
         if len(homes) < 2:
             return homes
@@ -271,18 +278,18 @@ class _Fuser:
         for group in homes[1:]:
             same = group.stage == first.stage and group.space == first.space
             splits = {first.split, group.split} - {None}
-            reads = len({**first.reads, **group.reads})
-            ops = first.weight + group.weight
             rows = bool(splits) and (first.framed or group.framed)
-            if same and len(splits) < 2 and not rows and ops < _max_ops(*splits) and reads < MAX_POINTERS:
+            if same and len(splits) < 2 and not rows and self.fusion.may_merge(first, group, bases):
                 self._absorb(first, group)
             else:
                 rest.append(group)
         return [first, *rest]
 
-    def _absorb(self, group: _Group, other: _Group) -> None:
+    def _absorb(self, group: Group, other: Group) -> None:
         group.split = other.split if group.split is None else group.split
-        group.add(other.levels)
+        group.levels.update(other.levels)
+        group.framed = group.framed or other.framed
+        group.expression.absorb(other.expression)
         group.reads.update(other.reads)
         group.read |= other.read
         for node in other.levels:
@@ -292,31 +299,33 @@ class _Fuser:
                 self.readers[other.space, base] = group
         other.levels = {}
 
-    def _levels(self, group: _Group, cluster: list[Node], space: Shape, split: int | None) -> dict[Node, str] | None:
-        """Return the levels that the nodes of a cluster would have in a kernel, or None where they don't fit."""
-        root = cluster[-1]
+    def _levels(
+        self, group: Group, cluster: Cluster, space: Shape, split: int | None
+    ) -> tuple[dict[Node, str], Expression] | str:
+        """Return the levels of a cluster's nodes in a kernel, and its expression with them, or why they stay apart."""
+        root = cluster.nodes[-1]
         level = INNER if space == group.space else OUTER
         outer = group.split is not None and space == group.space[: group.split]
         if level == OUTER and (not outer or isinstance(root.op, Reduction)):
-            return None
+            return f"it runs over [{','.join(map(str, space))}], not [{','.join(map(str, group.space))}]"
         total = split == 0 and bool(group.split) and level == INNER and root.op.name not in ("argmax", "argmin")
         if split is not None and group.split not in (None, split) and not total:
-            return None
-        if {split, group.split} != {None} and (group.framed or _has_frames(cluster)):
-            return None
-        ops = group.weight + _weight(cluster)
-        if ops > _max_ops(split, group.split) or len(group.reads) >= MAX_POINTERS:
-            return None
+            return "it reduces other axes"
+        if {split, group.split} != {None} and (group.framed or has_frames(cluster.nodes)):
+            return "rows are reduced beside parts inside zeros"
         levels: dict[Node, str] = {}
-        for node in cluster:
-            if not all(self._reads(group, levels, node, i, level) for i in range(len(node.inputs))):
-                return None
+        for node in cluster.nodes:
+            for i, x in enumerate(node.inputs):
+                if not self._reads(group, levels, node, i, level):
+                    here = self.accesses[x].base in group.levels
+                    return f"%{self.graph.index[x]} {'is read at other places' if here else 'comes after it'}"
             levels[node] = (
                 TOTAL if total and node is root else _root_level(node, level, split) if node is root else level
             )
-        return levels
+        joined = self.fusion.join(group, cluster, once_a_row=level == OUTER)
+        return (levels, joined) if isinstance(joined, Expression) else str(joined)
 
-    def _reads(self, group: _Group, placed: dict[Node, str], node: Node, position: int, level: str) -> bool:
+    def _reads(self, group: Group, placed: dict[Node, str], node: Node, position: int, level: str) -> bool:
         """Tell whether a kernel can read one operand where it computes `node`."""
         x = node.inputs[position]
         base = self.accesses[x].base
@@ -330,6 +339,8 @@ class _Fuser:
 
     def _at_hand(self, x: Node, base: Node, found: str, level: str) -> bool:
         """Tell whether the element of `x` that a value of `level` needs is in a variable of the kernel."""
+        if x is base and found == level:
+            return True
         access = self.accesses[x]
         strides = squeeze_strides(access.strides, x.shape)
         own = squeeze_strides(base_strides(base), base.shape)
@@ -343,15 +354,17 @@ class _Fuser:
 
     # -- bookkeeping
 
-    def _open(self, kind: str, cluster: list[Node], space: Shape) -> _Group:
+    def _open(self, kind: str, cluster: list[Node], space: Shape) -> Group:
         homes = [self.home.get(self.accesses[x].base) for n in cluster for x in n.inputs]
         stage = max((g.stage + 1 for g in homes if g is not None), default=0)
-        group = _Group(len(self.groups), stage, kind, space)
+        group = Group(len(self.groups), stage, kind, space)
         self.groups.append(group)
         return group
 
-    def _join(self, group: _Group, levels: dict[Node, str], split: int | None) -> None:
-        group.add(levels)
+    def _join(
+        self, group: Group, levels: dict[Node, str], split: int | None, expression: Expression | None = None
+    ) -> None:
+        group.add(levels, expression)
         if split is not None and TOTAL not in levels.values():
             group.split = split
         for node in levels:
@@ -364,7 +377,7 @@ class _Fuser:
                     if base.shape:
                         self.readers[group.space, base] = group
 
-    def _follow(self, group: _Group, base: Node) -> None:
+    def _follow(self, group: Group, base: Node) -> None:
         """Note that a kernel reads a value of another, and so runs after it."""
         if base in self.home:
             self.home[base].read = True
@@ -382,15 +395,23 @@ class _Fuser:
             group.index = position
         stored = {b for g in self.groups for b in g.reads}
         stored |= {self.accesses[o].base for o in self.graph.outputs}
-        kernels = [
-            Kernel(g.kind, tuple(g.levels), g.space, g.split, g.levels, tuple(n for n in g.levels if n in stored))
-            for g in self._ordered()
-        ]
-        return Schedule(self.graph, tuple(kernels), self.accesses, frozenset(self.inline))
+        ordered = self._ordered()
+        kernels = [_finished(g, stored) for g in ordered]
+        return Schedule(self.graph, tuple(kernels), self.accesses, frozenset(self.inline), self._cuts(ordered))
 
-    def _ordered(self) -> list[_Group]:
-        waits: dict[_Group, int] = {}
-        followers: dict[_Group, list[_Group]] = {g: [] for g in self.groups}
+    def _cuts(self, ordered: list[Group]) -> tuple[Cut, ...]:
+        """Return why readers are apart from what they read, once for two kernels."""
+        number = {g: i for i, g in enumerate(ordered)}
+        reasons: dict[tuple[int, int], str] = {}
+        for root, read, reason in self.refused:
+            reader, earlier = number[self.home[root]], number[self.home[read]]
+            if reader != earlier:
+                reasons.setdefault((reader, earlier), reason)
+        return tuple(Cut(*pair, reason) for pair, reason in sorted(reasons.items()))
+
+    def _ordered(self) -> list[Group]:
+        waits: dict[Group, int] = {}
+        followers: dict[Group, list[Group]] = {g: [] for g in self.groups}
         for group in self.groups:
             before = {self.home[b] for b in group.reads if b in self.home}
             waits[group] = len(before)
@@ -404,7 +425,7 @@ class _Fuser:
         rank = {g: (g in late, bool(followers[g]), g.index) for g in self.groups}
         ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
         heapq.heapify(ready)
-        order: list[_Group] = []
+        order: list[Group] = []
         while ready:
             group = self.groups[heapq.heappop(ready)[1]]
             order.append(group)
@@ -424,17 +445,11 @@ def _kind(node: Node) -> str:
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 
 
-def _weight(nodes: Iterable[Node]) -> int:
-    """Return how many scalar operations the members of a kernel are."""
-    return sum(len(n.op.body.nodes) if isinstance(n.op, Framed) else 1 for n in nodes)
-
-
-def _has_frames(nodes: Iterable[Node]) -> bool:
-    return any(isinstance(n.op, Framed) for n in nodes)
-
-
-def _max_ops(*splits: int | None) -> int:
-    return MAX_ROW_OPS if any(splits) else MAX_OPS
+def _finished(group: Group, stored: Container[Node]) -> Kernel:
+    members = tuple(n for n in group.levels if n in stored)
+    return Kernel(
+        group.kind, tuple(group.levels), group.space, group.split, group.levels, members, group.expression.turns
+    )
 
 
 def _root_level(node: Node, level: str, split: int | None) -> str:

@@ -17,8 +17,9 @@ from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import special_functions
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import Kernel, Schedule
+from graphc.passes.fuse import Cut, Kernel, Schedule
 from graphc.passes.layout import is_inline
+from graphc.text import table
 from graphc.types import Size, Sizes, product, size_value, sum_sizes
 
 _ARITHMETIC = re.compile(r"[-+*/<>&|^]|[=!]=")
@@ -42,9 +43,13 @@ class KernelCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs of a program's kernels, in order, and of all together; `str` prints a table."""
+    """The costs of a program's kernels, in order, and of all together; `str` prints a table.
+
+    `cuts` say why kernels are apart of which one reads what the other computes.
+    """
 
     kernels: tuple[KernelCost, ...]
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def total(self) -> KernelCost:
@@ -61,19 +66,13 @@ class Costs:
         >>> print(cost.at({"n": 1000}).total)
         KernelCost(kernel='all', read=8000, written=8, arithmetic=2000, special=1000)
         """
-        return Costs(tuple(k.at(sizes) for k in self.kernels))
+        return Costs(tuple(k.at(sizes) for k in self.kernels), self.cuts)
 
     def __str__(self) -> str:
         header = ("kernel", "bytes read", "bytes written", "arithmetic", "special functions")
         every = (*self.kernels, self.total)
         rows = [(k.kernel, *map(_shown, (k.read, k.written, k.arithmetic, k.special))) for k in every]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        first, *others = widths
-        lines = (
-            "  ".join([row[0].ljust(first), *(cell.rjust(w) for cell, w in zip(row[1:], others, strict=True))])
-            for row in (header, *rows)
-        )
-        return "\n".join(lines)
+        return "\n".join([table(rows, header), *map(str, self.cuts)])
 
 
 def _shown(size: Size) -> str:
@@ -82,7 +81,8 @@ def _shown(size: Size) -> str:
 
 def kernel_costs(schedule: Schedule) -> Costs:
     """Return the cost of every kernel of a program; a loop counts one step of what is around its body."""
-    return Costs(tuple(_cost(number, kernel, schedule) for number, kernel in enumerate(schedule)))
+    kernels = tuple(_cost(number, kernel, schedule) for number, kernel in enumerate(schedule))
+    return Costs(kernels, schedule.cuts)
 
 
 def _cost(number: int, kernel: Kernel, schedule: Schedule) -> KernelCost:

@@ -1,0 +1,101 @@
+"""Operands that a kernel of rows reads across them: some rows of each are turned around before the rows run.
+
+What reads the rows may be several loops, one after the other, so the copies of whole rows lie in memory of the nest:
+
+before: `for d0: (for d1: ... p[d0 + d1 * n] ...), (for d1: ...)`
+after: `for b0: call_transpose(...); for d0 in b0:e0: (for d1: ... v[(d0 - b0) * pitch + d1] ...), (for d1: ...)`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from graphc.codegen.nest import If, Loop, LoopNest, PointerSlot, Statement
+from graphc.codegen.strips import LINE, MOST, Across, chosen, plain_load, turn
+from graphc.node import Node
+from graphc.ops.base import inside_node
+from graphc.types import Size, TensorType, product, short_name
+
+if TYPE_CHECKING:
+    from graphc.codegen.lower import _Lowering
+
+ROWS = 32
+"""Rows that are turned around at once: several cache lines, of which those at the ends belong to two strips."""
+
+
+def with_row_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
+    """Return the nests of a kernel that reduces rows, as `with_strips` does for others."""
+    outer = [k for k, group in enumerate(nest.groups) if group[-1] < nest.split]
+    if nest.kernel.split is None or not outer or len(nest.groups) != len(outer) + 1:
+        return [plain]
+    loads = _across(nest, outer[-1])
+    kept = list(dict.fromkeys((load.base, load.offset, load.strides) for load in loads))[:MOST]
+    loads = [load for load in loads if (load.base, load.offset, load.strides) in kept]
+    return chosen(nest, plain, outer[-1], loads, lambda: _in_strips(nest, plain, outer[-1], loads), ROWS)
+
+
+def _across(nest: _Lowering, axis: int) -> list[Across]:
+    """Return the loads of all phases that read side by side along the rows."""
+    found = []
+    for phase in nest.phases:
+        for key, name in phase.values.items():
+            if isinstance(key, Node):
+                continue
+            assert isinstance(key, tuple)
+            base, offset, strides = key
+            written = base in nest.kernel.levels or nest.aliased.get(base, base) in nest.build.written
+            if len(strides) == len(nest.groups) and strides[axis] == 1 and strides[-1] not in (0, 1) and not written:
+                found.append(Across(base, offset, strides, name))
+    return found
+
+
+def _in_strips(nest: _Lowering, plain: LoopNest, axis: int, loads: Sequence[Across]) -> LoopNest:
+    build, variable, top = nest.build, nest.variables[axis], len(nest.build.top)
+    columns = product(nest.kernel.space[a] for a in nest.groups[-1])
+    rows: list[tuple[Node, Size]] = []
+    calls: list[Statement] = []
+    instead: dict[str, str] = {}
+    copies: dict[object, tuple[str, str]] = {}
+    for load in loads:
+        key = load.base, load.offset, load.strides
+        if key not in copies:
+            pitch = columns + LINE // load.base.dtype.itemsize
+            memory = inside_node(f"rows{len(rows)}", TensorType(load.base.dtype, ()))
+            rows.append((memory, ROWS * pitch))
+            place = build.slot(PointerSlot(memory, 0))
+            word = build.once(("word", memory), "m", lambda: f"frame[{place}]")  # noqa: B023
+            kind = short_name(load.base.dtype)
+            copies[key] = build.once(("copy", memory), "v", lambda: f"{kind}p({word})"), build.size(pitch)  # noqa: B023
+            corner = [f"b{axis}" if k == axis else v for k, v in enumerate(nest.variables[:-1])]
+            counts = [f"e{axis} - b{axis}", build.size(columns), copies[key][1]]
+            calls.append(turn(nest, load, word, [*corner, "0"], counts))
+        copy, between = copies[key]
+        index = f"({variable} - b{axis}) * {between} + {nest.variables[-1]}"
+        instead[plain_load(nest, load)] = f"{load.name} = {copy}[{index}]"
+    parts = None if nest.partials is None else nest.partials.finish(kept=True)
+    body, slots = (*build.top, *_rewritten(plain.body[top:], variable, axis, calls, instead)), tuple(build.slots)
+    return replace(plain, body=body, slots=slots, rows=(*plain.rows, *rows), divisible=False, parts=parts)
+
+
+def _rewritten(
+    body: Sequence[Statement], variable: str, axis: int, calls: list[Statement], instead: Mapping[str, str]
+) -> list[Statement]:
+    """Return statements with the loop over the rows divided, and loads replaced."""
+    out: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, str):
+            out.append(instead.get(statement, statement))
+        elif isinstance(statement, If):
+            inner = (_rewritten(b, variable, axis, calls, instead) for b in (statement.body, statement.otherwise))
+            out.append(If(statement.condition, *inner))
+        else:
+            loop = replace(statement, body=_rewritten(statement.body, variable, axis, calls, instead))
+            if statement.variable == variable:
+                stop = statement.stop
+                end = f"e{axis} = select(b{axis} + {ROWS} < {stop}, b{axis} + {ROWS}, {stop})"
+                loop = replace(loop, start=f"b{axis}", stop=f"e{axis}")
+                loop = Loop(f"b{axis}", statement.start, stop, [end, *calls, loop], str(ROWS))
+            out.append(loop)
+    return out
