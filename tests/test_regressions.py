@@ -413,6 +413,14 @@ def test_parts_of_values_in_a_loop_that_is_one_kernel(mode: Any) -> None:
         np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+def test_scalars_of_an_element_of_a_range(mode: Any) -> None:
+    """A scalar computed from `arange(n)[k]` took element 0."""
+    x, n = gc.placeholder("x", shape=("n",)), gc.dim("n")
+    number = gc.sqrt(gc.arange(5, dtype="float64")[4]) + gc.flip(gc.arange(n, dtype="float64"))[0] * 10
+    np.testing.assert_array_equal(gc.function([x], x * number, mode=mode)(np.ones(3)), np.full(3, 22.0))
+
+
 # -- the cache of kernels
 
 

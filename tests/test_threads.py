@@ -19,6 +19,7 @@ from graphc.codegen import division, replicas
 from graphc.codegen.blas import PRODUCTS, library_for
 from graphc.codegen.blas_threads import GET, USERS, _guards, guard_address
 from graphc.codegen.division import chunk_edges
+from graphc.codegen.loader import has_fma
 from graphc.codegen.team import default_threads, threads_running
 from graphc.node import Node
 from graphc.types import Array
@@ -146,8 +147,8 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[[], list[Array]]]] = {
 }
 
 
-SEQUENTIAL = {"sorted"}
-"""Programs without a divided kernel, for now."""
+SEQUENTIAL = {"sorted"} | ({"matmul", "transposed matmul"} if not has_fma() else set())
+"""Programs without a divided kernel; without fused multiply-add the library computes products of their size whole."""
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -218,11 +218,13 @@ class _Lowering:
         """Compute a scalar of sizes and literals at the top of the kernel; fusion bounds its depth."""
 
         def code() -> str:
-            bases = [self.accesses[x].base for x in node.inputs]
-            operands = [self._inline_scalar(b) if b in self.inline else self._inline(b, 0, ()) for b in bases]
-            return scalar_code(node, operands)
+            places = [self.accesses[x] for x in node.inputs]
+            return scalar_code(node, [self._scalar_operand(at.base, at.offset) for at in places])
 
         return self.build.once(("scalar", node), "c", code)
+
+    def _scalar_operand(self, base: Node, offset: Size) -> str:
+        return self._inline_scalar(base) if base in self.inline else self._inline(base, offset, ())
 
     def _load(self, base: Node, offset: Size, strides: Shape, phase: int | None) -> str:
         """Load once per loop level: at the top, in the outer loops or in the phase."""

@@ -6,6 +6,11 @@ do not fit the cache, the tape takes a block of rows through all its nests befor
 operands, which products share, and of the results are then read where they still are. Neither nests nor their sources
 differ; the products' chunks have frames of their own.
 
+Measured on Zen 4, float32, one core, with bias and relu: 20,000 x 784 x 128 in 74 ms in place of 92, 4,096 x 784 x 200
+in 21 in place of 26, 4,096 x 256 x 1,024 in 48 in place of 54. Where all fits the second cache nothing is gained: bias
+and activation read it as fast a little later, and products of one left operand run at 116 GFLOPS one after the other
+as well as joined. There the nests run as they are.
+
 Blocks depend on sizes alone. What a run makes it reads in the rows of one block only; what it reads of others it never
 writes over, and the plan keeps it until the end of the run.
 """

@@ -8,8 +8,9 @@ function, which explains. Runs that take long release the GIL and look for signa
 Python code may run inside a call (there, and where a new tuple makes the collector call finalizers), the program is
 marked busy, so that a call from that code takes memory of its own.
 
-The entry remembers its last two results of each large output. Where nobody else refers to one, neither by name nor by
-a view or a weak reference, it is given out again, and no fresh pages need be mapped.
+The entry remembers its last two results of each output. Where nobody else refers to one, neither by name nor by a view
+or a weak reference, it is given out again: to make an array takes longer than all else in a small call, and to map the
+pages of a large one longer than to fill them.
 
 `Descriptor` is the one table through which Python tells the entry what to do.
 """
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import math
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -43,14 +43,11 @@ DRIVER = f"""\
     return 0
 """
 
-LARGE_BYTES = 1 << 18
-"""Results from this size on are given out again once they are free: to map their pages costs more than to fill them."""
-
 # Positions in the descriptor.
 ARGUMENTS, BUSY, OUTPUTS, TAPE, DRIVER_AT, RELEASE, STATUS, MODE = range(8)
 ARGUMENT_TABLE, OUTPUT_TABLE, PATCHES, PATCH_TABLE, LOCKS, LOCK_TABLE, SEGMENTS, SEGMENT_TABLE = range(8, 16)
-BASES, RESULTS, FUNCTIONS, KEEP, KEPT = range(16, 21)
-HEADER = 21
+BASES, RESULTS, FUNCTIONS, KEPT = range(16, 20)
+HEADER = 20
 
 # Positions in the table of CPython's and NumPy's functions and objects.
 _FUNCTIONS = (
@@ -113,12 +110,11 @@ ENTRY = f"""\
         return call_i64(api[1], fallback, args, count, names)
     outputs = d[2]
     table = i64p(d[9])
-    keep = i64p(d[19])
-    kept = i64p(d[20])
+    kept = i64p(d[19])
     k = 0
     for i in range(outputs):
         made = 0
-        for s in range(keep[i]):
+        for s in range(2):
             old = kept[2 * i + s]
             array = i64p(old)
             words = i32p(old)
@@ -138,12 +134,11 @@ ENTRY = f"""\
                 for j in range(i):
                     call_void(api[4], results[j])
                 return 0
-            if keep[i] != 0:
-                call_void(api[3], made)
-                old = kept[2 * i]
-                kept[2 * i] = kept[2 * i + 1]
-                kept[2 * i + 1] = made
-                call_void(api[4], old)
+            call_void(api[3], made)
+            old = kept[2 * i]
+            kept[2 * i] = kept[2 * i + 1]
+            kept[2 * i + 1] = made
+            call_void(api[4], old)
         results[i] = made
         bases[count + i] = i64p(made)[2]
         k = k + 2 + table[k + 1]
@@ -341,8 +336,6 @@ def make_descriptor(
         np.zeros(len(arguments) + len(outputs) + 1, np.int64),
         np.zeros(len(outputs) + 1, np.int64),
     ]
-    large = [dtype.itemsize * math.prod(shape) >= LARGE_BYTES for dtype, shape in outputs]
-    tables.append(np.array([2 * size for size in large] + [0], np.int64))
     kept = np.full(2 * len(outputs) + 1, None, object)  # an array of objects: it counts as a reference to each
     at = [t.ctypes.data for t in tables]
     words = np.zeros(HEADER, np.int64)
@@ -350,7 +343,7 @@ def make_descriptor(
     words[[RELEASE, MODE]] = release, mode
     words[[ARGUMENT_TABLE, OUTPUT_TABLE, PATCHES, PATCH_TABLE]] = at[0], at[1], len(patches), at[2]
     words[[LOCKS, LOCK_TABLE, SEGMENTS, SEGMENT_TABLE]] = len(locks), at[3], len(segments) - 1, at[4]
-    words[[BASES, RESULTS, FUNCTIONS, KEEP, KEPT]] = at[5], at[6], _functions().ctypes.data, at[7], kept.ctypes.data
+    words[[BASES, RESULTS, FUNCTIONS, KEPT]] = at[5], at[6], _functions().ctypes.data, kept.ctypes.data
     return Descriptor(words, tape, patches, [tables, locks, kept])
 
 
