@@ -170,3 +170,54 @@ def test_relu_keeps_one_value_for_its_derivative() -> None:
     f = gc.function([X, W], gc.grad(gc.sum(gc.square(h @ W)), X)).compile()
     assert all(len(k.stored) == 1 for k in f.schedule)
     assert planned(gc.grad(gc.sum(gc.square(h @ W)), X)) == 3 * BLOCK  # beside it a product and its own derivative
+
+
+def rows_of_steps(given: Any, *, reverse: bool = False) -> Node:
+    """Return a sum of what a loop gives for rows that only it reads, where each step needs the one before."""
+
+    def step(c: Node, x: Node) -> Any:
+        y = given(c, x)
+        return gc.tanh(y @ W), y
+
+    _, ys = gc.scan(step, gc.zeros(M), gc.cumulative_sum(X, axis=1), reverse=reverse)
+    return gc.sum(gc.cumulative_sum(ys, axis=1))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_steps_write_over_the_rows_that_they_receive(reverse: bool) -> None:
+    out = rows_of_steps(lambda c, x: gc.sin(x + c), reverse=reverse)
+    assert planned(out) == 2 * BLOCK  # the rows, and the sums of what has taken their place
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda c, x: gc.flip(x, axis=0) + c,
+        lambda c, x: x * c + x[0],
+        lambda c, x: gc.cumulative_sum(x, axis=0) + gc.cumulative_prod(x / 9 + c, axis=0),
+        lambda c, x: (x @ W) * c + gc.sin(x),
+    ],
+)
+def test_steps_that_read_rows_otherwise_agree(given: Any) -> None:
+    loss = rows_of_steps(given)
+    assert planned(loss) > 2 * BLOCK
+    planned([loss, gc.grad(loss, X)])
+
+
+def test_rows_that_others_read_stay() -> None:
+    xs = gc.cumulative_sum(X, axis=0)
+    _, ys = gc.scan(lambda c, x: (c + x, gc.sin(x)), gc.zeros(M), xs)
+    planned([gc.sum(gc.cumulative_sum(ys, axis=0)), gc.sum(gc.cumulative_sum(xs, axis=1))])
+    _, zs = gc.scan(lambda c, x: (c + x[1], gc.sin(x[0])), gc.zeros(M), (xs, gc.flip(xs, axis=0)))
+    planned(gc.sum(gc.cumulative_sum(zs, axis=0)))
+    _, both = gc.scan(lambda c, x: (c, (gc.sin(x), gc.cos(x))), gc.zeros(M), xs)
+    planned(gc.sum(gc.cumulative_sum(both[0], axis=0)) + gc.sum(gc.cumulative_sum(both[1], axis=0)))
+
+
+def test_the_gradient_of_a_recurrent_network_writes_over_its_rows() -> None:
+    def cell(h: Node, x: Node) -> Any:
+        h = gc.tanh(h @ W + x)
+        return h, gc.sum(h * h)
+
+    _, ys = gc.scan(cell, gc.zeros((4, M)), gc.reshape(gc.sin(X), (6, 4, M)))
+    planned([gc.sum(ys), *gc.grad(gc.sum(ys), [W, X])], {X: VALUES[X], W: VALUES[W]})

@@ -5,6 +5,9 @@ its buffers. A value may be written over where no other kernel reads it, or anyt
 same time or later, and where its own kernel reads each element only at the index, and before, it writes the same of
 the new value. The kernel then reads the old value through the pointer of the new one, as it does with state that is
 updated in place: so what it tells LLVM of pointers that do not overlap stays true.
+
+The same goes for loops. A result of which each step gives a row may be written over what steps receive by rows, where
+the loop is the last to read that, and a step reads its row as above: it is the row that the step writes.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Container, Mapping
 
 from graphc.codegen.inplace import readers_of, reads_in_place
 from graphc.node import Node
+from graphc.ops.control import Project, Scan
 from graphc.passes.fuse import Kernel, Schedule
 from graphc.types import Size
 
@@ -57,6 +61,55 @@ class Reuse:
                     found[x] = y
                     self.place({y: self.placed.get(x, (x, 0))})
         return found
+
+    def rows(self, number: int) -> dict[Node, Node]:
+        """Return what each step of a loop receives and may write over, with what it gives, as values of the body."""
+        kernel = self.schedule.kernels[number]
+        loop = kernel.nodes[0]
+        op, accesses = loop.op, self.schedule.accesses
+        assert isinstance(op, Scan)
+        given = op.body.outputs
+        bases = [accesses[x].base for x in loop.inputs]
+        found: dict[Node, Node] = {}
+        for j, result in self._stacked(kernel, op).items():
+            y = given[op.carries + j]
+            for k in range(op.carries, op.carries + op.sequences if y not in given[: op.carries] else 0):
+                x = loop.inputs[k]
+                alone = bases.count(bases[k]) == 1 and x.size == bases[k].size and accesses[x].offset == 0
+                same = x.dtype == result.dtype and x.shape == result.shape
+                if alone and same and bases[k] in self.schedule.kernel_of and self._dies(bases[k], number):
+                    found.setdefault(op.body.inputs[k], y)
+        return found
+
+    def _stacked(self, kernel: Kernel, op: Scan) -> dict[int, Node]:
+        """Return the results of a loop that have a row of every step and no memory yet, by number."""
+        results = {op.results[n.op.index]: n for n in kernel.nodes if isinstance(n.op, Project)}
+        free = {n for n in results.values() if n not in self.closed and n not in self.placed}
+        return {j: n for (kind, j), n in results.items() if kind == "stacked" and n in free}
+
+    def steps(self, rows: Mapping[Node, Node]) -> dict[int, dict[Node, Node]]:
+        """Return those of `rows`, this being the body, that hold for its kernels: by the kernel that gives the row."""
+        makes = {n: i for i, k in enumerate(self.schedule) for n in k.stored}
+        found: dict[int, dict[Node, Node]] = {}
+        for x, y in rows.items():
+            number = makes.get(y, -1)
+            last = number >= 0 and self.last.get(x) == number and y not in found.get(number, {}).values()
+            if last and self._fits(self.schedule.kernels[number], number, x, y):
+                found.setdefault(number, {})[x] = y
+        return found
+
+    def place_rows(self, number: int, steps: Mapping[int, Mapping[Node, Node]]) -> None:
+        """Note that results of a loop are written over what its steps receive."""
+        kernel = self.schedule.kernels[number]
+        op = kernel.nodes[0].op
+        assert isinstance(op, Scan)
+        outer = dict(zip(op.body.inputs, kernel.nodes[0].inputs, strict=True))
+        results = self._stacked(kernel, op)
+        given = {op.body.outputs[op.carries + j]: n for j, n in results.items()}
+        for pairs in steps.values():
+            for x, y in pairs.items():
+                base = self.schedule.accesses[outer[x]].base
+                self.place({given[y]: self.placed.get(base, (base, 0))})
 
     def _dies(self, x: Node, number: int) -> bool:
         """Tell whether a kernel is the last to read a value, and alone reads what shares its bytes."""

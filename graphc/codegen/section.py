@@ -6,7 +6,7 @@ of its values live in its arena, and the sections of the loops inside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from graphc.codegen.branch import lower_switch, lower_while
@@ -31,11 +31,18 @@ from graphc.types import Size
 class Section:
     """A graph, lowered; `obtain` gives the address of a kernel's source.
 
-    `elsewhere` are values whose memory is not this section's.
+    `elsewhere` are values whose memory is not this section's. `rows` are what a step of a loop receives and gives in
+    the same place, if its kernels allow it; `steps` are those that do, by kernel.
     """
 
     def __init__(
-        self, graph: Graph, obtain: Callable[[str], int], *, inner: bool = False, carries: Sequence[int] = ()
+        self,
+        graph: Graph,
+        obtain: Callable[[str], int],
+        *,
+        inner: bool = False,
+        carries: Sequence[int] = (),
+        rows: Mapping[Node, Node] | None = None,
     ) -> None:
         self.graph = graph
         self.inner = inner
@@ -54,6 +61,7 @@ class Section:
         self.reuse = Reuse(self.schedule, {*graph.outputs, *self.elsewhere, *self.in_place}, written)
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
+        self.steps = self.reuse.steps(rows or {})
         writes: list[tuple[LoopNest, int]] = []
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
@@ -90,7 +98,9 @@ class Section:
         op, accesses = kernel.nodes[0].op, self.schedule.accesses
         if isinstance(op, Scan):
             kept = {i for kind, i in op.results if kind == "carry"}
-            body = self._open(op.body, [i for i in range(op.carries) if i not in kept])
+            carries = [i for i in range(op.carries) if i not in kept]
+            body = self._open(op.body, carries, self.reuse.rows(number))
+            self.reuse.place_rows(number, self.bodies[body.number].steps)
             nests, placed = lower_scan(kernel, accesses, body, self.elsewhere)
             self.reuse.place(placed)
             return nests
@@ -100,12 +110,12 @@ class Section:
             return lower_while(kernel, accesses, self._open)
         if isinstance(op, Concat):
             return concat_nests(kernel.nodes[0], accesses, self.placed)
-        aliased = {**self.aliased, **self.reuse.pairs(number)}
+        aliased = {**self.aliased, **self.steps.get(number, {}), **self.reuse.pairs(number)}
         return lower_kernel(kernel, self.schedule, aliased, divide=not self.inner)
 
-    def _open(self, graph: Graph, carries: Sequence[int] = ()) -> Body:
-        """Lower a graph inside an op as a section of its own; `carries` may be updated in place."""
-        section = Section(graph, self.obtain, inner=True, carries=carries)
+    def _open(self, graph: Graph, carries: Sequence[int] = (), rows: Mapping[Node, Node] | None = None) -> Body:
+        """Lower a graph inside an op as a section of its own; `carries` and `rows` may be written over."""
+        section = Section(graph, self.obtain, inner=True, carries=carries, rows=rows)
         self.bodies.append(section)
         number, claim = len(self.bodies) - 1, section.elsewhere.update
         parts, inline = section.placed, section.inline
