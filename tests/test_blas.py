@@ -66,6 +66,12 @@ def test_what_cannot_be_loaded_is_named_with_what_is_accepted(monkeypatch: pytes
         gc.blas_library()
 
 
+def test_what_is_no_name_is_refused() -> None:
+    """It was a TypeError."""
+    with pytest.raises(gc.ArgumentError, match="set_blas: a name or a path is needed, got 3"):
+        gc.set_blas(3)  # type: ignore[arg-type]
+
+
 def test_a_library_without_products_is_refused(other: str) -> None:
     gc.set_blas(other)
     with pytest.raises(gc.ArgumentError, match=r"llvmlite\S+ has no sgemm_ and no dgemm_; give"):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from graphc.errors import ArgumentError, at
+
 VARIABLE = "GRAPHC_BLAS"
 DEFAULT = "scipy"
 _set: list[str] = []
@@ -32,4 +34,6 @@ def set_blas(library: str | os.PathLike[str] | None) -> None:
     serve, when a program first needs it at new sizes; programs that ran at these sizes keep theirs. Routines that it
     lacks come from SciPy, except those of matrix products, which it must have.
     """
+    if library is not None and not isinstance(library, (str, os.PathLike)):
+        raise ArgumentError(f"set_blas: a name or a path is needed, got {library!r}{at()}")
     _set[:] = [] if library is None else [os.fspath(library)]
