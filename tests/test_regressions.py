@@ -421,6 +421,16 @@ def test_scalars_of_an_element_of_a_range(mode: Any) -> None:
     np.testing.assert_array_equal(gc.function([x], x * number, mode=mode)(np.ones(3)), np.full(3, 22.0))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_total_beside_maxima_of_columns_in_one_large_kernel(threads: int) -> None:
+    """The chunks of its stages read rows that they did not have: a crash."""
+    x = gc.placeholder("x", shape=("n", 8))
+    f = gc.function([x], [x - gc.sum(x) * 0.1, gc.max(x, axis=0)], threads=threads)
+    value = np.arange(160_000.0).reshape(20_000, 8) % 7
+    for found, wanted in zip(f(value), (value - value.sum() * 0.1, value.max(axis=0)), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
 # -- the cache of kernels
 
 

@@ -95,8 +95,8 @@ class Replicas:
 
 def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, threads: int) -> Replicas | None:
     """Return the chunks of a nest that need frames of their own, or None where there is one chunk."""
-    if nest.parts is None:
-        return None
+    if nest.parts is None or (nest.parts.rows and nest.parts.stages > 1):
+        return None  # rows of chunks are combined once, not between stages
     shared = [node for node, _ in nest.parts.rows]
     most = _most_frames(nest, sizes, {n: size_value(n.size, sizes) for n in shared})
     own = sum(size_value(size, sizes) * n.dtype.itemsize for n, size in nest.rows)
