@@ -446,3 +446,10 @@ def test_a_kernel_under_another_name_and_a_pipe(tmp_path: Any) -> None:
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "c.gck", 0o600)
         assert cache.load("c") is None
+
+
+def test_labels_of_one_class_in_one_row() -> None:
+    labels = gc.placeholder("labels", (1,), dtype="int64")
+    f = gc.function([labels], gc.one_hot(labels, 1))
+    np.testing.assert_array_equal(f(np.array([0])), [[1.0]])
+    np.testing.assert_array_equal(f(np.array([3])), [[0.0]])

@@ -306,7 +306,8 @@ class _Lowering:
             if not (isinstance(iota, Iota) and iota.dtype == INT64 and self.accesses[x].base not in self.kernel.levels):
                 continue
             extent, groups = iota.shape[iota.axis], self.group_strides(self.operand_strides(node, x))
-            if isinstance(extent, int) and extent < 2**31 and len(groups) == len(self.groups) and groups[-1] == 0:
+            whole = len(groups) == len(self.groups) > 0
+            if isinstance(extent, int) and extent < 2**31 and whole and groups[-1] == 0:
                 n, row = self.build.size(extent), operands[number]
                 inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
                 return [inside, operands[counter].replace("i64(", "i32(", 1)]
