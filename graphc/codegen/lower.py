@@ -211,6 +211,10 @@ class _Lowering:
         if isinstance(op, DimValue):
             return self.build.once(("dim", op.dim, name), "c", lambda: f"{name}({self.build.size(op.dim)})")
         assert isinstance(op, Iota)
+        return self._counter(name, offset, strides)
+
+    def _counter(self, name: str, offset: Size, strides: Shape) -> str:
+        """Return the expression for an element of a range, in the dtype called `name`."""
         groups = self.group_strides(strides)
         index = self.build.index(groups, self.variables[: len(groups)])
         shift = f" + {self.build.size(offset)}" if offset != 0 else ""
@@ -310,7 +314,9 @@ class _Lowering:
             if isinstance(extent, int) and extent < 2**31 and whole and groups[-1] == 0:
                 n, row = self.build.size(extent), operands[number]
                 inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
-                return [inside, operands[counter].replace("i64(", "i32(", 1)]
+                other = node.inputs[counter]
+                position = self._counter("i32", self.accesses[other].offset, self.operand_strides(node, other))
+                return [inside, position]
         return operands
 
     def _gather(self, node: Node, phase: int | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from graphc.codegen.nest import If, Loop, LoopNest, PointerSlot, Statement
+from graphc.codegen.nest import Builder, If, Loop, LoopNest, PointerSlot, Statement
 from graphc.codegen.strips import LINE, MOST, Across, chosen, plain_load, turn
 from graphc.node import Node
 from graphc.ops.base import inside_node
@@ -64,10 +64,8 @@ def _in_strips(nest: _Lowering, plain: LoopNest, axis: int, loads: Sequence[Acro
             pitch = columns + LINE // load.base.dtype.itemsize
             memory = inside_node(f"rows{len(rows)}", TensorType(load.base.dtype, ()))
             rows.append((memory, ROWS * pitch))
-            place = build.slot(PointerSlot(memory, 0))
-            word = build.once(("word", memory), "m", lambda: f"frame[{place}]")  # noqa: B023
-            kind = short_name(load.base.dtype)
-            copies[key] = build.once(("copy", memory), "v", lambda: f"{kind}p({word})"), build.size(pitch)  # noqa: B023
+            word, pointer = _own_memory(build, memory)
+            copies[key] = pointer, build.size(pitch)
             corner = [f"b{axis}" if k == axis else v for k, v in enumerate(nest.variables[:-1])]
             counts = [f"e{axis} - b{axis}", build.size(columns), copies[key][1]]
             calls.append(turn(nest, load, word, [*corner, "0"], counts))
@@ -77,6 +75,13 @@ def _in_strips(nest: _Lowering, plain: LoopNest, axis: int, loads: Sequence[Acro
     parts = None if nest.partials is None else nest.partials.finish(kept=True)
     body, slots = (*build.top, *_rewritten(plain.body[top:], variable, axis, calls, instead)), tuple(build.slots)
     return replace(plain, body=body, slots=slots, rows=(*plain.rows, *rows), divisible=False, parts=parts)
+
+
+def _own_memory(build: Builder, memory: Node) -> tuple[str, str]:
+    """Return the variables that hold the address of a nest's own memory, as a word and as a pointer."""
+    place = build.slot(PointerSlot(memory, 0))
+    word = build.once(("word", memory), "m", lambda: f"frame[{place}]")
+    return word, build.once(("copy", memory), "v", lambda: f"{short_name(memory.dtype)}p({word})")
 
 
 def _rewritten(
