@@ -142,9 +142,11 @@ def reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) 
     whole = squeeze_strides(contiguous_strides(value.shape), value.shape)
     for node in kernel.nodes:
         reads = [x for x in node.inputs if schedule.accesses[x].base is state]
+        if not reads:
+            continue
         inner = isinstance(node.op, Reduction) or kernel.levels[node] == INNER
         elsewhere = isinstance(node.op, (Framed, Gather)) or any(_walked(schedule, x) != whole for x in reads)
-        if reads and (inner != (level == INNER) or elsewhere):
+        if inner != (level == INNER) or elsewhere:
             return False
     return kernel.split is None or reads_before_writing(kernel, schedule.accesses, state, value)
 

@@ -113,6 +113,7 @@ class _Lowering:
     def _all_strides(self) -> tuple[list[Shape], list[Shape]]:
         """Return the strides of every load and store, of inner and of outer values."""
         found: dict[str, list[Shape]] = {INNER: [], OUTER: []}
+        stored = {*self.kernel.stored, *self.kept}
         for node in self.kernel.nodes:
             level = self.kernel.levels[node]
             inner = level != OUTER or isinstance(node.op, Reduction)
@@ -124,7 +125,7 @@ class _Lowering:
                 found[INNER].append(self.indexed_strides(node))
             if isinstance(node.op, Scatter):
                 continue
-            if node in self.kernel.stored or node in self.kept:
+            if node in stored:
                 found[OUTER if level == OUTER else INNER].append(self._store_strides(node))
         return found[INNER], found[OUTER]
 

@@ -45,11 +45,12 @@ def first_phases(kernel: Kernel, accesses: Accesses) -> dict[Node, int]:
 def roots_by_phase(kernel: Kernel, phase_of: dict[Node, int]) -> dict[int, list[Node]]:
     """Return the members that some phase must compute: what is stored or reduced."""
     roots: dict[int, list[Node]] = {}
+    stored = set(kernel.stored)
     for node in kernel.nodes:
         level = kernel.levels[node]
         if level == OUTER and isinstance(node.op, Reduction):
             roots.setdefault(phase_of[node] - 1, []).append(node)
-        elif level in (ACCUMULATED, TOTAL) or (level == INNER and node in kernel.stored):
+        elif level in (ACCUMULATED, TOTAL) or (level == INNER and node in stored):
             roots.setdefault(phase_of[node], []).append(node)
     return roots
 
@@ -99,8 +100,9 @@ def _phases(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]]) ->
 def _dear(kernel: Kernel, accesses: Accesses) -> set[Node]:
     """Return the inner values that are dear, or stand on dear ones that no one stores."""
     dear: set[Node] = set()
+    stored = set(kernel.stored)
     for node in kernel.nodes:
         bases = {accesses[x].base for x in node.inputs}
-        if is_expensive(node) or any(b in dear and b not in kernel.stored for b in bases):
+        if is_expensive(node) or any(b in dear and b not in stored for b in bases):
             dear.add(node)
     return {n for n in dear if kernel.levels[n] == INNER}
