@@ -22,6 +22,7 @@ from graphc.codegen.row_strips import with_row_strips
 from graphc.codegen.rows import ask_ahead, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.codegen.strips import with_strips
+from graphc.codegen.target_rows import with_target_rows
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
@@ -45,9 +46,10 @@ def _indexed_shape(node: Node) -> Shape:
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> LoopNest:
+def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
     """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
-    return _Lowering(kernel, schedule, aliased, divide=False).nest()
+    lowering = _Lowering(kernel, schedule, aliased, divide=False)
+    return with_target_rows(lowering, lowering.nest()) if divide else lowering.nest()
 
 
 def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> list[LoopNest]:
@@ -434,7 +436,8 @@ class _Lowering:
         inner = [k for k in range(len(self.groups)) if k not in outer]
         extents = [product(self.kernel.space[a] for a in g) for g in self.groups]
         length = row_length(self, extents)
-        stops = [self.build.size(e) for e in extents] if length is None else self._literal_stops(extents, length)
+        stops = [self.build.size(e) for e in (extents if length is None else extents[:-1])]
+        stops += [] if length is None else [str(length)]
         if any(isinstance(n.op, Framed) for n in self.kernel.nodes):
             return extents[0], self._framed_nest(stops)
         if not outer and not self._single:
@@ -452,9 +455,6 @@ class _Lowering:
         first.start, first.stop = "lo", "hi"
         body = body if self.partials is None else self.partials.wrap(body)
         return extents[0], [*self.before, *body, *self.after]
-
-    def _literal_stops(self, extents: list[Size], length: int) -> list[str]:
-        return [*(self.build.size(e) for e in extents[:-1]), str(length)]
 
     def _framed_nest(self, stops: list[str]) -> list[Statement]:
         """Return the loops of a kernel with framed values: it has one phase."""
