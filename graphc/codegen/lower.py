@@ -398,7 +398,9 @@ class _Lowering:
             index = self.build.index(self.group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
             block = self.group_strides(self._store_strides(root))[0]
-            accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
+            fill = accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
+            if self.partials is not None:
+                self.partials.fills.append((number, fill))
             if block == 0:
                 share(self, root, pointer, number)
         elif self.kernel.levels[root] == TOTAL:
