@@ -268,6 +268,10 @@ class Builder:
     _known: dict[object, str] = field(default_factory=dict)
     _names: int = 0
 
+    def __post_init__(self) -> None:
+        self.scopes = {node: number for number, node in enumerate(self.written, 1)}
+        """The number that tells the pointers of a buffer that is written from those of others."""
+
     def name(self, prefix: str) -> str:
         """Return a new variable."""
         self._names += 1
@@ -307,7 +311,7 @@ class Builder:
     def pointer(self, base: Node, offset: Size) -> str:
         """Return a variable that points at an element of a stored value."""
         kind = short_name(base.dtype) + "p"
-        scope = f", {self.written.index(base) + 1}" if base in self.written else ""
+        scope = f", {self.scopes[base]}" if base in self.scopes else ""
         key = ("pointer", base, offset)
         return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
 

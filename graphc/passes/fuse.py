@@ -58,6 +58,11 @@ class Kernel:
     turns: int = IN_TURNS
     """How many vectors a long loop takes at a time."""
 
+    @cached_property
+    def in_memory(self) -> frozenset[Node]:
+        """The members of `stored`, for who asks often."""
+        return frozenset(self.stored)
+
     @property
     def root(self) -> Node:
         """The node that the kernel is there for, where it is not a loop kernel."""
@@ -91,6 +96,27 @@ class Schedule:
     def kernel_of(self) -> dict[Node, Kernel]:
         """The kernel that each computed node is in."""
         return {n: k for k in self.kernels for n in k.nodes}
+
+    @cached_property
+    def reading(self) -> tuple[dict[Node, list[Node]], ...]:
+        """For each kernel, the values that it reads, its own among them, each with the members that read it."""
+        found: list[dict[Node, list[Node]]] = []
+        for kernel in self.kernels:
+            reading: dict[Node, list[Node]] = {}
+            for node in kernel.nodes:
+                for x in node.inputs:
+                    reading.setdefault(self.accesses[x].base, []).append(node)
+            found.append(reading)
+        return tuple(found)
+
+    @cached_property
+    def readers(self) -> dict[Node, list[int]]:
+        """The kernels that read each value."""
+        readers: dict[Node, list[int]] = {}
+        for i, reading in enumerate(self.reading):
+            for x in reading:
+                readers.setdefault(x, []).append(i)
+        return readers
 
     def __str__(self) -> str:
         number = self.graph.index
@@ -229,8 +255,9 @@ class _Fuser:
             return user.inputs[1] is node and all(x is not node for x in user.inputs[2:])
         # Frames divide the loops of a kernel, which rows do as well: never both.
         kinds = (Pointwise,) if has_frames(cluster) else (Pointwise, Reduction)
-        reader = isinstance(user.op, kinds) and not is_inline(user.op)
-        return reader and user.inputs[0].shape == node.shape and iteration_space(user) == squeezed(node.shape)
+        if not isinstance(user.op, kinds) or is_inline(user.op) or user.inputs[0].shape != node.shape:
+            return False
+        return user.shape == node.shape or iteration_space(user) == squeezed(node.shape)
 
     def _place(self, cluster: Cluster) -> None:
         nodes = cluster.nodes
