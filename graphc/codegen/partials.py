@@ -21,6 +21,7 @@ from graphc.codegen import division
 from graphc.codegen.nest import Builder, FrameSlot, LiteralSlot, Loop, Parts, State, Statement
 from graphc.codegen.reduce import combine
 from graphc.node import Node
+from graphc.passes.fuse import ACCUMULATED
 from graphc.types import DType, Shape, Size, product, short_name
 
 if TYPE_CHECKING:
@@ -143,6 +144,12 @@ class Partials:
         if self._first is None and not kept:
             return None
         return Parts(self._first, self._words, tuple(self.rows), max(1, self.stages))
+
+
+def has_blocks(nest: _Lowering, node: Node) -> bool:
+    """Tell whether each step of the outermost loop sums into elements of its own, in memory."""
+    accumulates = nest.kernel.levels[node] == ACCUMULATED
+    return accumulates and nest.group_strides(nest.accumulated_strides(node))[0] != 0
 
 
 def share(nest: _Lowering, root: Node, result: str, phase: int) -> None:

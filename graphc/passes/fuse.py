@@ -30,7 +30,7 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
-from graphc.passes.fusion_costs import IN_TURNS, Expression
+from graphc.passes.fusion_costs import IN_TURNS, Expression, Repeat
 from graphc.passes.groups import Cluster, Fusion, Group, has_frames
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.types import Shape
@@ -91,6 +91,7 @@ class Schedule:
     inline: frozenset[Node]
     """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
     cuts: tuple[Cut, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
 
     @cached_property
     def kernel_of(self) -> dict[Node, Kernel]:
@@ -169,6 +170,22 @@ def row_split(shape: Shape, axes: Sequence[int]) -> int | None:
     live = [i for i, s in enumerate(shape) if s != 1]
     kept = [i for i in live if i not in axes]
     return len(kept) if live[: len(kept)] == kept else None
+
+
+def at_hand(access: Access, x: Node, found: str, level: str) -> bool:
+    """Tell whether the element of `x` that a value of `level` needs is the variable of its base, of level `found`."""
+    base = access.base
+    if x is base and found == level:
+        return True
+    strides = squeeze_strides(access.strides, x.shape)
+    own = squeeze_strides(base_strides(base), base.shape)
+    if access.offset != 0:
+        return False
+    if found == level:
+        return strides == own and squeezed(x.shape) == squeezed(base.shape)
+    if (found, level) != (OUTER, INNER):
+        return False
+    return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
 
 
 def fuse(graph: Graph) -> Schedule:
@@ -362,22 +379,7 @@ class _Fuser:
             return earlier or (not base.shape and not group.read and group.split is None)
         if isinstance(node.op, Framed) or (isinstance(node.op, Gather) and (position == 0 or x.shape != node.shape)):
             return False
-        return self._at_hand(x, base, found, level)
-
-    def _at_hand(self, x: Node, base: Node, found: str, level: str) -> bool:
-        """Tell whether the element of `x` that a value of `level` needs is in a variable of the kernel."""
-        if x is base and found == level:
-            return True
-        access = self.accesses[x]
-        strides = squeeze_strides(access.strides, x.shape)
-        own = squeeze_strides(base_strides(base), base.shape)
-        if access.offset != 0:
-            return False
-        if found == level:
-            return strides == own and squeezed(x.shape) == squeezed(base.shape)
-        if (found, level) != (OUTER, INNER):
-            return False
-        return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
+        return at_hand(self.accesses[x], x, found, level)
 
     # -- bookkeeping
 
