@@ -228,9 +228,18 @@ def __getattr__(name: str) -> Any:
     if name in _NAMESPACES:
         return import_module(f"graphc.{name}")
     if name not in _HOME_OF:
-        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}{_by_numpy(name)}")
     found = globals()[name] = getattr(import_module(f"graphc.{_HOME_OF[name]}"), name)
     return found
+
+
+def _by_numpy(name: str) -> str:
+    """Return what to write in place of a name that only NumPy has."""
+    from graphc.ops.numpy_protocol import FUNCTIONS, UFUNCS
+
+    if name in UFUNCS and UFUNCS[name].__name__ in globals():
+        return f"; its name here is gc.{UFUNCS[name].__name__}"
+    return f"; np.{name}(node) makes the node" if name in FUNCTIONS else ""
 
 
 def __dir__() -> list[str]:

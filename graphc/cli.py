@@ -92,7 +92,7 @@ def _bench(arguments: Sequence[str]) -> int:
     """Run `python -m benchmarks` of the checkout that this module is in."""
     root = _checkout()
     if not (root / "benchmarks" / "__main__.py").exists():
-        print("graphc bench belongs to a checkout of graphc's source; this is an installed package", file=sys.stderr)
+        print("graphc bench: this is an installed package; run python -m benchmarks in a clone of it", file=sys.stderr)
         return 1
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))

@@ -253,8 +253,8 @@ class Function:
         """Return this function of one flat vector with its derivatives, as `scipy.optimize` wants it.
 
         `wrt` holds the variables: names of inputs, placeholders or shared nodes, one or any nesting; `x0` is a start
-        in the same nesting, needed where shapes are symbolic. The function must have one output (0-d for `minimize`,
-        residuals for `root` and `least_squares`) and no updates.
+        in the same nesting, needed where shapes are symbolic. The other inputs are SciPy's `args`, in order. The
+        function must have one output (0-d for `minimize`, residuals for `root` and `least_squares`) and no updates.
 
         >>> import graphc as gc
         >>> from scipy.optimize import minimize

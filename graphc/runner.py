@@ -20,7 +20,7 @@ from graphc.binding import as_argument, check_guards, solve_sizes
 from graphc.codegen.debug import run_in_python
 from graphc.codegen.program import Bound, Program
 from graphc.codegen.tape import STATUS, entry_works, fix_pointers, run_portably
-from graphc.errors import GraphcError, IndexOutOfBoundsError, LinAlgError, at
+from graphc.errors import ArgumentError, GraphcError, IndexOutOfBoundsError, LinAlgError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
 from graphc.ops.base import Routine
@@ -104,7 +104,9 @@ class Compiled:
             bound = self.program.bind(arrays, sizes, self.mode)
         fix_pointers(bound.descriptor, arrays, outputs, result)
 
-        def explained() -> Any:
+        def explained(*given: Any, **named: Any) -> Any:
+            if given or named:
+                raise ArgumentError(f"a bound call takes no arguments: its arrays are those that bind was given{at()}")
             while True:
                 found = bound.attempt()
                 if found is ...:

@@ -8,6 +8,7 @@ imported here.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class ScipyFunction:
         self._tree = wrt
         self._chosen = [_variable(f, leaf) for leaf in flatten(wrt)]
         self._output = _only_output(f)
-        self._start = None if x0 is None else _leaves(x0, wrt, len(self._chosen))
+        self._start = None if x0 is None else _starts(self._chosen, _leaves(x0, wrt, len(self._chosen)))
         others = [x for x in f.graph.inputs if x not in self._chosen]
         self._variables = [_stand_in(v, i) for i, v in enumerate(self._chosen)]
         names = {v: s for v, s in zip(self._chosen, self._variables, strict=True) if v is not s}
@@ -140,9 +141,8 @@ class ScipyFunction:
     def _compile(self, make: Callable[[], Any], extra: Sequence[Node] = ()) -> Function:
         from graphc.function import function
 
-        count = len(self._variables)
-        inputs = {f"input{i}": x for i, x in enumerate([*self._inputs[:count], *extra, *self._inputs[count:]])}
-        f = self._f
+        count, f = len(self._variables), self._f
+        inputs = _named([*self._inputs[:count], *extra, *self._inputs[count:]])
         options: Any = {"mode": f.mode, "precision": f.precision, "threads": f.threads}
         return function(inputs, make(), name=f.name, on_unused="ignore", **options)
 
@@ -222,6 +222,20 @@ def _under(tree: Any, values: Any) -> list[Any]:
         return [leaf for key in keys for leaf in _under(tree[key], values[key])]
     except (KeyError, IndexError, TypeError):
         raise ArgumentError(f"values must have the nesting of wrt, got {type(values).__name__}{at()}") from None
+
+
+def _starts(variables: Sequence[Node], arrays: list[Array]) -> list[Array]:
+    """Return the arrays, which must have the variables' shapes where these are numbers."""
+    for v, a in zip(variables, arrays, strict=True):
+        if a.ndim != v.ndim or any(isinstance(d, int) and d != n for d, n in zip(v.shape, a.shape, strict=True)):
+            raise ShapeError(f"to_scipy: x0 of {v.name} has shape {a.shape}, {v.type} needed{at()}")
+    return arrays
+
+
+def _named(inputs: Sequence[Node]) -> dict[str, Node]:
+    """Return inputs by the names that errors call them by, numbered where they are not unique."""
+    counts = Counter(x.name for x in inputs)
+    return {x.name if x.name and counts[x.name] == 1 else f"input{i}": x for i, x in enumerate(inputs)}
 
 
 def _flat(arrays: Sequence[Array]) -> Array:

@@ -10,10 +10,15 @@ import numpy as np
 import graphc as gc
 
 SIZE = 3
-XS = gc.placeholder("xs", shape=("t", SIZE))
-W = gc.placeholder("w", shape=(SIZE, SIZE))
-B = gc.placeholder("b", shape=(SIZE,))
-INPUTS = [XS, W, B]
+
+
+def _placeholders(size: int | str) -> list[gc.Node]:
+    shapes = {"xs": ("t", size), "w": (size, size), "b": (size,)}
+    return [gc.placeholder(name, shape=shape) for name, shape in shapes.items()]
+
+
+INPUTS = [_placeholders(SIZE), _placeholders("n")]
+"""Of even seeds, and of odd ones: with the size in the program, and with one that a call decides."""
 
 Expression = Callable[["Generator", list[gc.Node], int], gc.Node]
 
@@ -23,6 +28,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
+        self.xs, self.w, self.b = inputs(seed)
 
     def pick(self, values: list[gc.Node]) -> gc.Node:
         return values[self.rng.integers(len(values))]
@@ -40,6 +46,11 @@ class Generator:
         return found
 
 
+def inputs(seed: int) -> list[gc.Node]:
+    """Return the placeholders of a program: rows to loop over, a square matrix, a vector."""
+    return INPUTS[seed % 2]
+
+
 def _pointwise(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
     x, y = g.pick(values), g.pick(values)
     made: list[gc.Node] = [gc.tanh(x + y), gc.sin(x * y), 0.5 * (x - y), gc.sigmoid(x) * y, gc.tanh(x) * gc.cos(y)]
@@ -47,14 +58,13 @@ def _pointwise(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
 
 
 def _product(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
-    return gc.tanh(g.pick(values) @ W)
+    return gc.tanh(g.pick(values) @ g.w)
 
 
 def _mixed(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
     x = g.pick(values)
-    return g.pick(
-        [gc.flip(x) * 0.5, gc.tanh(gc.sum(x)) * x, gc.concat([x[1:], x[:1]]), x.at[1].set(0.3), x - gc.mean(x)]
-    )
+    joined = gc.concat([x[1:], x[:1]]) if x.shape == (SIZE,) else gc.roll(x, -1)  # sizes of parts do not add up to n
+    return g.pick([gc.flip(x) * 0.5, gc.tanh(gc.sum(x)) * x, joined, x.at[1].set(0.3), x - gc.mean(x)])
 
 
 def _scan(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
@@ -67,7 +77,7 @@ def _scan(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
         found = g.several([*values, *carry, x], depth - 1, carried + 1)
         return [gc.tanh(v) for v in found[:carried]], found[-1]
 
-    last, ys = gc.scan(step, [g.pick(values) for _ in range(carried)], XS, **options)
+    last, ys = gc.scan(step, [g.pick(values) for _ in range(carried)], g.xs, **options)
     return gc.tanh(gc.sum(ys, axis=0) + last[0])
 
 
@@ -80,7 +90,7 @@ def _fori(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
 
 
 def _map(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
-    ys: gc.Node = gc.map(lambda x: g.vector([*values, x], depth - 1), XS)
+    ys: gc.Node = gc.map(lambda x: g.vector([*values, x], depth - 1), g.xs)
     return gc.tanh(gc.sum(ys, axis=0))
 
 
@@ -94,7 +104,7 @@ def _until(g: Generator, values: list[gc.Node], depth: int) -> gc.Node:
     last, ys, _ = gc.scan(
         lambda c, x: (gc.tanh(g.vector([*values, c, x], depth - 1)), c * x),
         g.pick(values),
-        XS,
+        g.xs,
         until=lambda c: gc.sum(c) > 0.8,
     )
     return gc.add(last, gc.tanh(gc.sum(ys, axis=0)))
@@ -105,14 +115,15 @@ NESTED: tuple[Expression, ...] = (_scan, _scan, _fori, _map, _branch, _until)
 
 
 def program(seed: int) -> gc.Node:
-    """Return a random scalar program of `INPUTS`, with a loop or a branch at its top."""
+    """Return a random scalar program of `inputs(seed)`, with a loop or a branch at its top."""
     g = Generator(seed)
-    values = [B, gc.tanh(gc.sum(XS, axis=0)), gc.constant(np.array([0.2, -0.4, 0.6]))]
+    third = gc.constant(np.array([0.2, -0.4, 0.6])) if seed % 2 == 0 else gc.cos(g.b)
+    values = [g.b, gc.tanh(gc.sum(g.xs, axis=0)), third]
     top = NESTED[g.rng.integers(len(NESTED))](g, values, 2)
-    return gc.sum(gc.sin(g.vector([*values, top], 1) + top + 0.1 * gc.sum(W * W)))
+    return gc.sum(gc.sin(g.vector([*values, top], 1) + top + 0.1 * gc.sum(g.w * g.w)))
 
 
 def arrays(seed: int, steps: int) -> list[Any]:
-    """Return values for `INPUTS`."""
+    """Return values for `inputs(seed)`."""
     rng = np.random.default_rng(seed)
     return [0.7 * rng.normal(size=s) for s in ((steps, SIZE), (SIZE, SIZE), (SIZE,))]

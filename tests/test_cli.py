@@ -78,7 +78,7 @@ def test_bench_without_a_checkout(
     monkeypatch.setattr(cli, "_checkout", lambda: tmp_path)
     assert cli.main(["bench", "call"]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "graphc bench belongs to a checkout of graphc's source; this is an installed package"
+        "graphc bench: this is an installed package; run python -m benchmarks in a clone of it"
     ]
 
 

@@ -73,3 +73,6 @@ def test_refusals() -> None:
     for value, options, message in refused:
         with pytest.raises(gc.ArgumentError, match=message):
             f.bind(value, **options)
+    with pytest.raises(gc.ArgumentError, match="a bound call takes no arguments"):
+        bound: Any = f.bind(x)
+        bound(x)

@@ -162,6 +162,8 @@ def test_refusals() -> None:
         nn.cross_entropy(X, Y, label_smoothing=2)
     with pytest.raises(gc.ShapeError, match=r"cross_entropy: weight needs one entry a class: f64\[n,3\], f64\[4\]"):
         nn.cross_entropy(X, Y, weight=np.ones(4))
+    with pytest.raises(gc.DTypeError, match=r"cross_entropy: f64\[n\] given for f64\[n,3\]: class numbers"):
+        nn.cross_entropy(X, X[:, 0])
     with pytest.raises(gc.ShapeError, match=r"cross_entropy: shapes must be equal"):
         nn.cross_entropy(np.zeros((4, 3)), np.zeros((4, 2)))
 

@@ -413,6 +413,22 @@ def test_parts_of_values_in_a_loop_that_is_one_kernel(mode: Any) -> None:
         np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-14)
 
 
+def test_a_loop_in_a_loop_that_has_a_form_for_larger_sizes() -> None:
+    """The outer loop wrote the addresses of the form that does not run into the frames of other kernels: a crash."""
+    u0, k = gc.placeholder("u0", shape=("m", 5)), gc.placeholder("k", shape=(4,))
+
+    def advance(u: gc.Node, _: Any) -> tuple[gc.Node, None]:
+        flux = k * (u[:, 1:] - u[:, :-1])
+        return u.at[:, :-1].add(flux).at[:, 1:].add(-flux), None
+
+    last, _ = gc.scan(advance, u0, length=6, checkpoint=2)
+    outputs = gc.value_and_grad(gc.sum(last * last), k)
+    values = [np.random.default_rng(0).normal(size=(3, 5)), np.array([0.1, 0.2, 0.3, 0.4])]
+    wanted = gc.evaluate(outputs, dict(zip([u0, k], values, strict=True)))
+    for found, value in zip(gc.function([u0, k], outputs)(*values), wanted, strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-12)
+
+
 @pytest.mark.parametrize("mode", ["compiled", "debug"])
 def test_scalars_of_an_element_of_a_range(mode: Any) -> None:
     """A scalar computed from `arange(n)[k]` took element 0."""

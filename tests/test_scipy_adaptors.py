@@ -131,7 +131,12 @@ def test_refusals() -> None:
         s.assign(START)
     with pytest.raises(ShapeError, match="a vector of 4 numbers is needed"):
         f.to_scipy(x, x0=START).fun(np.zeros(3))
+    two = gc.placeholder("two", shape=(2,))
+    with pytest.raises(ShapeError, match=r"x0 of two has shape \(3,\), f64\[2\] needed"):
+        gc.function([two], gc.sum(two)).to_scipy(two, x0=np.zeros(3))
     y = gc.placeholder("y", shape=("n", "m"))
+    with pytest.raises(ArgumentError, match="argument 'y' is missing; expected 2: x, y"):
+        gc.function([y, x], gc.sum(y) * gc.sum(x)).to_scipy(x).fun(START)
     with pytest.raises(ArgumentError, match=r"size of .* is unknown"):
         gc.function([y], gc.sum(y)).to_scipy(y).fun(START)
     with pytest.raises(ArgumentError, match=r"hess: a 0-d output is needed, that of function is f64\[n\]"):

@@ -317,9 +317,9 @@ def test_steps_of_one_kernel_are_divided_where_they_are_long(shape: Any) -> None
 def test_bits_of_random_loops() -> None:
     divided = 0
     for seed in range(8):
+        inputs, given = random_loops.inputs(seed), random_loops.arrays(seed, 3)
         outputs = [random_loops.program(seed)]
-        outputs += gc.grad(outputs[0], random_loops.INPUTS, disconnected="zero")
-        inputs, given = random_loops.INPUTS, random_loops.arrays(seed, 3)
+        outputs += gc.grad(outputs[0], inputs, disconnected="zero")
         functions = [gc.function(inputs, outputs, on_unused="ignore", threads=count) for count in (1, 2, 3)]
         found = [f(*given) for f in functions]
         assert_same_bits(found)

@@ -1,7 +1,7 @@
 """How the work of one instruction is divided into chunks, which threads may run side by side.
 
 Edges depend on sizes only, never on the number of threads, and one thread runs the same chunks: so the bits of a result
-are the same for any number of threads. `Dealt` is the table of an instruction as `team_text` reads it.
+are the same for any number of threads. `Dealt` is the table of an instruction as `team_words` says.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from graphc.codegen import team_text as words
+from graphc.codegen import team_words as words
 from graphc.codegen.nest import LoopNest
 from graphc.codegen.tape import Words
 

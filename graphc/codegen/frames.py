@@ -89,7 +89,8 @@ class Memory:
         walked = list(self._walked(main))
         for section in walked:
             self.starts[section] = []
-            for nest in self.nests[section]:
+            # A nest that does not run at these sizes keeps its room: the loop around it writes into its frame too.
+            for nest in section.nests:
                 self.starts[section].append(total)
                 total += len(nest.slots)
         self.copies: dict[int, int] = {}

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.codegen import team_text as words
+from graphc.codegen import team_words as words
 from graphc.codegen.kernels import COMPILER_LOCK, text_addresses
+from graphc.codegen.team_text import team_text
 from graphc.errors import ArgumentError, at
 
 VARIABLE = "GRAPHC_NUM_THREADS"
@@ -54,7 +55,7 @@ def parallel_address() -> int:
 
 @cache
 def _addresses() -> tuple[int, ...]:
-    return text_addresses(words.team_text, ("parallel", "member", "end"))
+    return text_addresses(team_text, ("parallel", "member", "end"))
 
 
 def team_address() -> int:

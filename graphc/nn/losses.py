@@ -112,6 +112,11 @@ def cross_entropy(
     if is_float(labels.dtype):
         if ignore_index is not None:
             raise ArgumentError(f"cross_entropy: ignore_index needs targets that are class numbers{at()}")
+        if labels.ndim == scores.ndim - 1:
+            raise DTypeError(
+                f"cross_entropy: {labels.type} given for {scores.type}: class numbers are integers (.astype('int64')),"
+                f" probabilities have the shape of the logits{at()}"
+            )
         labels = _classes_last("cross_entropy", labels, axis)
         return _reduced("cross_entropy", _against_distribution(scores, labels, weights, label_smoothing), reduction)
     classes, kept = _class_numbers("cross_entropy", scores, labels, ignore_index)
