@@ -133,6 +133,11 @@ class Product:
         )
         return not inside or m * k * n > self.most
 
+    @property
+    def has_tiles(self) -> bool:
+        """Whether the nest can do without BLAS at some sizes."""
+        return self.most >= 0
+
     def is_one_call(self, sizes: Sizes) -> bool:
         """Tell whether one call of BLAS is all that the nest does at these sizes."""
         return self.strides is not None and self.needs_library(sizes)
@@ -163,7 +168,11 @@ class Parts:
 
 
 class Condition(Protocol):
-    """Says at which sizes a nest runs."""
+    """Says at which sizes a nest runs, one of two that do the same."""
+
+    @property
+    def words(self) -> str:
+        """What the nest does, in words for the plan."""
 
     def holds(self, sizes: Sizes) -> bool:
         """Tell whether the nest runs at these sizes."""
@@ -179,6 +188,7 @@ class Choice:
     parts: tuple[tuple[float, Size], ...]
     least: float
     large: bool
+    words: str
 
     def holds(self, sizes: Sizes) -> bool:
         """Tell whether the nest runs at these sizes."""
