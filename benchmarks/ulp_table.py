@@ -1,7 +1,7 @@
 """Measure the largest error of every elementary function, in ULP against mpmath, by dtype and precision.
 
 `python -m benchmarks.ulp_table [--count 300] [--write] [names ...]`. A column is a dtype and a precision of
-`graphc.codegen.intrinsics.jit_globals`; `inf` would be a wrong special value. `--write` puts the table of all
+`graphc.codegen.emit.Emitter`; `inf` would be a wrong special value. `--write` puts the table of all
 functions into `benchmarks/README.md`.
 """
 

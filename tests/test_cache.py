@@ -109,7 +109,7 @@ UNUSED = ("numba", "networkx", "scipy.linalg", "importlib.metadata", "numpy.ma",
 """What takes long to import and a program of matrix products, whose kernels are in the cache, does not need."""
 
 
-def test_a_warm_process_imports_no_numba(tmp_path: Path) -> None:
+def test_no_process_imports_numba_and_a_warm_one_little(tmp_path: Path) -> None:
     code = f"""
 import sys, numpy as np, graphc as gc
 gc.set_cache({str(tmp_path)!r})
@@ -127,19 +127,8 @@ print([m for m in {UNUSED!r} if m in sys.modules])
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
         for _ in range(2)
     )
-    assert cold[0] == "[[0.5, 0.5], [0.5, 0.5]] True True"
+    assert cold[0] == "[[0.5, 0.5], [0.5, 0.5]] True False"
     assert warm == ["[[0.5, 0.5], [0.5, 0.5]] False False", "[]"]
-
-
-def test_numba_loads_no_rules_for_arrays(tmp_path: Path) -> None:
-    code = """
-import sys, graphc as gc
-gc.set_cache(None)
-x = gc.placeholder("x", shape=("n",))
-print(gc.function([x], gc.sum(gc.exp(x)))([0.0, 0.0]), *[m for m in ("numba", "numba.np.arrayobj") if m in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["2.0", "numba"]
 
 
 def test_blas_is_the_module_that_an_import_gives() -> None:

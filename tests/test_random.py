@@ -15,8 +15,8 @@ import pytest
 import scipy.stats
 
 import graphc as gc
-from graphc.codegen.intrinsics import jit_globals
 from graphc.codegen.jit import assembly
+from graphc.codegen.vocabulary import functions
 from graphc.draws import place_draws
 from graphc.ops.random_formulas import philox4x32
 from graphc.ops.random_table import FORMULAS, with_numpy
@@ -285,7 +285,7 @@ def test_formulas_become_packed_instructions(name: str) -> None:
     text = f"def kernel(frame, lo, hi):\n    o = {kind}p(frame[0], 1)\n    k = u64(frame[1])\n    s = u64(frame[2])\n"
     text += f"    for i in range(lo, hi):\n        o[i] = {name}(k, s, u64(i))\n    return 0\n"
     code = assembly(text)
-    assert re.search(r"v?pmuludq\s.*%[xyz]mm", code) and name in jit_globals()
+    assert re.search(r"v?pmuludq\s.*%[xyz]mm", code) and name in functions()
     assert not re.search(r"\bcallq?\s", code)
     if kind != "u64":
         assert re.search(rf"v?mulp{'d' if kind == 'f64' else 's'}\s.*%[xyz]mm", code)

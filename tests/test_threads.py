@@ -54,8 +54,27 @@ def test_chunks_cover_the_range_in_order(extent: int, cost: float) -> None:
     if len(chunks) > 1:
         assert cost >= 5e4
         lengths = {hi - lo for lo, hi in chunks[:-1]}
-        assert len(lengths) == 1
-        assert max(lengths) <= division.ALIGNED or max(lengths) % division.ALIGNED == 0
+        unit = 1 if max(lengths) <= division.ALIGNED else division.ALIGNED
+        assert max(lengths) - min(lengths) <= unit and all(length % unit == 0 for length in lengths)
+
+
+@pytest.mark.parametrize("count", [2, 4, 12])
+def test_chunks_of_different_numbers_meet(count: int) -> None:
+    """Half of the chunks are half of the range: a thread reads what it has written."""
+    for extent in (64, 100, 1001, 10_000):
+        edges = {lo for lo, _ in division.stretches(extent, count)}
+        assert min(abs(lo - extent // 2) for lo in edges) <= (1 if extent <= count * division.ALIGNED else 64)
+
+
+def test_products_that_are_summed_are_divided_by_the_batch() -> None:
+    """Each chunk has a sum of its own: as many as are small beside the work."""
+    x, y = gc.placeholder("x", ("batch", "k", 16)), gc.placeholder("y", ("batch", "k", 30))
+    f = gc.function([x, y], gc.sum(x.mT @ y, axis=0))
+    f(np.zeros((64, 1000, 16)), np.zeros((64, 1000, 30)))
+    assert f.plan.chunks == {"kernel 0": 8}
+    assert f.plan.peak_bytes == 8 * 16 * 30 * 8
+    f(np.zeros((64, 10, 16)), np.zeros((64, 10, 30)))
+    assert f.plan.chunks == {}
 
 
 def test_small_work_is_not_divided() -> None:
@@ -85,6 +104,14 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[[], list[Array]]]] = {
     "matmul": (lambda x, y: x @ y, lambda: [rng().normal(size=(301, 200)), rng().normal(size=(200, 403))]),
     "transposed matmul": (lambda x, y: x @ y.T, lambda: list(rng().normal(size=(2, 300, 256)))),
     "batched matmul": (lambda x, y: x @ y, lambda: list(rng().normal(size=(2, 5, 150, 150)))),
+    "summed products": (
+        lambda x, y: gc.sum(x.mT @ y, axis=0),
+        lambda: [rng().normal(size=(67, 100, 16)), rng().normal(size=(67, 100, 150))],
+    ),
+    "summed narrow products": (
+        lambda x, y: gc.sum(x @ y, axis=(0, 1)),
+        lambda: [rng().normal(size=(40, 9, 3, 400)), rng().normal(size=(40, 9, 400, 30))],
+    ),
     "large matmul": (lambda x, y: x @ y, lambda: [rng().normal(size=(701, 900)), rng().normal(size=(900, 1101))]),
     "tall matmul": (lambda x, y: x @ y.T, lambda: [rng().normal(size=(40_001, 70)), rng().normal(size=(3, 70))]),
     "wide matmul": (lambda x, y: x.T @ y, lambda: [rng().normal(size=(90, 3)), rng().normal(size=(90, 40_001))]),
@@ -172,7 +199,6 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 def everything_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("SHARED_NS", 0.0),
-        ("AWAKE_NS", 0.0),
         ("CHUNK_NS", 1e-3),
         ("WAKE_NS", 0.0),
         ("ALIGNED", 10**6),

@@ -16,11 +16,13 @@ import pytest
 from graphc.codegen import coefficients
 from graphc.codegen.debug_tiles import debug_tiles
 from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
-from graphc.codegen.intrinsics import has_libmvec, jit_globals
+from graphc.codegen.expressions import SPECIAL_FORMS
 from graphc.codegen.jit import assembly, optimised_module
-from graphc.codegen.libmvec import VARIANTS, declarations, vector_variant
+from graphc.codegen.libmvec import VARIANTS, declarations, has_libmvec, vector_variant
 from graphc.codegen.loader import has_feature
+from graphc.codegen.tiles import tiles
 from graphc.codegen.vecmath import DEBUG_GLOBALS, EXTERNAL_SYMBOLS, PRECISIONS, VOCABULARY, Pointer
+from graphc.codegen.vocabulary import functions
 from graphc.errors import CompileError
 from graphc.types import Array
 from tests.ulp import DTYPES, EXACT, SPECIAL, compiled, evaluate, exact, frame_of, function_points, source, ulps
@@ -181,8 +183,7 @@ def test_integer_division_is_numpys() -> None:
 
 
 def test_vocabulary_is_complete() -> None:
-    for precision in PRECISIONS:
-        assert set(jit_globals(precision)) == VOCABULARY | set(debug_tiles())
+    assert {*functions(), *SPECIAL_FORMS} == VOCABULARY and set(tiles()) == set(debug_tiles())
 
 
 def test_pointers_take_signed_indices_and_convert() -> None:

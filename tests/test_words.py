@@ -1,4 +1,4 @@
-"""Programs of words: compiled they do what they do as plain Python; what is not made of words is refused."""
+"""Programs of words: compiled they do what they do as plain Python; what is not of kernels' language is refused."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from graphc.codegen import loader
+from graphc.codegen.jit import compile_words
 from graphc.codegen.kernels import WORDS
 from graphc.codegen.tape import DRIVER, ENTRY
 from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
-from graphc.codegen.words import compile_words
 from graphc.errors import CompileError
 
 PROGRAMS = {
@@ -65,22 +65,29 @@ def test_compiled_and_plain(name: str, lo: int, hi: int) -> None:
     "statement",
     [
         "return 1.5",
-        "return exp(lo)",
         "return lo / hi",
         "return unknown",
+        "return exp(lo, hi)",
+        "return open(lo)",
         "return lo[0]",
         "return lo < hi < 3",
-        "p = f64p(frame[0])",
-        "i32p(frame[0])[0] = 1",
-        "for i in range(0, hi, 2): frame[i] = 0",
+        "return lo ** hi",
+        "return lo << hi",
+        "frame[0.5] = 1",
+        "p = f64p(frame[0], 65)",
+        "k = 1\nif lo:\n    k = 1.5\nreturn i64(k)",
+        "if lo:\n    k = k + 1\nreturn 0",
+        "for i in range(0, hi, lo): frame[i] = 0",
+        "for i in range(0, hi, 0): frame[i] = 0",
         "lo += 1",
         "break",
         "assert lo",
     ],
 )
-def test_what_is_no_word_is_refused(statement: str) -> None:
+def test_what_is_not_of_the_language_is_refused(statement: str) -> None:
     with pytest.raises(CompileError, match="program of words"):
-        compile_words(f"def kernel(frame, lo, hi):\n    {statement}\n", "program")
+        body = statement.replace("\n", "\n    ")
+        compile_words(f"def kernel(frame, lo, hi):\n    {body}\n", "program")
 
 
 def test_driver_and_entry_are_programs_of_words() -> None:

@@ -8,103 +8,89 @@ function ABI's scheme on every machine; `libmvec.declarations` keeps them alive 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import llvmlite.ir as ir
+from graphc.codegen.llvm_text import TYPES, Body, literal
 
 _LANES = {"f64": {"b": 2, "d": 4, "e": 8}, "f32": {"b": 4, "d": 8, "e": 16}}
-
-_INDEX = ir.IntType(32)
-
-
-@dataclass(frozen=True)
-class Correction:
-    """The scalar function, and the call-site attribute that names its vector variants."""
-
-    function: Any
-    attribute: str
+_RARE = "noinline cold minsize optsize"
 
 
-def declare(module: Any, name: str, kind: str, limit: float) -> Correction:
-    """Return the correction to the libm function `name`, defined in the module on first use."""
-    scalar = f"graphc_{name}_{kind}"
-    variants = {lanes: f"_ZGV{isa}N{lanes}vv_{scalar}" for isa, lanes in _LANES[kind].items()}
-    if scalar not in module.globals:
-        _define_scalar(module, scalar, name + ("f" if kind == "f32" else ""), kind, limit)
-        for lanes, symbol in variants.items():
-            _define_vector(module, symbol, module.globals[scalar], lanes, limit)
-    entries = ",".join(f"_ZGV_LLVM_N{lanes}vv_{scalar}({symbol})" for lanes, symbol in variants.items())
-    return Correction(module.globals[scalar], f'"vector-function-abi-variant"="{entries}"')
+def variants(name: str, kind: str) -> str:
+    """Return the call-site attribute that names the vector variants of a correction."""
+    entries = (
+        f"_ZGV_LLVM_N{lanes}vv_{_scalar(name, kind)}({symbol})" for lanes, symbol in _symbols(name, kind).items()
+    )
+    return f'"vector-function-abi-variant"="{",".join(entries)}"'
 
 
-def _define(module: Any, symbol: str, type_: Any, *attributes: str) -> tuple[Any, Any]:
-    function = ir.Function(module, ir.FunctionType(type_, [type_, type_]), symbol)
-    function.linkage = "weak_odr"  # linkers drop internal functions that nothing calls yet
-    for attribute in ("nounwind", *attributes):
-        function.attributes.add(attribute)
-    return function, ir.IRBuilder(function.append_basic_block("entry"))
+def declare(body: Body, name: str, kind: str, limit: float) -> str:
+    """Return the symbol of the correction to the libm function `name`, defined in the module on first use."""
+    scalar = _scalar(name, kind)
+    if scalar not in body.outside:
+        libm = name + ("f" if kind == "f32" else "")
+        body.declare(libm, TYPES[kind], [TYPES[kind]])
+        body.outside[scalar] = _define_scalar(scalar, libm, kind, limit)
+        for lanes, symbol in _symbols(name, kind).items():
+            body.outside[symbol] = _define_vector(symbol, scalar, kind, lanes, limit)
+    return scalar
 
 
-_RARE = ("noinline", "cold", "minsize", "optsize")
+def _scalar(name: str, kind: str) -> str:
+    return f"graphc_{name}_{kind}"
 
 
-def _define_scalar(module: Any, symbol: str, libm: str, kind: str, limit: float) -> None:
-    type_ = ir.DoubleType() if kind == "f64" else ir.FloatType()
-    function, builder = _define(module, symbol, type_, *_RARE)
-    x, usual = function.args
-    with builder.if_then(_outside(builder, x, limit), likely=False):
-        callee = module.globals.get(libm) or ir.Function(module, ir.FunctionType(type_, [type_]), libm)
-        builder.ret(builder.call(callee, [x]))
-    builder.ret(usual)
+def _symbols(name: str, kind: str) -> dict[int, str]:
+    return {lanes: f"_ZGV{isa}N{lanes}vv_{_scalar(name, kind)}" for isa, lanes in _LANES[kind].items()}
 
 
-def _define_vector(module: Any, symbol: str, scalar: Any, lanes: int, limit: float) -> None:
-    """Define the variant: `usual` unless a lane is affected."""
-    type_ = ir.VectorType(scalar.function_type.return_type, lanes)
-    each = _define_each(module, f"{scalar.name}_{lanes}", scalar, type_)
-    function, builder = _define(module, symbol, type_, "alwaysinline")
-    x, usual = function.args
-    mask = builder.bitcast(_outside(builder, x, limit), ir.IntType(lanes))
-    rare, done = builder.append_basic_block("rare"), builder.append_basic_block("done")
-    entry = builder.block
-    builder.cbranch(builder.icmp_unsigned("!=", mask, mask.type(0)), rare, done).set_weights([1, 100_000])
-    builder.position_at_end(rare)
-    corrected = builder.call(each, [x, usual])
-    builder.branch(done)
-    builder.position_at_end(done)
-    final = builder.phi(type_)
-    final.add_incoming(usual, entry)
-    final.add_incoming(corrected, rare)
-    builder.ret(final)
+def _define_scalar(symbol: str, libm: str, kind: str, limit: float) -> str:
+    real, bound = TYPES[kind], [literal(b, kind) for b in (limit, -limit)]
+    # weak_odr, here and below: linkers drop internal functions that nothing calls yet.
+    return f"""define weak_odr {real} @{symbol}({real} %x, {real} %usual) nounwind {_RARE} {{
+  %above = fcmp ugt {real} %x, {bound[0]}
+  %below = fcmp ult {real} %x, {bound[1]}
+  %outside = or i1 %above, %below
+  br i1 %outside, label %rare, label %done
+rare:
+  %exact = call {real} @{libm}({real} %x)
+  ret {real} %exact
+done:
+  ret {real} %usual
+}}"""
 
 
-def _define_each(module: Any, symbol: str, scalar: Any, type_: Any) -> Any:
-    """Define the function that applies the scalar one lane by lane."""
-    function, builder = _define(module, symbol, type_, *_RARE)
-    x, usual = function.args
-    loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
-    entry = builder.block
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    lane, result = builder.phi(_INDEX), builder.phi(type_)
-    pair = [builder.extract_element(v, lane) for v in (x, usual)]
-    inserted = builder.insert_element(result, builder.call(scalar, pair), lane)
-    following = builder.add(lane, _INDEX(1))
-    builder.cbranch(builder.icmp_unsigned("<", following, _INDEX(type_.count)), loop, done)
-    for phi, first, later in ((lane, _INDEX(0), following), (result, usual, inserted)):
-        phi.add_incoming(first, entry)
-        phi.add_incoming(later, loop)
-    builder.position_at_end(done)
-    builder.ret(inserted)
-    return function
-
-
-def _outside(builder: Any, x: Any, limit: float) -> Any:
-    """Return whether -limit <= x <= limit fails, for each lane."""
-    high, low = (_splat(x.type, bound) for bound in (limit, -limit))
-    return builder.or_(builder.fcmp_unordered(">", x, high), builder.fcmp_unordered("<", x, low))
-
-
-def _splat(type_: Any, number: float) -> Any:
-    return ir.Constant(type_, [number] * type_.count if isinstance(type_, ir.VectorType) else number)
+def _define_vector(symbol: str, scalar: str, kind: str, lanes: int, limit: float) -> str:
+    """Define the variant: `usual` unless a lane is affected; and what it calls then, one lane by lane."""
+    real = TYPES[kind]
+    whole, each = f"<{lanes} x {real}>", f"{scalar}_{lanes}"
+    bound = [", ".join([f"{real} {literal(b, kind)}"] * lanes) for b in (limit, -limit)]
+    return f"""define weak_odr {whole} @{symbol}({whole} %x, {whole} %usual) nounwind alwaysinline {{
+entry:
+  %above = fcmp ugt {whole} %x, <{bound[0]}>
+  %below = fcmp ult {whole} %x, <{bound[1]}>
+  %outside = or <{lanes} x i1> %above, %below
+  %mask = bitcast <{lanes} x i1> %outside to i{lanes}
+  %any = icmp ne i{lanes} %mask, 0
+  br i1 %any, label %rare, label %done, !prof !{{!"branch_weights", i32 1, i32 100000}}
+rare:
+  %corrected = call {whole} @{each}({whole} %x, {whole} %usual)
+  br label %done
+done:
+  %final = phi {whole} [ %usual, %entry ], [ %corrected, %rare ]
+  ret {whole} %final
+}}
+define weak_odr {whole} @{each}({whole} %x, {whole} %usual) nounwind {_RARE} {{
+entry:
+  br label %loop
+loop:
+  %lane = phi i32 [ 0, %entry ], [ %next, %loop ]
+  %result = phi {whole} [ %usual, %entry ], [ %inserted, %loop ]
+  %x.one = extractelement {whole} %x, i32 %lane
+  %usual.one = extractelement {whole} %usual, i32 %lane
+  %exact = call {real} @{scalar}({real} %x.one, {real} %usual.one)
+  %inserted = insertelement {whole} %result, {real} %exact, i32 %lane
+  %next = add i32 %lane, 1
+  %more = icmp ult i32 %next, {lanes}
+  br i1 %more, label %loop, label %done
+done:
+  ret {whole} %inserted
+}}"""

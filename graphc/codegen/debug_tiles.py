@@ -37,7 +37,7 @@ def _tile(kind: str, rows: int, vectors: int, part: bool, add: bool, *args: Any)
 
 
 def debug_tiles() -> dict[str, Callable[..., None]]:
-    """Return the tiles by the names of the intrinsics."""
+    """Return the tiles by name."""
     found: dict[str, Callable[..., None]] = {}
     for kind in ("f32", "f64") if vector_bits() else ():
         for add in (False, True):

@@ -6,6 +6,7 @@ are the same for any number of threads. `Dealt` is the table of an instruction a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,10 +22,11 @@ Waking takes 10 to 100 microseconds; then threads look for work for a while befo
 """
 PARALLEL_NS = 80_000.0
 """Planned work from which on an instruction is divided in a program that wakes no thread."""
-SHARED_NS = 30_000.0
-"""The same in a program that does: handing chunks over and waiting for them takes one or two microseconds."""
-AWAKE_NS = 20_000.0
-"""The same in the steps of a loop there, where all threads are awake."""
+SHARED_NS = 5_000.0
+"""The same in a program that does. Handing chunks over and waiting for them takes less than a microsecond, and what a
+thread has computed is in its cache: another would wait for it."""
+LOOP_NS = 8_000.0
+"""The same for the largest kernel of a loop's body: where all are smaller the loop becomes one kernel, if it can."""
 CHUNK_NS = 10_000.0
 """Planned work of the smallest chunk."""
 MAX_CHUNKS = 64
@@ -47,7 +49,7 @@ def chunk_edges(extent: int, cost: float, least: float, most: int = MAX_CHUNKS) 
     """Return the chunks of a range whose planned work is `cost`: one if it is below `least`, or at least two."""
     if cost < least or extent < 2 or most < 2:
         return [(0, extent)]
-    count = max(min(most, int(cost // CHUNK_NS)), int(cost // SEGMENT_NS) + 1)
+    count = max(2, min(most, int(cost // CHUNK_NS)), int(cost // SEGMENT_NS) + 1)
     count -= count % (EVEN if count > EVEN else 2) if count > 1 else 0
     return stretches(extent, count)
 
@@ -58,11 +60,15 @@ def segments(extent: int, cost: float) -> list[tuple[int, int]]:
 
 
 def stretches(extent: int, count: int) -> list[tuple[int, int]]:
-    """Divide a range into at most so many parts of one length, the last of which may be shorter."""
-    step = max(1, -(-extent // count))
-    if step > ALIGNED:
-        step = -(-step // ALIGNED) * ALIGNED
-    return [(lo, min(lo + step, extent)) for lo in range(0, extent, step)] or [(0, extent)]
+    """Divide a range into at most so many parts of nearly one length.
+
+    Edges lie where the same share of any range ends: a thread finds in its cache what it wrote by other chunks before.
+    """
+    unit = ALIGNED if extent > count * ALIGNED else 1
+    units = -(-extent // unit)
+    count = max(1, min(count, units))
+    edges = [min(extent, unit * (units * k // count)) for k in range(count + 1)]
+    return list(itertools.pairwise(edges))
 
 
 def grouped(chunks: Sequence[Chunk], cost: float) -> Iterator[Sequence[Chunk]]:

@@ -1,8 +1,8 @@
 """Scalar values of a kernel under construction: Python operators that append LLVM instructions.
 
 `elementary`, `formulas` and `gammas` write mathematics once, branch-free and for every dtype, in ordinary Python on
-`Value`s. Each operator appends one instruction to Numba's current block through the `Emitter`, so a function costs
-no type inference, no linking and no call. Needs llvmlite only.
+`Value`s. Each operator appends one instruction through the `Emitter`, so a function costs no type inference, no
+linking and no call.
 
 Invariant: both operands of an instruction have one type; Python numbers take the type of the other operand.
 """
@@ -10,51 +10,52 @@ Invariant: both operands of an instruction have one type; Python numbers take th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
-
-import llvmlite.ir as ir
+from typing import Union
 
 from graphc.codegen import corrections, roots
 from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
 from graphc.codegen.libmvec import variant_attribute, vector_variant
+from graphc.codegen.llvm_text import TYPES, Body, literal
 from graphc.codegen.loader import has_feature, has_fma
 from graphc.ops.random_machine import Step
 
 Number = Union["Value", int, float]
 
 _WIDTHS = {"bool": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "u8": 8, "u16": 16, "u32": 32, "u64": 64}
-
-
-def llvm_type(kind: str) -> Any:
-    """Return the LLVM type of a short dtype name such as `f32`."""
-    if kind == "f64":
-        return ir.DoubleType()
-    return ir.FloatType() if kind == "f32" else ir.IntType(_WIDTHS[kind])
+_ORDERS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 
 
 class Value:
-    """One scalar of the kernel: an LLVM value and its short dtype name (`f64`, `i32`, `bool`, ...)."""
+    """One scalar of the kernel: an LLVM name or number and its short dtype name (`f64`, `i32`, `bool`, ...)."""
 
-    __slots__ = ("emitter", "ir", "kind")
+    __slots__ = ("emitter", "kind", "text")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, emitter: Emitter, value: Any, kind: str) -> None:
-        self.emitter, self.ir, self.kind = emitter, value, kind
+    def __init__(self, emitter: Emitter, text: str, kind: str) -> None:
+        self.emitter, self.text, self.kind = emitter, text, kind
 
     @property
     def is_float(self) -> bool:
-        return self.kind in ("f32", "f64")
+        return self.kind[0] == "f"
+
+    @property
+    def typed(self) -> str:
+        """The value after its type, as operands of calls are written."""
+        return f"{TYPES[self.kind]} {self.text}"
 
     @property
     def is_signed(self) -> bool:
         return self.kind[0] == "i"
 
-    def _binary(self, other: Number, integer: str, floating: str | None = None, swap: bool = False) -> Value:
-        operands = [self.ir, self.emitter.like(other, self).ir]
-        name = floating if self.is_float else integer
-        assert name is not None, f"{integer} of {self.kind}"
-        build = getattr(self.emitter.builder, name)
-        return Value(self.emitter, build(*(operands[::-1] if swap else operands)), self.kind)
+    def _binary(self, other: Number, integer: str, floating: str = "", swap: bool = False) -> Value:
+        kind = self.kind
+        name = floating if kind[0] == "f" else integer
+        assert name, f"{integer} of {kind}"
+        machine = self.emitter
+        left, right = self.text, machine.like(other, self).text
+        if swap:
+            left, right = right, left
+        return Value(machine, machine.body.new(f"{name} {TYPES[kind]} {left}, {right}"), kind)
 
     def __add__(self, other: Number) -> Value:
         return self._binary(other, "add", "fadd")
@@ -81,20 +82,21 @@ class Value:
 
     def __neg__(self) -> Value:
         if self.is_float:
-            return Value(self.emitter, self.emitter.builder.fneg(self.ir), self.kind)
+            return Value(self.emitter, self.emitter.body.new(f"fneg {self.typed}"), self.kind)
         return 0 - self
 
     def __and__(self, other: Number) -> Value:
-        return self._binary(other, "and_")
+        return self._binary(other, "and")
 
     def __or__(self, other: Number) -> Value:
-        return self._binary(other, "or_")
+        return self._binary(other, "or")
 
     def __xor__(self, other: Number) -> Value:
         return self._binary(other, "xor")
 
     def __invert__(self) -> Value:
-        return Value(self.emitter, self.emitter.builder.not_(self.ir), self.kind)
+        ones = "true" if self.kind == "bool" else "-1"
+        return Value(self.emitter, self.emitter.body.new(f"xor {self.typed}, {ones}"), self.kind)
 
     def __lshift__(self, other: Number) -> Value:
         return self._binary(other, "shl")
@@ -103,12 +105,7 @@ class Value:
         return self._binary(other, "ashr" if self.is_signed else "lshr")
 
     def _compare(self, op: str, other: Number) -> Value:
-        builder, right = self.emitter.builder, self.emitter.like(other, self).ir
-        if self.is_float:
-            compare = builder.fcmp_unordered if op == "!=" else builder.fcmp_ordered
-        else:
-            compare = builder.icmp_signed if self.is_signed else builder.icmp_unsigned
-        return Value(self.emitter, compare(op, self.ir, right), "bool")
+        return self.emitter.compare(op, self, other)
 
     def __lt__(self, other: Number) -> Value:
         return self._compare("<", other)
@@ -129,30 +126,24 @@ class Value:
         return self._compare("!=", other)
 
 
-PURE = ("nounwind", "willreturn", "memory(none)")
-
-
-class MathCallAttributes(ir.instructions.CallInstrAttributes):  # type: ignore[misc]
-    """Call-site attributes that llvmlite does not list: purity and the vector variants."""
-
-    def add(self, name: str) -> None:
-        set.add(self, name)
+PURE = " nounwind willreturn memory(none)"
+"""Attributes of calls that compute, and do nothing else."""
 
 
 class Emitter:
-    """The machine that appends LLVM instructions at a builder's position.
+    """The machine that appends LLVM instructions to a function's body.
 
     `precision` says where elementary functions come from. `vector`: `elementary.PREFERRED` from there, others as
     libm calls that carry the names of libmvec's vector variants, polynomials again for what libmvec lacks.
     `polynomial`: polynomials where they exist. `libm`: scalar calls.
     """
 
-    def __init__(self, builder: Any, precision: str) -> None:
-        self.builder, self.precision = builder, precision
+    def __init__(self, body: Body, precision: str) -> None:
+        self.body, self.precision = body, precision
 
     def constant(self, number: float, kind: str) -> Value:
         """Return a constant of a dtype."""
-        return Value(self, ir.Constant(llvm_type(kind), number), kind)
+        return Value(self, literal(number, kind), kind)
 
     def like(self, number: Number, model: Value) -> Value:
         """Give a Python number the type of `model`; a value must have it already."""
@@ -161,12 +152,23 @@ class Emitter:
             return number
         return self.constant(float(number) if model.is_float else int(number), model.kind)
 
-    def select(self, condition: Value, yes: Number, no: Number, flags: tuple[str, ...] = ()) -> Value:
+    def select(self, condition: Value, yes: Number, no: Number, flags: str = "") -> Value:
         """Choose without a branch; at least one of `yes` and `no` is a value."""
         model = yes if isinstance(yes, Value) else no
         assert isinstance(model, Value)
-        chosen = self.builder.select(condition.ir, self.like(yes, model).ir, self.like(no, model).ir, flags=flags)
-        return Value(self, chosen, model.kind)
+        first, second = self.like(yes, model), self.like(no, model)
+        text = f"select{flags} i1 {condition.text}, {first.typed}, {second.typed}"
+        return Value(self, self.body.new(text), model.kind)
+
+    def compare(self, op: str, left: Value, right: Number, flags: str = "") -> Value:
+        """Compare: false beside a NaN, but for `!=`."""
+        kind, other = left.kind, self.like(right, left).text
+        if kind[0] == "f":
+            name = f"fcmp{flags} " + {"==": "oeq", "!=": "une"}.get(op, f"o{_ORDERS.get(op)}")
+        else:
+            sign = "s" if kind[0] == "i" else "u"
+            name = "icmp " + {"==": "eq", "!=": "ne"}.get(op, f"{sign}{_ORDERS.get(op)}")
+        return Value(self, self.body.new(f"{name} {TYPES[kind]} {left.text}, {other}"), "bool")
 
     def convert(self, x: Value, kind: str) -> Value:
         """Convert as a C cast does; a float must be in the integer's range (see `vecmath.to_int`)."""
@@ -174,18 +176,20 @@ class Emitter:
             return x
         if kind == "bool":
             return x != 0
-        target, floating = llvm_type(kind), kind in ("f32", "f64")
+        floating = kind[0] == "f"
         if x.is_float and floating:
             name = "fpext" if kind == "f64" else "fptrunc"
         elif x.is_float:
             name = "fptosi" if kind[0] == "i" else "fptoui"
         elif floating:
             name = "sitofp" if x.is_signed else "uitofp"
-        elif _WIDTHS[kind] <= _WIDTHS[x.kind]:
+        elif _WIDTHS[kind] == _WIDTHS[x.kind]:
+            return Value(self, x.text, kind)
+        elif _WIDTHS[kind] < _WIDTHS[x.kind]:
             name = "trunc"
         else:
             name = "sext" if x.is_signed else "zext"
-        return Value(self, getattr(self.builder, name)(x.ir, target), kind)
+        return Value(self, self.body.new(f"{name} {x.typed} to {TYPES[kind]}"), kind)
 
     @property
     def fused(self) -> bool:
@@ -215,12 +219,12 @@ class Emitter:
 
     def _own(self, name: str, *operands: Value) -> Value:
         kind = "f64" if operands[0].kind[1:] == "64" else "f32"
-        symbol = roots.symbol(name, kind)
-        if symbol not in self.builder.module.globals:
-            ir.Function(self.builder.module, ir.FunctionType(llvm_type(kind), [x.ir.type for x in operands]), symbol)
-        call = self.builder.call(self.builder.module.globals[symbol], [x.ir for x in operands])
-        call.attributes = MathCallAttributes([*PURE, roots.variants(name, kind)])
-        return Value(self, call, kind)
+        attributes = f"{PURE} {roots.variants(name, kind)}"
+        return self._called(roots.symbol(name, kind), kind, operands, attributes)
+
+    def _called(self, symbol: str, kind: str, operands: Sequence[Value], attributes: str = "") -> Value:
+        text = self.body.call(symbol, TYPES[kind], [x.typed for x in operands], attributes)
+        return Value(self, text, kind)
 
     def beyond(self, limit: float, name: str, x: Value, usual: Value) -> Value:
         """Return the C library's `name(x)` where |x| <= limit fails (NaN too), and `usual` elsewhere.
@@ -228,28 +232,27 @@ class Emitter:
         A branch here would be taken lane by lane in a vectorised loop, so the choice is a function of its own, with
         vector variants that leave at once when no lane is affected.
         """
-        correction = corrections.declare(self.builder.module, name, x.kind, limit)
-        call = self.builder.call(correction.function, [x.ir, usual.ir])
-        call.attributes = MathCallAttributes([*PURE, correction.attribute])
-        return Value(self, call, x.kind)
+        symbol = corrections.declare(self.body, name, x.kind, limit)
+        return self._called(symbol, x.kind, (x, usual), f"{PURE} {corrections.variants(name, x.kind)}")
 
     def bits(self, x: Value) -> Value:
         """Return the bits of a float as a signed integer of its width."""
         kind = "i64" if x.kind == "f64" else "i32"
-        return Value(self, self.builder.bitcast(x.ir, llvm_type(kind)), kind)
+        return self._cast_bits(x, kind)
 
     def from_bits(self, x: Value) -> Value:
         """Return the float that has the bits of a signed integer."""
         kind = "f64" if x.kind == "i64" else "f32"
-        return Value(self, self.builder.bitcast(x.ir, llvm_type(kind)), kind)
+        return self._cast_bits(x, kind)
+
+    def _cast_bits(self, x: Value, kind: str) -> Value:
+        return Value(self, self.body.new(f"bitcast {x.typed} to {TYPES[kind]}"), kind)
 
     def native(self, name: str, *operands: Value) -> Value:
         """Call LLVM's own `llvm.<name>`: an instruction on every machine that vectorises."""
         kind = operands[0].kind
-        type_ = llvm_type(kind)
         suffix = kind if kind[0] == "f" else f"i{_WIDTHS[kind]}"
-        callee = self._declare(f"llvm.{name}.{suffix}", type_, len(operands))
-        return Value(self, self.builder.call(callee, [x.ir for x in operands]), kind)
+        return self._called(f"llvm.{name}.{suffix}", kind, operands)
 
     def call(self, name: str, *operands: Value) -> Value:
         """Call an elementary function in this machine's precision."""
@@ -265,38 +268,29 @@ class Emitter:
     def libm(self, name: str, *operands: Value) -> Value:
         """Call the C library's function, as a pure function that LLVM may hoist and vectorise."""
         kind = operands[0].kind
-        callee = self._declare(name + ("f" if kind == "f32" else ""), llvm_type(kind), len(operands))
-        call = self.builder.call(callee, [x.ir for x in operands])
-        call.attributes = MathCallAttributes(PURE)
         variants = variant_attribute(name, kind) if self.precision == "vector" else ""
-        if variants:
-            call.attributes.add(variants)
-        return Value(self, call, kind)
-
-    def _declare(self, symbol: str, type_: Any, arity: int) -> Any:
-        module = self.builder.module
-        if symbol not in module.globals:
-            ir.Function(module, ir.FunctionType(type_, [type_] * arity), symbol)
-        return module.globals[symbol]
+        return self._called(name + ("f" if kind == "f32" else ""), kind, operands, f"{PURE} {variants}")
 
     def loop(self, step: Step, active: Value, operands: Sequence[Value], state: Sequence[Value]) -> tuple[Value, ...]:
         """Repeat `done, state = step(self, *operands, *state)` if `active`, until done; return the last state."""
-        builder, entry = self.builder, self.builder.block
-        body, end = builder.append_basic_block("loop"), builder.append_basic_block("loop.done")
-        builder.cbranch(active.ir, body, end)
-        builder.position_at_end(body)
-        current = [Value(self, builder.phi(x.ir.type), x.kind) for x in state]
-        done, following = step(self, *operands, *current)
-        last = builder.block
-        builder.cbranch(done.ir, end, body)
-        builder.position_at_end(end)
-        results = tuple(Value(self, builder.phi(x.ir.type), x.kind) for x in state)
-        for first, phi, new, result in zip(state, current, following, results, strict=True):
-            phi.ir.add_incoming(first.ir, entry)
-            phi.ir.add_incoming(new.ir, last)
-            result.ir.add_incoming(first.ir, entry)
-            result.ir.add_incoming(new.ir, last)
-        return results
+        text, entry = self.body, self.body.label
+        text.forks += 1
+        body, end = text.fresh("loop"), text.fresh("done")
+        text.branch(active.text, body, end)
+        text.open(body)
+        phis = [text.phi() for _ in state]
+        done, following = step(self, *operands, *(Value(self, p[0], x.kind) for p, x in zip(phis, state, strict=True)))
+        last = text.label
+        text.branch(done.text, end, body)
+        text.open(end)
+        results = []
+        for first, phi, new in zip(state, phis, following, strict=True):
+            incoming = (first.text, entry), (new.text, last)
+            text.join(phi, TYPES[first.kind], *incoming)
+            result = text.phi()
+            text.join(result, TYPES[first.kind], *incoming)
+            results.append(Value(self, result[0], first.kind))
+        return tuple(results)
 
     def floor(self, x: Value) -> Value:
         return self.native("floor", x)

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 def forms_of(memory: Memory) -> dict[str, str]:
     """Return the form of every kernel that has several, loop bodies included, by the kernel's name."""
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, None]] = {}
     for section in memory.walked(memory.main):
         for number, nest in enumerate(memory.nests[section]):
             form = "" if nest is ABSENT else form_of(nest, memory.sizes)
             if form:
-                found[memory.name(section, number)] = form
-    return found
+                kernel = memory.name(section, number).partition(", nest")[0]
+                found.setdefault(kernel, {})[form] = None
+    return {kernel: " and ".join(forms) for kernel, forms in found.items()}
 
 
 def form_of(nest: LoopNest, sizes: Sizes) -> str:

@@ -61,16 +61,15 @@ def fast_extremum(op: str, m: Emitter, a: Value, b: Value) -> Value:
     """Compare and select in the one form that LLVM turns into a vector reduction."""
     if not a.is_float:
         return m.select(a > b if op == ">" else a < b, a, b)
-    flags = ("nnan", "nsz")
-    condition = m.builder.fcmp_ordered(op, a.ir, b.ir, flags=flags)
-    return m.select(Value(m, condition, "bool"), a, b, flags=flags)
+    flags = " nnan nsz"
+    return m.select(m.compare(op, a, b, flags), a, b, flags)
 
 
 def reassociated(op: str, m: Emitter, accumulator: Value, x: Value) -> Value:
     """Add or multiply into an accumulator in whatever order is fast; NaN, infinities and -0 stay right."""
     if not x.is_float:
         return accumulator + x if op == "fadd" else accumulator * x
-    return Value(m, getattr(m.builder, op)(accumulator.ir, x.ir, flags=("reassoc",)), x.kind)
+    return Value(m, m.body.new(f"{op} reassoc {accumulator.typed}, {x.text}"), x.kind)
 
 
 def to_int(kind: str, m: Emitter, x: Value) -> Value:
@@ -143,26 +142,18 @@ def fmod_floor(m: Emitter, a: Value, b: Value) -> Value:
 
 def ipow(m: Emitter, base: Value, exponent: Value) -> Value:
     """Integer power by squaring, wrapping; negative exponents give the quotient cut toward 0."""
-    builder = m.builder
     one = m.constant(1, base.kind)
-    entry = builder.block
-    loop, done = builder.append_basic_block("ipow"), builder.append_basic_block("ipow.done")
     negative = exponent < 0 if base.is_signed else m.constant(0, "bool")
     start = m.select(negative, _inverse_power(m, base, exponent), one) if base.is_signed else one
-    builder.cbranch((negative | (exponent == 0)).ir, done, loop)
-    builder.position_at_end(loop)
-    result, factor, rest = (Value(m, builder.phi(base.ir.type), base.kind) for _ in range(3))
+    active = ~(negative | (exponent == 0))
+    return m.loop(_squaring, active, (), (start, base, exponent))[0]
+
+
+def _squaring(m: Emitter, result: Value, factor: Value, rest: Value) -> tuple[Value, tuple[Value, ...]]:
+    """Take one bit of the exponent; where the loop begins, the result is 1."""
     product = m.select((rest & 1) != 0, result * factor, result)
-    square, shifted = factor * factor, rest >> 1
-    for phi, first, following in ((result, one, product), (factor, base, square), (rest, exponent, shifted)):
-        phi.ir.add_incoming(first.ir, entry)
-        phi.ir.add_incoming(following.ir, loop)
-    builder.cbranch((shifted != 0).ir, loop, done)
-    builder.position_at_end(done)
-    out = builder.phi(base.ir.type)
-    out.add_incoming(start.ir, entry)
-    out.add_incoming(product.ir, loop)
-    return Value(m, out, base.kind)
+    shifted = rest >> 1
+    return shifted == 0, (product, factor * factor, shifted)
 
 
 def _inverse_power(m: Emitter, base: Value, exponent: Value) -> Value:

@@ -177,9 +177,8 @@ class Memory:
                 yield self._row(section, number, 0, 0), STEP_NS
         elif may_divide(nest) or self._guard(section, number, cost):
             # One call of BLAS runs the whole range of a product.
-            least = self.least_ns if section is self.main or not self.wakes else division.AWAKE_NS
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
-            chunks = [(0, extent)] if whole else chunk_edges(extent, cost, least)
+            chunks = [(0, extent)] if whole else chunk_edges(extent, cost, self.least_ns)
             yield from self._chunks(section, number, chunks, cost)
         else:
             ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]

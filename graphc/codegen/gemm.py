@@ -31,6 +31,7 @@ from graphc.codegen.nest import (
     Statement,
     literal_bits,
 )
+from graphc.codegen.partials import Partials
 from graphc.codegen.reduce import identity
 from graphc.codegen.tile_sizes import SMALL, VECTORS, deepest, lanes, tile_name, tile_rows, vector_bits
 from graphc.node import Node
@@ -59,14 +60,15 @@ def lower_matmul_add(node: Node, accesses: Accesses) -> list[LoopNest]:
 
 
 def lower_matmul_sum(node: Node, accesses: Accesses) -> list[LoopNest]:
-    """Let every product of the batch add to the same result, from zeros on."""
+    """Let every product of the batch add to the same result, from zeros on; chunks of the batch have their own."""
     assert isinstance(node.op, MatMulSum)
     own = Access(node, 0, contiguous_strides(node.shape))
-    fill = copy_nest(node, node.shape, own, own, fill=identity("sum", node.dtype))
     repeated = Access(node, 0, (*(0 for _ in range(node.op.axes)), *own.strides))
     (factors,) = factors_of(node)
-    nest = _Products(node, factors, accesses, repeated, add=True).nest()
-    return [fill, dataclasses.replace(nest, divisible=nest.divisible and node.inputs[0].ndim == 2)]
+    products = _Products(node, factors, accesses, repeated, add=True)
+    if products.extents:
+        return [products.summed()]
+    return [copy_nest(node, node.shape, own, own, fill=identity("sum", node.dtype)), products.nest()]
 
 
 def lower_matmul_update(node: Node, accesses: Accesses, in_place: bool) -> list[LoopNest]:
@@ -126,6 +128,21 @@ class _Products:
         else:
             nest = self._tiled(blas)
         return dataclasses.replace(nest, unit_ns=0.02, product=self._limits())
+
+    def summed(self) -> LoopNest:
+        """Return the nest of products that all add to one result, zeros at first or what chunks of the batch left."""
+        partials = Partials(self.build)
+        combine = partials.rows_loop("sum", self.node, "sums")
+        size = self.build.size(self.node.size)
+        start: list[Statement] = [
+            f"sums = {self.kind}p(frame[14], 1)",
+            Loop("e", "0", size, [f"sums[e] = {identity('sum', self.node.dtype)}"]),
+            combine,
+        ]
+        nest = self.nest()
+        top = len(self.build.top)
+        body = (*nest.body[:top], *start, *nest.body[top:])
+        return dataclasses.replace(nest, body=body, divisible=False, parts=partials.finish(kept=False))
 
     def _limits(self) -> Product:
         """Return the sizes at which the tiles serve."""

@@ -29,7 +29,7 @@ class Counters:
 
 
 WORDS = "# words\n"
-"""The first line of programs whose values are all words, which `words` compiles without Numba."""
+"""The first line of programs that decide and call: drivers, entries, the control of loops. They have no vectors."""
 counters = Counters()
 _addresses: dict[tuple[str, str], int] = {}
 COMPILER_LOCK = threading.RLock()
@@ -37,7 +37,8 @@ COMPILER_LOCK = threading.RLock()
 
 
 def _wait_before_forks() -> None:
-    # Numba logs: logging's lock is taken inside ours, so a fork must take it after ours. Hooks run in reverse order.
+    # Numba, where a user's code has it, logs while it compiles ours for `njit`: logging's lock is taken inside ours, so
+    # a fork must take it after ours. Hooks run in reverse order.
     importlib.import_module("logging")
     lock = COMPILER_LOCK
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
@@ -59,7 +60,7 @@ def environment() -> str:
     digest = hashlib.sha256()
     for path in emitting_files():
         digest.update(path.read_bytes())
-    versions = [_version(name) for name in ("numba", "llvmlite")]
+    versions = [_version("llvmlite")]
     machine = [loader.cpu_name(), loader.cpu_features(), loader.libc_version()]
     return "\n".join([digest.hexdigest(), *versions, *machine])
 
@@ -121,10 +122,8 @@ def _obtain(source: str, precision: str) -> int:
 
 
 def _compile(source: str, symbol: str, precision: str) -> tuple[bytes, tuple[str, ...]]:
+    from graphc.codegen import jit
+
     if precision == "words":
-        from graphc.codegen.words import compile_words
-
-        return compile_words(source, symbol), ()
-    from graphc.codegen.jit import compile_kernel
-
-    return compile_kernel(source, symbol, precision)
+        return jit.compile_words(source, symbol), ()
+    return jit.compile_kernel(source, symbol, precision)

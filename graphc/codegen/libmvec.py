@@ -1,8 +1,8 @@
 """glibc's vector mathematics library: which variants exist here, and the IR text that makes LLVM call them.
 
 A scalar call whose call site carries `"vector-function-abi-variant"` is replaced by the loop vectoriser with the
-vector symbol, provided the symbol is declared in the module and kept alive in `llvm.compiler.used`. Nothing here
-imports numba, since a process that loads cached objects needs the library and not the compiler.
+vector symbol, provided the symbol is declared in the module and kept alive in `llvm.compiler.used`. A process that
+loads cached objects needs the library and not the compiler.
 
 Invariant: only symbols that the loaded libmvec exports, and that this CPU can run, are ever named.
 """

@@ -1,4 +1,4 @@
-"""Load kernel objects with llvmlite alone: no numba import in a process whose kernels are all in the cache."""
+"""LLVM for this machine: its target, the objects it makes of modules, and what loads them."""
 
 from __future__ import annotations
 

@@ -117,6 +117,7 @@ class _Lowering:
     def _all_strides(self) -> tuple[list[Shape], list[Shape]]:
         """Return the strides of every load and store, of inner and of outer values."""
         found: dict[str, list[Shape]] = {INNER: [], OUTER: []}
+        stored = {*self.kernel.stored, *self.kept}
         for node in self.kernel.nodes:
             level = self.kernel.levels[node]
             inner = level != OUTER or isinstance(node.op, Reduction)
@@ -128,7 +129,7 @@ class _Lowering:
                 found[INNER].append(self.indexed_strides(node))
             if isinstance(node.op, Scatter):
                 continue
-            if node in self.kernel.in_memory or node in self.kept:
+            if node in stored:
                 found[OUTER if level == OUTER else INNER].append(self._store_strides(node))
         return found[INNER], found[OUTER]
 
@@ -435,7 +436,8 @@ class _Lowering:
         inner = [k for k in range(len(self.groups)) if k not in outer]
         extents = [product(self.kernel.space[a] for a in g) for g in self.groups]
         length = row_length(self, extents)
-        stops = [self.build.size(e) for e in extents] if length is None else self._literal_stops(extents, length)
+        stops = [self.build.size(e) for e in (extents if length is None else extents[:-1])]
+        stops += [] if length is None else [str(length)]
         if any(isinstance(n.op, Framed) for n in self.kernel.nodes):
             return extents[0], self._framed_nest(stops)
         if not outer and not self._single:
@@ -453,9 +455,6 @@ class _Lowering:
         first.start, first.stop = "lo", "hi"
         body = body if self.partials is None else self.partials.wrap(body)
         return extents[0], [*self.before, *body, *self.after]
-
-    def _literal_stops(self, extents: list[Size], length: int) -> list[str]:
-        return [*(self.build.size(e) for e in extents[:-1]), str(length)]
 
     def _framed_nest(self, stops: list[str]) -> list[Statement]:
         """Return the loops of a kernel with framed values: it has one phase."""

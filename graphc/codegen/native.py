@@ -27,10 +27,9 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
 from graphc.codegen.frames import Memory
-from graphc.codegen.intrinsics import jit_globals
 from graphc.codegen.kernels import COMPILER_LOCK, kernel_address
 from graphc.codegen.nest import RoutineSlot
-from graphc.codegen.pointers import NUMBA_TYPES
+from graphc.codegen.numba_pointers import CONSTRUCTORS, NUMBA_TYPES, call_i64
 from graphc.codegen.program import Program
 from graphc.codegen.tape import DRIVER, Descriptor, Words
 from graphc.types import Array, DType, Sizes, short_name
@@ -157,10 +156,10 @@ def acquire(table, copies):
 
 def run(copy):
     words = i64p(copy)
-    bases = i64p(words[5], 1)
+    bases = i64p(words[5])
     patches = i64p(words[4])
     for i in range(words[3]):
-        slot = i64p(patches[3 * i], 1)
+        slot = i64p(patches[3 * i])
         slot[0] = bases[patches[3 * i + 1]] + patches[3 * i + 2]
     return call_i64(DRIVER, words[1], 0, words[2])
 """
@@ -178,8 +177,13 @@ def _yield_address() -> int:
 @cache
 def vocabulary() -> dict[str, Any]:
     """Return the globals of generated callers."""
-    names = {k: v for k, v in jit_globals().items() if k in ("call_i64", *(f"{t}p" for t in NUMBA_TYPES))}
-    space: dict[str, Any] = {**names, "try_lock": try_lock, "unlock": unlock, "address_here": address_here}
+    space: dict[str, Any] = {
+        **CONSTRUCTORS,
+        "call_i64": call_i64,
+        "try_lock": try_lock,
+        "unlock": unlock,
+        "address_here": address_here,
+    }
     space |= {"np": np, "carray": carray, "DRIVER": kernel_address(DRIVER), "YIELD": _yield_address()}
     exec(compile(RUN, "<graphc native>", "exec"), space)
     for name in ("acquire", "run"):
@@ -197,7 +201,7 @@ def _define(source: str, **more: Any) -> Callable[..., Any]:
 def _enter(native: Native) -> list[str]:
     return [
         f"    copy = acquire(address_here({native.table.ctypes.data}), {native.copies})",
-        "    bases = i64p(i64p(copy)[5], 1)",
+        "    bases = i64p(i64p(copy)[5])",
         "    values = i64p(copy)[6]",
     ]
 
@@ -206,11 +210,11 @@ def _put(k: int, dtype: DType, value: str) -> str:
     """Return the statement that writes the k-th value without axes."""
     kind = short_name(dtype)
     cast = value if kind == "bool" else f"np.{dtype.name}({value})"
-    return f"    {kind}p(values + {8 * k}, 1)[0] = {cast}"
+    return f"    {kind}p(values + {8 * k})[0] = {cast}"
 
 
 def _get(k: int, dtype: DType) -> str:
-    return f"{short_name(dtype)}p(values + {8 * k}, 1)[0]"
+    return f"{short_name(dtype)}p(values + {8 * k})[0]"
 
 
 # -- for Numba

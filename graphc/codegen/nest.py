@@ -230,7 +230,7 @@ class LoopNest:
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
     words: bool = False
-    """Whether all values are words: control, which needs no Numba."""
+    """Whether all values are words: control, which needs no vectors."""
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""

@@ -63,6 +63,10 @@ class Partials:
 
     def add_rows(self, node: Node, pointer: str) -> None:
         """Let the nest start a value that it sums in memory from the rows of the chunks."""
+        self.build.top.append(self.rows_loop(node.op.name, node, pointer))
+
+    def rows_loop(self, name: str, node: Node, pointer: str) -> Loop:
+        """Return the loop that takes the rows of the chunks into a value, by the reduction of a name."""
         count, size = self.count(), self.build.size(node.size)
         at = self.build.slot(LiteralSlot(0))
         self.build.slot(LiteralSlot(0))
@@ -70,8 +74,8 @@ class Partials:
         kind = short_name(node.dtype)
         rows = self.build.once(("rows", node), "p", lambda: f"{kind}p(frame[{at}])")
         stride = self.build.once(("rows between", node), "n", lambda: f"frame[{at + 1}]")
-        code = combine(node.op.name, node.dtype, f"{pointer}[k]", f"{rows}[q * {stride} + k]")
-        self.build.top.append(Loop("q", "0", count, [Loop("k", "0", size, [f"{pointer}[k] = {code}"])]))
+        code = combine(name, node.dtype, f"{pointer}[e]", f"{rows}[q * {stride} + e]")
+        return Loop("q", "0", count, [Loop("e", "0", size, [f"{pointer}[e] = {code}"])])
 
     def wrap(self, loops: Sequence[Statement]) -> list[Statement]:
         """Return loops with the start of their accumulators before them, and the end of a chunk after them."""

@@ -1,7 +1,7 @@
 """`render(nest) -> str`: plain Python over flat arrays.
 
 The text is canonical: variables are numbered, nothing of the user's graph is named, so that kernels of equal
-structure have equal text and are compiled once. It runs without Numba too (`graphc.codegen.debug`).
+structure have equal text and are compiled once. It runs uncompiled too (`graphc.codegen.debug`).
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ PRODUCT_NS, PRODUCT_SIZE, MAX_PRODUCTS = 100_000.0, 256, 8
 
 A library packs both operands in each chunk, so chunks are as large as balance allows.
 """
+ELEMENT_NS = 20.0
+"""Planned work of a batch of products for each element of their sum, from which on one more chunk pays."""
 NARROW = 64
 """The same for products of fewer rows or columns than this, in which packing does not count."""
 
@@ -98,7 +100,7 @@ def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, thre
     if nest.parts is None or (nest.parts.rows and nest.parts.stages > 1):
         return None  # rows of chunks are combined once, not between stages
     shared = [node for node, _ in nest.parts.rows]
-    most = _most_frames(nest, sizes, {n: size_value(n.size, sizes) for n in shared})
+    most = _most_frames(nest, sizes, cost, {n: size_value(n.size, sizes) for n in shared})
     own = sum(size_value(size, sizes) * n.dtype.itemsize for n, size in nest.rows)
     most = min(most, max(LEAST_FRAMES, MAX_PRIVATE_BYTES // max(own, 1)))
     chunks = chunk_edges(size_value(nest.extent, sizes), cost, least, most)
@@ -166,10 +168,13 @@ def product_replicas(nest: LoopNest, sizes: Sizes, cost: float) -> ProductReplic
     return ProductReplicas(nest, chunks, m > n) if len(chunks) > 1 else None
 
 
-def _most_frames(nest: LoopNest, sizes: Sizes, shared: dict[Node, int]) -> int:
+def _most_frames(nest: LoopNest, sizes: Sizes, cost: float, shared: dict[Node, int]) -> int:
     most = MAX_FRAMES
     elements = sum(shared.values())
     if elements:
         nbytes = sum(size * node.dtype.itemsize for node, size in shared.items())
-        most = min(most, int(size_value(nest.work, sizes) // (ROW_SHARE * elements)), MAX_ROW_BYTES // nbytes)
+        share = size_value(nest.work, sizes) // (ROW_SHARE * elements)
+        if nest.product is not None:
+            most, share = MAX_PRODUCTS, int(cost // (ELEMENT_NS * elements))
+        most = min(most, share, MAX_ROW_BYTES // nbytes)
     return most

@@ -9,10 +9,10 @@ call is the vector one with one lane in use, and so has the same bits.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterable
 
 from graphc.codegen.coefficients import F32, F64
+from graphc.codegen.llvm_text import TYPES, literal
 
 ROOTS = 16
 """A power of two: entries that one instruction looks up."""
@@ -102,7 +102,7 @@ def _narrow(type_: str, lanes: int, width: int) -> list[str]:
 
 
 def _looked_up(entries: tuple[float, ...], kind: str) -> str:
-    numbers = [f"{'double' if kind == 'f64' else 'float'} {_literal(e)}" for e in entries]
+    numbers = [f"{TYPES[kind]} {literal(e, kind)}" for e in entries]
     if kind == "f32":
         return (
             f"%wide = call <16 x float> @llvm.x86.avx512.permvar.sf.512(<16 x float> <{', '.join(numbers)}>, "
@@ -113,11 +113,6 @@ def _looked_up(entries: tuple[float, ...], kind: str) -> str:
         f"%wide = call <8 x double> @llvm.x86.avx512.vpermi2var.pd.512(<8 x double> <{low}>, <8 x i64> %wide.x, "
         f"<8 x double> <{high}>)"
     )
-
-
-def _literal(number: float) -> str:
-    """Write a float as LLVM reads it, by the bits of a double."""
-    return f"0x{struct.unpack('>Q', struct.pack('>d', number))[0]:016X}"
 
 
 def _scaled(real: str, width: int, suffix: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The machine-code side of a call: the driver that walks a tape, and the entry that Python calls.
 
-Both are programs of words (`words.py`), compiled once per cache without Numba. The driver runs instructions
+Both are programs of words, compiled once per cache. The driver runs instructions
 `(kernel address, frame address, lo, hi)` in order. The entry is a `METH_FASTCALL` function made with
 `PyCFunction_NewEx`: it checks NumPy's array structs against the shapes of the last call, makes the results with
 `PyArray_Empty`, patches the pointers into the frames and runs the driver; anything unexpected goes to a Python

@@ -1,4 +1,4 @@
-"""The register tiles of matrix products on this machine, known without Numba."""
+"""The register tiles of matrix products on this machine, known without the compiler."""
 
 from __future__ import annotations
 
