@@ -200,7 +200,8 @@ class Repeat:
 
     def renumbered(self, number: Mapping[int, int]) -> Repeat:
         """Return the same with other numbers of the kernels; one that has none is gone."""
-        return replace(self, kernel=number.get(self.kernel, -1), readers=tuple(number[i] for i in self.readers))
+        readers = tuple(number[i] for i in self.readers if i in number)
+        return replace(self, kernel=number.get(self.kernel, -1), readers=readers)
 
     def __str__(self) -> str:
         readers = ", ".join(map(str, self.readers))

@@ -5,8 +5,10 @@ that takes less than the memory traffic that it saves, by the table in `machine`
 takes above reading its operands. Those are values in memory, or results of row reductions, which are few. So a value
 may be in several kernels, none of which stores it; a kernel that is left with nothing goes.
 
-The bits of results stay: repeated are operations that round once or not at all, no special functions, draws, gathers
-or sums. Nor does memory grow: what is read in place of a value, and would else be free by then, is no larger.
+A value has the same bits wherever it is computed: repeated are operations that round once or not at all, no special
+functions, draws, gathers or sums. (Functions beside it may round the last elements of a row otherwise, where LLVM
+takes other vectors for the kernel.) Nor does memory grow: what is read in place of a value, and would else be free by
+then, is no larger.
 """
 
 from __future__ import annotations
