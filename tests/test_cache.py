@@ -96,6 +96,21 @@ def test_the_cap_evicts_the_oldest(fresh: Path) -> None:
     assert not list(fresh.glob("*"))
 
 
+def test_processes_look_for_what_to_evict_once_an_hour(fresh: Path) -> None:
+    def kept_after_a_write(key: str) -> list[str]:
+        cache = Cache(fresh, max_bytes=1500)  # as a new process has one
+        cache.save(key, bytes(1000), ())
+        return sorted(p.stem for p in fresh.glob("*.gck"))
+
+    assert kept_after_a_write("a") == ["a"]
+    os.utime(fresh / "a.gck", (1, 1))
+    assert kept_after_a_write("b") == ["a", "b"]
+    (marker,) = fresh.glob(".evicted")
+    os.utime(marker, (2, 2))
+    os.utime(fresh / "b.gck", (3, 3))
+    assert kept_after_a_write("c") == ["c"]
+
+
 def test_unexpected_symbols_are_refused(fresh: Path) -> None:
     compile_again(5)
     (file,) = fresh.glob("*.gck")

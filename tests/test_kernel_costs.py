@@ -26,6 +26,13 @@ def test_products_loops_and_frames() -> None:
     assert len(gc.function([y], y).cost.kernels) == 1
 
 
+def test_a_scan_counts_all_its_steps() -> None:
+    x, w = gc.placeholder("x", shape=("t", 4)), gc.placeholder("w", shape=(4, 4))
+    last, _ = gc.scan(lambda c, e: (gc.tanh(c @ w + e), None), gc.zeros(4), x)
+    cost = gc.function([x, w], last).cost.at({"t": 10}).total
+    assert (cost.arithmetic, cost.special) == (10 * (2 * 4 * 4 + 4), 10 * 4)
+
+
 def test_the_table_has_a_line_a_kernel_and_a_total() -> None:
     w = gc.shared(np.ones(3), name="w")
     f = gc.function([], [], updates={w: w * 2})

@@ -293,6 +293,36 @@ def test_values_beside_their_total(name: str) -> None:
     assert count >= 8 and "high1" in functions[0].source
 
 
+@pytest.mark.parametrize("axis", [0, 1, (0, 1)])
+def test_a_total_beside_reductions_of_some_axes(axis: Any) -> None:
+    """One kernel whose chunks run in stages: what a stage reduces in memory, later ones leave as it is."""
+    x = gc.placeholder("x", ("n", 30, 40))
+    centred = x - gc.mean(x)
+    outputs = [centred, gc.max(x, axis=axis), gc.sum(centred * centred, axis=axis), gc.min(x * 2, axis=axis)]
+    functions = [gc.function([x], outputs, threads=count) for count in COUNTS]
+    value = rng().normal(size=(701, 30, 40))
+    found = [f(value) for f in functions]
+    assert_same_bits(found)
+    for a, b in zip(found[0], gc.function([x], outputs, mode="reference")(value), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    assert len(functions[0].schedule) == 1 and functions[0].plan.chunks["kernel 0"] > 1
+
+
+@pytest.mark.usefixtures("everything_divided")
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "bool"])
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min"])
+def test_columns_beside_a_total(name: str, dtype: str) -> None:
+    x = gc.placeholder("x", ("n", "m"), dtype)
+    outputs = [gc.where(x == gc.max(x), x, gc.astype(0, dtype)), getattr(gc, name)(x, axis=0)]
+    functions = [gc.function([x], outputs, threads=count) for count in (1, 3)]
+    for row in SPECIAL if dtype.startswith("f") else [[0, 0, 0, 0], [3, 1, 7, 7], [1, 0, 1, 1]]:
+        value = np.array([row, row[::-1], row, row], dtype)
+        found = [f(value) for f in functions]
+        assert_same_bits(found)
+        for a, b in zip(found[0], gc.function([x], outputs, mode="reference")(value), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_state_by_its_norm_changes_in_place(count: int) -> None:
     value = rng().normal(size=(600, 500))

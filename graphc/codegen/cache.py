@@ -15,12 +15,18 @@ import json
 import os
 import stat
 import sys
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 MAX_BYTES = 256 * 2**20
+_EVICTED = ".evicted"
+"""The file whose time is that of the last look through a directory."""
+_WRITES, _SECONDS = 64, 3600
+"""A process looks again after so many writes; the first write looks where nobody did for so long."""
 _MAGIC = b"graphc kernel 1\n"
 
 
@@ -64,8 +70,16 @@ class Cache:
         except OSError:
             return
         self._writes += 1
-        if self._writes % 64 == 1:
+        if self._writes % _WRITES == 0 or (self._writes == 1 and not self._evicted_lately()):
             self.evict()
+
+    def _evicted_lately(self) -> bool:
+        """Tell whether some process looked through the directory within the hour: that takes time with many files."""
+        assert self.directory is not None
+        try:
+            return 0 <= time.time() - (self.directory / _EVICTED).stat().st_mtime < _SECONDS
+        except OSError:
+            return False
 
     def _write(self, directory: Path, key: str, data: bytes) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,7 +102,8 @@ class Cache:
         if self.directory is None:
             return
         with suppress(OSError):
-            files = [(p.stat().st_mtime, p.stat().st_size, p) for p in self.directory.glob("*.gck")]
+            (self.directory / _EVICTED).touch(mode=0o600)
+            files = list(self._files(self.directory))
             total = sum(size for _, size, _ in files)
             for _, size, path in sorted(files):
                 if total <= self.max_bytes:
@@ -96,11 +111,21 @@ class Cache:
                 path.unlink(missing_ok=True)
                 total -= size
 
+    @staticmethod
+    def _files(directory: Path) -> Iterator[tuple[float, int, Path]]:
+        """Yield when each kernel was last used, its size and its path."""
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(".gck"):
+                    with suppress(OSError):  # another process may have deleted it
+                        info = entry.stat(follow_symlinks=False)
+                        yield info.st_mtime, info.st_size, Path(entry.path)
+
     def clear(self) -> None:
         """Delete every kernel of this cache."""
         if self.directory is not None:
             with suppress(OSError):
-                for path in self.directory.glob("*.gck"):
+                for path in (*self.directory.glob("*.gck"), self.directory / _EVICTED):
                     path.unlink(missing_ok=True)
 
 

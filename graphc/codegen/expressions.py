@@ -98,7 +98,7 @@ class Expressions:
         text, like = self.body.new(f"load {_type(variable.like)}, ptr {variable.place}"), variable.like
         if isinstance(like, Pointer):
             return Pointer(text, like.kind, like.scope, like.group)
-        return type(like)(self.machine, text, like.kind)
+        return Value(self.machine, text, like.kind)  # no `Index`: another assignment may put a user's number there
 
     # -- expressions
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
-from graphc.codegen.partials import Partials, assemble_whole, has_blocks, may_be_large, share
+from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
 from graphc.codegen.row_strips import with_row_strips
@@ -80,8 +80,6 @@ class _Lowering:
         self.partials = Partials(self.build) if divide and may_be_large(kernel.space, self.unit_ns) else None
         self.framed = framed_axes(kernel.nodes)
         self.groups = self._collapsed()
-        if self.split == 0 and any(has_blocks(self, n) for n in kernel.nodes):
-            self.partials = None  # stages would each start the blocks of their chunks anew
         self.variables = [f"d{k}" for k in range(len(self.groups))]
         self.outer_values: dict[object, str] = {}
         self.outer_loads: list[Statement] = []
@@ -155,7 +153,7 @@ class _Lowering:
         """Return the strides at which a member is stored."""
         own = squeeze_strides(base_strides(node), node.shape)
         if self.kernel.levels[node] == ACCUMULATED:
-            return self.accumulated_strides(node)
+            return self._accumulated_strides(node)
         if self.kernel.levels[node] == TOTAL:
             return tuple(0 for _ in self.kernel.space)
         if node in self.kept:
@@ -163,7 +161,7 @@ class _Lowering:
             return (*(0 for _ in range(self.split)), *row)
         return own
 
-    def accumulated_strides(self, node: Node) -> Shape:
+    def _accumulated_strides(self, node: Node) -> Shape:
         assert isinstance(node.op, Reduction)
         own = iter(base_strides(node))
         shape = node.inputs[0].shape
@@ -401,8 +399,10 @@ class _Lowering:
         if self.kernel.levels[root] == ACCUMULATED:
             index = self.build.index(self.group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
-            block = self.group_strides(self._store_strides(root))[0] if self.split else 0
-            accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
+            block = self.group_strides(self._store_strides(root))[0]
+            fill = accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
+            if self.partials is not None:
+                self.partials.fills.append((number, fill))
             if block == 0:
                 share(self, root, pointer, number)
         elif self.kernel.levels[root] == TOTAL:

@@ -7,7 +7,8 @@ in its frame: it starts from what they left, in their order, and finishes. In a 
 0 and the range is the whole.
 
 A nest that takes a total of all elements and then reads them again has several loops over its range, one a stage.
-Every chunk runs the first; then every chunk starts from what all have left and runs the second, and so on.
+Every chunk runs the first; then every chunk starts from what all have left and runs the second, and so on. A value that
+is summed in memory is filled in the stage that sums it, and combined at the very end.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from graphc.codegen import division
-from graphc.codegen.nest import Builder, FrameSlot, LiteralSlot, Loop, Parts, State, Statement
+from graphc.codegen.nest import Builder, FrameSlot, If, LiteralSlot, Loop, Parts, State, Statement
 from graphc.codegen.reduce import combine
 from graphc.node import Node
-from graphc.passes.fuse import ACCUMULATED
 from graphc.types import DType, Shape, Size, product, short_name
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class Partials:
     states: list[tuple[int, State]] = field(default_factory=list)
     """Accumulators, each with the number of its phase."""
     rows: list[tuple[Node, int]] = field(default_factory=list)
+    fills: list[tuple[int, Loop]] = field(default_factory=list)
+    """What fills the values that are reduced in memory, each with the number of its phase."""
+    combines: list[Loop] = field(default_factory=list)
+    """What takes the rows of the chunks into such a value, where steps of the outermost loop share it."""
     _first: int | None = None
     _words: int | None = None
     stages: int = 0
@@ -63,7 +67,8 @@ class Partials:
 
     def add_rows(self, node: Node, pointer: str) -> None:
         """Let the nest start a value that it sums in memory from the rows of the chunks."""
-        self.build.top.append(self.rows_loop(node.op.name, node, pointer))
+        self.combines.append(self.rows_loop(node.op.name, node, pointer))
+        self.build.top.append(self.combines[-1])
 
     def rows_loop(self, name: str, node: Node, pointer: str) -> Loop:
         """Return the loop that takes the rows of the chunks into a value, by the reduction of a name."""
@@ -109,6 +114,11 @@ class Partials:
 
     # -- stages
 
+    def stage_rows(self) -> None:
+        """Take what fills values and combines rows from the start of the kernel: it belongs to stages."""
+        moved = {id(loop) for loop in (*self.combines, *(fill for _, fill in self.fills))}
+        self.build.top = [s for s in self.build.top if id(s) not in moved]
+
     def bounds(self) -> tuple[str, str]:
         """Return the range of the loops of the next stage."""
         return f"low{self.stages}", f"high{self.stages}"
@@ -119,12 +129,19 @@ class Partials:
         number, which, count = self.stages, self._which(), self.count()
         now, later = f"({which} == 0) | ({which} == {number})", f"{which} > {number}"
         body: list[Statement] = [f"low{number - 1} = select({now}, lo, 0)", f"high{number - 1} = select({now}, hi, 0)"]
+        fills = [fill for at, fill in self.fills if at == phase]
+        body += [If(now, list(fills), [])] if fills else []
         states = [state for at, state in self.states if at == phase]
         load, store = self._transfers(states)
         if states:
             first, last = (f"select({later}, {n} * {count}, 0)" for n in (number - 1, number))
             body.append(Loop("q", first, last, load))
         return [*body, *loops, *store, f"if {which} == {number}: return 0"]
+
+    def end(self) -> list[Statement]:
+        """Return what follows the last stage: the combination of the rows of all chunks."""
+        shared = [fill for _, fill in self.fills if fill.start == "0"]
+        return [If(f"{self._which()} != 0", [*shared, *self.combines], [])] if self.combines else []
 
     def at_last(self, statements: Sequence[Statement], stages: int) -> list[Statement]:
         """Return what follows a phase: numbers, which all stages compute, and stores, which happen once."""
@@ -150,12 +167,6 @@ class Partials:
         return Parts(self._first, self._words, tuple(self.rows), max(1, self.stages))
 
 
-def has_blocks(nest: _Lowering, node: Node) -> bool:
-    """Tell whether each step of the outermost loop sums into elements of its own, in memory."""
-    accumulates = nest.kernel.levels[node] == ACCUMULATED
-    return accumulates and nest.group_strides(nest.accumulated_strides(node))[0] != 0
-
-
 def share(nest: _Lowering, root: Node, result: str, phase: int) -> None:
     """Note a reduction to which all steps of the outermost loop add: in a variable, or in memory through a pointer."""
     nest.shared = True
@@ -173,6 +184,8 @@ def assemble_whole(
     if not inner or not loops:
         nest.partials = None
     partials = nest.partials
+    if partials is not None and loops > 1:
+        partials.stage_rows()
     body: list[Statement] = list(nest.outer_loads)
     for number, phase in enumerate(nest.phases):
         if partials is None:
@@ -182,4 +195,6 @@ def assemble_whole(
         if block:
             block = partials.wrap(block) if loops == 1 else partials.stage(number, block)
         body += [*phase.before, *block, *(phase.after if loops == 1 else partials.at_last(phase.after, loops))]
+    if partials is not None and loops > 1:
+        body += partials.end()
     return 1 if partials is None else extents[inner[0]], body

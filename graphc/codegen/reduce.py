@@ -44,17 +44,20 @@ def combine(name: str, dtype: DType, acc: str, value: str) -> str:
 
 def accumulate(
     node: Node, build: Builder, stores: list[Statement], place: str, value: str, pointer: str, block: Size
-) -> None:
+) -> Loop:
     """Reduce into memory: the result is filled at the start of the kernel, then updated at each point.
 
-    `block` is the number of elements that one step of the outermost loop has to itself, 0 where steps share them.
+    Return the loop that fills it. `block` is the number of elements that one step of the outermost loop has to itself,
+    0 where steps share them.
     """
     name, dtype = node.op.name, node.dtype
     start, stop = "0", build.size(node.size)
     if block != 0:
         start, stop = (f"{end} * {build.size(block)}" for end in ("lo", "hi"))
-    build.top.append(Loop("k", start, stop, [f"{pointer}[k] = {identity(name, dtype)}"]))
+    fill = Loop("k", start, stop, [f"{pointer}[k] = {identity(name, dtype)}"])
+    build.top.append(fill)
     stores.append(f"{place} = {combine(name, dtype, place, value)}")
+    return fill
 
 
 def reduce_row(node: Node, build: Builder, phase: Phase, value: str, position: str, blocked: bool) -> str:

@@ -31,8 +31,9 @@ def _lines(statements: Iterable[Statement], indent: str, scalar: bool) -> Iterab
         if isinstance(statement, If):
             yield f"{indent}if {statement.condition}:"
             yield from _lines(statement.body, indent + "    ", scalar)
-            yield f"{indent}else:"
-            yield from _lines(statement.otherwise, indent + "    ", scalar)
+            if statement.otherwise:
+                yield f"{indent}else:"
+                yield from _lines(statement.otherwise, indent + "    ", scalar)
             continue
         step = f", {statement.step}" if statement.step else ""
         yield f"{indent}for {statement.variable} in range({statement.start}, {statement.stop}{step}):"

@@ -69,7 +69,7 @@ class Replicas:
         for position, slot in enumerate(self.nest.slots):
             if isinstance(slot, PointerSlot) and slot.base in self.private:
                 start, between = self.private[slot.base]
-                found[position] = base + start + number * between
+                found[position] = base + start + number % len(self.chunks) * between
         if self.parts.header is not None:
             found |= self._links(frames)
             found[self.parts.header] = 1 + number // len(self.chunks)
@@ -97,8 +97,8 @@ class Replicas:
 
 def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, threads: int) -> Replicas | None:
     """Return the chunks of a nest that need frames of their own, or None where there is one chunk."""
-    if nest.parts is None or (nest.parts.rows and nest.parts.stages > 1):
-        return None  # rows of chunks are combined once, not between stages
+    if nest.parts is None:
+        return None
     shared = [node for node, _ in nest.parts.rows]
     most = _most_frames(nest, sizes, cost, {n: size_value(n.size, sizes) for n in shared})
     own = sum(size_value(size, sizes) * n.dtype.itemsize for n, size in nest.rows)

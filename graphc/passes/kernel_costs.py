@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphc.node import Node
+from graphc.ops.control import Scan
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, factors_of
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
@@ -83,7 +84,7 @@ def _shown(size: Size) -> str:
 
 
 def kernel_costs(schedule: Schedule) -> Costs:
-    """Return the cost of every kernel of a program; a loop counts one step of what is around its body."""
+    """Return the cost of every kernel of a program; of loops, a `scan` counts the operations of all its steps."""
     kernels = tuple(_cost(number, kernel, schedule) for number, kernel in enumerate(schedule))
     return Costs(kernels, schedule.cuts, schedule.repeats)
 
@@ -108,6 +109,8 @@ def _bytes(nodes: Iterable[Node]) -> Size:
 
 
 def _arithmetic(node: Node) -> Size:
+    if isinstance(node.op, Scan):
+        return node.op.length * sum_sizes([_arithmetic(n) for n in node.op.body.nodes])
     if isinstance(node.op, Reduction):
         return node.inputs[0].size
     if isinstance(node.op, (MatMul, MatMulAdd, MatMulSum, MatMulUpdate)):
@@ -118,6 +121,8 @@ def _arithmetic(node: Node) -> Size:
 
 
 def _special(node: Node) -> Size:
+    if isinstance(node.op, Scan):
+        return node.op.length * sum_sizes([_special(n) for n in node.op.body.nodes])
     return node.size * len(special_functions(node))
 
 
