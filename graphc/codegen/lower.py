@@ -399,7 +399,8 @@ class _Lowering:
         if self.kernel.levels[root] == ACCUMULATED:
             index = self.build.index(self.group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
-            block = self.group_strides(self._store_strides(root))[0]
+            blocks = self.split > 0 or self.partials is not None  # a nest that is one step has all rows to itself
+            block = self.group_strides(self._store_strides(root))[0] if blocks else 0
             fill = accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
             if self.partials is not None:
                 self.partials.fills.append((number, fill))
