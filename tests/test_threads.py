@@ -58,6 +58,15 @@ def test_chunks_cover_the_range_in_order(extent: int, cost: float) -> None:
         assert max(lengths) - min(lengths) <= unit and all(length % unit == 0 for length in lengths)
 
 
+@pytest.mark.parametrize("cost", [1e5, 1e7, 1e9, 1e11])
+def test_instructions_between_signals_have_work_for_several_threads(cost: float) -> None:
+    chunks = [(0, lo, hi) for lo, hi in chunk_edges(10**9, cost, 5e4)]
+    groups = list(division.grouped(chunks, cost))
+    assert [chunk for group in groups for chunk in group] == chunks
+    assert min(map(len, groups)) >= division.GROUP
+    assert len(groups) >= cost // division.SEGMENT_NS
+
+
 @pytest.mark.parametrize("count", [2, 4, 12])
 def test_chunks_of_different_numbers_meet(count: int) -> None:
     """Half of the chunks are half of the range: a thread reads what it has written."""
@@ -157,6 +166,14 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[[], list[Array]]]] = {
     "scatter": (
         lambda x, i: gc.zeros((400, 400)).at[i].add(gc.exp(x)),
         lambda: [rng().normal(size=(900, 400)), rng().integers(0, 400, 900)],
+    ),
+    "scatter of sums": (
+        lambda x, y, i: [gc.zeros((400, 300)).at[i].add(gc.exp(x)[i % 900] - y), y * 2],
+        lambda: [rng().normal(size=(900, 300)), rng().normal(size=(2500, 300)), rng().integers(0, 400, 2500)],
+    ),
+    "set rows": (
+        lambda x, y, i: x.at[i].set(y),
+        lambda: [rng().normal(size=(900, 256)), rng().normal(size=(2500, 256)), rng().integers(-900, 900, 2500)],
     ),
     "stencil": (
         lambda x: gc.grad(gc.sum(gc.sin(x[2:] + x[:-2] - 2 * x[1:-1])), x),
@@ -263,6 +280,33 @@ def test_random_numbers_do_not_depend_on_the_number_of_threads() -> None:
         f = gc.function([], generator.normal((200_000,)), threads=count)
         found.append([f(), f()])
     assert_same_bits(found)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_rows_of_a_table_are_divided(count: int) -> None:
+    """Each thread reads all indices and writes the rows that are its own; the first bad index is reported."""
+    start = rng().normal(size=(700, 512)).astype("float32")
+    table = gc.shared(start, name="table")
+    x, i = gc.placeholder("x", ("n", 512), "float32"), gc.placeholder("i", ("n",), "int64")
+    f = gc.function([x, i], [], updates={table: table.at[i].add(x * -0.1)}, threads=count)
+    rows, values = rng().integers(-700, 700, 3000), rng().normal(size=(3000, 512)).astype("float32")
+    f(values, rows)
+    expected = start.copy()
+    np.add.at(expected, rows, values * np.float32(-0.1))
+    np.testing.assert_array_equal(table.get_value(), expected)
+    assert f.plan.chunks["kernel 0, nest 1"] == 4
+    rows[2000] = 700
+    with pytest.raises(IndexError, match="700"):
+        f(values, rows)
+    np.testing.assert_array_equal(table.get_value(), expected)
+
+
+@pytest.mark.parametrize("width", [3, 100, 300])
+def test_short_rows_are_scattered_by_one_thread(width: int) -> None:
+    x, i = gc.placeholder("x", ("n", width), "float32"), gc.placeholder("i", ("n",), "int64")
+    f = gc.function([x, i], gc.zeros((1000, width), dtype="float32").at[i].add(x), threads=2)
+    f(np.ones((500_000 // width, width), "float32"), np.arange(500_000 // width) % 1000)
+    assert f.source.count("lo)") == 0 and not any(name == "kernel 1, nest 1" for name in f.plan.chunks)
 
 
 def test_loops_with_large_bodies() -> None:

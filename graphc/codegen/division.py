@@ -34,6 +34,8 @@ EVEN = 4
 """More chunks than this are a multiple of it, so that two or four threads have equal shares; fewer are even."""
 SEGMENT_NS = 20_000_000.0
 """Planned work between two looks for signals."""
+GROUP = 8
+"""Chunks between two looks for signals, at least: threads share them, and wait for each other at their end."""
 Chunk = tuple[int, int, int]
 """The address of a frame, and a range."""
 ALIGNED = 64
@@ -49,7 +51,8 @@ def chunk_edges(extent: int, cost: float, least: float, most: int = MAX_CHUNKS) 
     """Return the chunks of a range whose planned work is `cost`: one if it is below `least`, or at least two."""
     if cost < least or extent < 2 or most < 2:
         return [(0, extent)]
-    count = max(2, min(most, int(cost // CHUNK_NS)), int(cost // SEGMENT_NS) + 1)
+    long = int(cost // SEGMENT_NS)
+    count = max(2, min(most, int(cost // CHUNK_NS)), long + 1 if most < MAX_CHUNKS or not long else GROUP * (long + 1))
     count -= count % (EVEN if count > EVEN else 2) if count > 1 else 0
     return stretches(extent, count)
 
@@ -73,7 +76,7 @@ def stretches(extent: int, count: int) -> list[tuple[int, int]]:
 
 def grouped(chunks: Sequence[Chunk], cost: float) -> Iterator[Sequence[Chunk]]:
     """Group chunks into instructions, between which a run can look for signals."""
-    groups = min(len(chunks), 1 + int(cost // SEGMENT_NS))
+    groups = max(1, min(len(chunks) // GROUP, 1 + int(cost // SEGMENT_NS)))
     for k in range(groups):
         yield chunks[len(chunks) * k // groups : len(chunks) * (k + 1) // groups]
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphc.codegen import division
+from graphc.codegen import division, target_rows
 from graphc.codegen.blas import library_for
 from graphc.codegen.blas_choice import blas_choice
 from graphc.codegen.blas_threads import guard_address
 from graphc.codegen.debug import register
-from graphc.codegen.division import SEGMENT_NS, chunk_edges, dealt, grouped, may_divide, segments
+from graphc.codegen.division import SEGMENT_NS, chunk_edges, dealt, grouped, may_divide, segments, stretches
 from graphc.codegen.nest import (
     ABSENT,
     BodySlot,
@@ -179,6 +179,8 @@ class Memory:
             # One call of BLAS runs the whole range of a product.
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
             chunks = [(0, extent)] if whole else chunk_edges(extent, cost, self.least_ns)
+            if nest.target_rows:
+                chunks = stretches(extent, target_rows.PARTS if cost >= target_rows.LEAST_NS else 1)
             yield from self._chunks(section, number, chunks, cost)
         else:
             ranges = segments(extent, cost) if nest.divisible and section is self.main else [(0, extent)]
@@ -199,6 +201,9 @@ class Memory:
         if section is self.main and number in self.copies:
             frame, between = self.frames.ctypes.data + 8 * self.copies[number], 8 * len(section.nests[number].slots)
         framed = [(frame + k * between, lo, hi) for k, (lo, hi) in enumerate(chunks, first)]
+        if self.threads == 1 and section.nests[number].target_rows:
+            yield (kernel, frame, 0, chunks[-1][1]), cost
+            return
         if guard == 0 and (self.threads == 1 or len(chunks) == 1):
             for chunk in framed:
                 yield (kernel, *chunk), each

@@ -38,7 +38,7 @@ def lower_kernel(
     if kernel.kind == "loop":
         return lower_loop(kernel, schedule, aliased, divide=divide)
     if kernel.kind == "scatter":
-        return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased)]
+        return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased, divide=divide)]
     (node,) = kernel.nodes
     if isinstance(node.op, MatMulUpdate):
         return lower_matmul_update(node, schedule.accesses, in_place=node in aliased.values())

@@ -22,6 +22,7 @@ from graphc.codegen.row_strips import with_row_strips
 from graphc.codegen.rows import ask_ahead, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.codegen.strips import with_strips
+from graphc.codegen.target_rows import with_target_rows
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.creation import Iota
@@ -45,9 +46,10 @@ def _indexed_shape(node: Node) -> Shape:
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node]) -> LoopNest:
+def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
     """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
-    return _Lowering(kernel, schedule, aliased, divide=False).nest()
+    lowering = _Lowering(kernel, schedule, aliased, divide=False)
+    return with_target_rows(lowering, lowering.nest()) if divide else lowering.nest()
 
 
 def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> list[LoopNest]:

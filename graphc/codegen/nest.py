@@ -229,6 +229,8 @@ class LoopNest:
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
+    target_rows: bool = False
+    """Whether the range is that of rows of a scatter, each of which reads all indices: one thread runs it whole."""
     words: bool = False
     """Whether all values are words: control, which needs no vectors."""
     product: Product | None = None

@@ -33,7 +33,7 @@ CACHED_BYTES = 1 << 20
 def row_length(nest: _Lowering, extents: list[Size]) -> int | None:
     """Return the extent of the innermost loop where it is to be in the text: that of short rows at indices."""
     extent = extents[-1] if len(extents) > 1 else None
-    walked = any(_is_by_rows(nest, n) for n in nest.kernel.nodes)
+    walked = any(is_by_rows(nest, n) for n in nest.kernel.nodes)
     return extent if walked and isinstance(extent, int) and extent <= MAX_LITERAL else None
 
 
@@ -47,7 +47,7 @@ def ask_ahead(nest: _Lowering, extents: list[Size], stops: list[str]) -> list[St
     then = nest.build.name("h")
     lines: list[Statement] = []
     for node in nest.kernel.nodes:
-        if _is_by_rows(nest, node) and _is_large(_table(node)):
+        if is_by_rows(nest, node) and _is_large(_table(node)):
             lines += _wishes(nest, node, [*nest.variables[:level], then], length)
     if not lines:
         return []
@@ -63,7 +63,7 @@ def _is_large(table: Node) -> bool:
     return not isinstance(table.size, int) or table.size * table.dtype.itemsize > CACHED_BYTES
 
 
-def _is_by_rows(nest: _Lowering, node: Node) -> bool:
+def is_by_rows(nest: _Lowering, node: Node) -> bool:
     """Tell whether a member walks contiguous rows, at indices in memory that do not change along a row."""
     if not isinstance(node.op, (Gather, Scatter)):
         return False

@@ -67,7 +67,7 @@ class Section:
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
             if kernel.kind == "scatter" and kernel.root in in_place:
-                nest = lower(kernel, self.schedule, self.aliased)
+                nest = lower(kernel, self.schedule, self.aliased, divide=not inner)
                 if kernel.root not in written:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
