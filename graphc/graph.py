@@ -126,12 +126,19 @@ class Graph:
 
     def map(self, fn: Rebuild) -> tuple[Graph, NodeMap]:
         """Rebuild every node through `fn(node, new_inputs)` (None: unchanged) and return (graph, old to new)."""
-        new: NodeMap = {}
+        moved: NodeMap = {}
+        stays = moved.keys().isdisjoint  # most nodes do, and sets tell it without a step of Python an operand
         for node in self.nodes:
-            inputs = tuple([new[x] for x in node.inputs])
-            replacement = fn(node, inputs)
-            new[node] = rebuild(node, inputs) if replacement is None else replacement
-        return self.with_outputs([new[o] for o in self.outputs]), new
+            inputs = node.inputs
+            if not stays(inputs):
+                inputs = tuple([moved.get(x, x) for x in inputs])
+            new = fn(node, inputs)
+            if new is None:
+                new = rebuild(node, inputs)
+            if new is not node:
+                moved[node] = new
+        every = dict(zip(self.nodes, self.nodes, strict=True)) | moved
+        return self.with_outputs([every[o] for o in self.outputs]), every
 
     def replace(self, replacements: Mapping[Node, Node]) -> tuple[Graph, NodeMap]:
         """Return the graph with nodes replaced (their own inputs are left alone), and the map."""

@@ -447,6 +447,20 @@ def test_a_total_beside_maxima_of_columns_in_one_large_kernel(threads: int) -> N
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sizes", [(2, 3, 4), (60, 50, 64)])
+def test_a_total_beside_maxima_over_an_axis_in_the_middle(sizes: tuple[int, ...], threads: int) -> None:
+    """Of the maxima only those of the first row were started."""
+    for shape in (sizes, ("a", "b", "c")):
+        x = gc.placeholder("x", shape=shape)
+        f = gc.function([x], [gc.sum(x), x - gc.mean(x), gc.max(x, axis=1), gc.sum(x, axis=1)], threads=threads)
+        value = np.random.default_rng(0).random(sizes) - 2
+        expected = value.sum(), value - value.mean(), value.max(1), value.sum(1)
+        for _ in range(2):
+            for found, wanted in zip(f(value), expected, strict=True):
+                np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
 # -- the cache of kernels
 
 

@@ -86,7 +86,7 @@ class Memory:
         self.starts: dict[Section, list[int]] = {}
         self.tapes: dict[Section, Words] = {}
         total = 0
-        walked = list(self._walked(main))
+        walked = list(self.walked(main))
         for section in walked:
             self.starts[section] = []
             # A nest that does not run at these sizes keeps its room: the loop around it writes into its frame too.
@@ -108,12 +108,12 @@ class Memory:
     def _size(self, size: Size) -> int:
         return size_value(size, self.sizes)
 
-    def _walked(self, section: Section) -> Iterator[Section]:
+    def walked(self, section: Section) -> Iterator[Section]:
         """Yield a section and those whose tapes its nests walk."""
         yield section
         for nest in self.nests[section]:
             for number, _ in nest.inner:
-                yield from self._walked(section.bodies[number])
+                yield from self.walked(section.bodies[number])
 
     # -- memory
 
@@ -196,7 +196,7 @@ class Memory:
         """
         each, guard, kernel = cost / len(chunks), self._guard(section, number, cost), section.addresses[number]
         if len(chunks) > 1:
-            self.chunks[self._name(section, number)] = len(chunks)
+            self.chunks[self.name(section, number)] = len(chunks)
         frame, between = self._frame(section, number), 0
         if section is self.main and number in self.copies:
             frame, between = self.frames.ctypes.data + 8 * self.copies[number], 8 * len(section.nests[number].slots)
@@ -218,7 +218,7 @@ class Memory:
         numbers = [n for n in run.numbers() if nests[n] is not ABSENT]
         cost = sum(self.cost(self.main, nests[n]) for n in numbers)
         rows = [self._row_of(n, run, k, *block) for k, block in enumerate(blocks) for n in numbers]
-        names = dict.fromkeys(self._name(self.main, n) for n in numbers)
+        names = dict.fromkeys(self.name(self.main, n) for n in numbers)
         self.chunks[" and ".join(names)] = len(blocks)
         if self.threads == 1:
             yield from ((row, cost / len(rows)) for row in rows)
@@ -239,10 +239,11 @@ class Memory:
             return kernel, self._frame(self.main, number), lo * each, hi * each
         return kernel, self.frames.ctypes.data + 8 * (self.copies[number] + block * len(nest.slots)), 0, extent
 
-    def _name(self, section: Section, number: int) -> str:
+    def name(self, section: Section, number: int) -> str:
         """Return what `Program.describe` calls the kernel of a nest, with its number where the kernel has several."""
         kernel = section.kernel_of[number]
-        same = [n for n, k in enumerate(section.kernel_of) if k == kernel]
+        nests = self.nests[section]
+        same = [n for n, k in enumerate(section.kernel_of) if k == kernel and nests[n] is not ABSENT]
         part = f", nest {same.index(number)}" if len(same) > 1 else ""
         depth = list(self.main.every()).index(section)
         return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy") + part

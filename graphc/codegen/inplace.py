@@ -33,7 +33,7 @@ def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
     first = len(graph.outputs) - len(graph.updates)
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     last_failing = max((i for i, k in enumerate(schedule) if any(_can_fail(n) for n in k.nodes)), default=-1)
-    readers = readers_of(schedule)
+    readers = schedule.readers
     found: dict[Node, Node] = {}
     for state, value in zip(graph.updates, graph.outputs[first:], strict=True):
         scatters = isinstance(value.op, Scatter) and value.inputs[0] is state and _writes_only(schedule, value)
@@ -53,7 +53,7 @@ def carries_in_place(schedule: Schedule, carries: Sequence[int]) -> dict[Node, N
 
     Safe where every other kernel that reads what a scatter writes into runs before it.
     """
-    graph, readers = schedule.graph, readers_of(schedule)
+    graph, readers = schedule.graph, schedule.readers
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     found: dict[Node, Node] = {}
     for carry, value in ((graph.inputs[i], graph.outputs[i]) for i in carries):
@@ -71,7 +71,7 @@ def _is_private(graph: Graph, node: Node, output: Node) -> bool:
 
 def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, Node]:
     """Return, for temporary values that only a scatter reads, that scatter: it writes into the value's memory."""
-    readers = readers_of(schedule)
+    readers = schedule.readers
     stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
     found: dict[Node, Node] = {}
     for kernel in schedule:
@@ -85,7 +85,7 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
 
 def parts_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, tuple[Node, Size]]:
     """Return, for temporary values that only a concatenation along the first axis reads, their place in it."""
-    readers = readers_of(schedule)
+    readers = schedule.readers
     stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
     found: dict[Node, tuple[Node, Size]] = {}
     for kernel in schedule:
@@ -111,15 +111,6 @@ def _writes_only(schedule: Schedule, scatter: Node) -> bool:
     return all(schedule.accesses[x].base is not target for x in read)
 
 
-def readers_of(schedule: Schedule) -> dict[Node, list[int]]:
-    """Return the kernels that read each stored value."""
-    readers: dict[Node, list[int]] = {}
-    for i, kernel in enumerate(schedule):
-        for x in dict.fromkeys(schedule.accesses[x].base for n in kernel.nodes for x in n.inputs):
-            readers.setdefault(x, []).append(i)
-    return readers
-
-
 def _can_fail(node: Node) -> bool:
     """Tell whether a kernel can end a run: by a failed check, or by a signal in a loop of unknown length."""
     if isinstance(node.op, Control):
@@ -140,10 +131,8 @@ def reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) 
     if kernel.kind != "loop" or isinstance(value.op, Reduction):
         return False
     whole = squeeze_strides(contiguous_strides(value.shape), value.shape)
-    for node in kernel.nodes:
+    for node in schedule.reading[position].get(state, ()):
         reads = [x for x in node.inputs if schedule.accesses[x].base is state]
-        if not reads:
-            continue
         inner = isinstance(node.op, Reduction) or kernel.levels[node] == INNER
         elsewhere = isinstance(node.op, (Framed, Gather)) or any(_walked(schedule, x) != whole for x in reads)
         if inner != (level == INNER) or elsewhere:

@@ -77,7 +77,7 @@ class _Lowering:
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)
         self.kept = rows_to_keep(kernel, self.accesses, self.roots)
-        written = [*kernel.stored, *(n for n in self.kept if n not in kernel.stored)]
+        written = [*kernel.stored, *(n for n in self.kept if n not in kernel.in_memory)]
         self.build = Builder(written)
         self.partials = Partials(self.build) if divide and may_be_large(kernel.space, self.unit_ns) else None
         self.framed = framed_axes(kernel.nodes)
@@ -100,6 +100,8 @@ class _Lowering:
 
     def _collapsed(self) -> list[list[int]]:
         """Group adjacent axes of the space that every access walks as one."""
+        if len(self.kernel.space) == 1:
+            return [[0]]
         inner, outer = self._all_strides()
         groups: list[list[int]] = []
         for axis, size in enumerate(self.kernel.space):
@@ -249,7 +251,7 @@ class _Lowering:
         pointer = self.build.pointer(self.aliased.get(base, base), offset)
         inner = any(s != 0 and g[-1] >= self.split for s, g in zip(groups, self.groups, strict=False))
         key = (base, offset, groups)
-        if index == "0" and base not in self.build.written:
+        if index == "0" and base not in self.build.scopes:
             return self.build.once(key, "x", lambda: f"{pointer}[0]")
         reread = base in self.kernel.levels  # an earlier phase stores it: only a load after that sees it
         if phase is None or not (inner or self._single or reread):
@@ -280,7 +282,7 @@ class _Lowering:
         return order
 
     def _reread(self, node: Node, phase: int) -> bool:
-        return self.done.get(node, phase) < phase and (node in self.kernel.stored or node in self.kept)
+        return self.done.get(node, phase) < phase and (node in self.kernel.in_memory or node in self.kept)
 
     def _compute(self, node: Node, phase: int | None) -> str:
         """Emit the statement of one pointwise, gather or framed member and return its variable."""
@@ -399,7 +401,8 @@ class _Lowering:
         if self.kernel.levels[root] == ACCUMULATED:
             index = self.build.index(self.group_strides(self._store_strides(root)), self.variables)
             pointer = self.build.pointer(root, 0)
-            block = self.group_strides(self._store_strides(root))[0]
+            blocks = self.split > 0 or self.partials is not None  # a nest that is one step has all rows to itself
+            block = self.group_strides(self._store_strides(root))[0] if blocks else 0
             fill = accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
             if self.partials is not None:
                 self.partials.fills.append((number, fill))

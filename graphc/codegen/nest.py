@@ -133,6 +133,11 @@ class Product:
         )
         return not inside or m * k * n > self.most
 
+    @property
+    def has_tiles(self) -> bool:
+        """Whether the nest can do without BLAS at some sizes."""
+        return self.most >= 0
+
     def is_one_call(self, sizes: Sizes) -> bool:
         """Tell whether one call of BLAS is all that the nest does at these sizes."""
         return self.strides is not None and self.needs_library(sizes)
@@ -163,7 +168,11 @@ class Parts:
 
 
 class Condition(Protocol):
-    """Says at which sizes a nest runs."""
+    """Says at which sizes a nest runs, one of two that do the same."""
+
+    @property
+    def words(self) -> str:
+        """What the nest does, in words for the plan."""
 
     def holds(self, sizes: Sizes) -> bool:
         """Tell whether the nest runs at these sizes."""
@@ -179,6 +188,7 @@ class Choice:
     parts: tuple[tuple[float, Size], ...]
     least: float
     large: bool
+    words: str
 
     def holds(self, sizes: Sizes) -> bool:
         """Tell whether the nest runs at these sizes."""
@@ -270,6 +280,10 @@ class Builder:
     _known: dict[object, str] = field(default_factory=dict)
     _names: int = 0
 
+    def __post_init__(self) -> None:
+        self.scopes = {node: number for number, node in enumerate(self.written, 1)}
+        """The number that tells the pointers of a buffer that is written from those of others."""
+
     def name(self, prefix: str) -> str:
         """Return a new variable."""
         self._names += 1
@@ -309,7 +323,7 @@ class Builder:
     def pointer(self, base: Node, offset: Size) -> str:
         """Return a variable that points at an element of a stored value."""
         kind = short_name(base.dtype) + "p"
-        scope = f", {self.written.index(base) + 1}" if base in self.written else ""
+        scope = f", {self.scopes[base]}" if base in self.scopes else ""
         key = ("pointer", base, offset)
         return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
 

@@ -45,12 +45,11 @@ def first_phases(kernel: Kernel, accesses: Accesses) -> dict[Node, int]:
 def roots_by_phase(kernel: Kernel, phase_of: dict[Node, int]) -> dict[int, list[Node]]:
     """Return the members that some phase must compute: what is stored or reduced."""
     roots: dict[int, list[Node]] = {}
-    stored = set(kernel.stored)
     for node in kernel.nodes:
         level = kernel.levels[node]
         if level == OUTER and isinstance(node.op, Reduction):
             roots.setdefault(phase_of[node] - 1, []).append(node)
-        elif level in (ACCUMULATED, TOTAL) or (level == INNER and node in stored):
+        elif level in (ACCUMULATED, TOTAL) or (level == INNER and node in kernel.in_memory):
             roots.setdefault(phase_of[node], []).append(node)
     return roots
 
@@ -60,7 +59,7 @@ def rows_to_keep(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]
 
     Whatever stands on a dear value is kept itself: it takes the place of that value, and need not be computed.
     """
-    return _phases(kernel, accesses, roots)[0]
+    return _phases(kernel, accesses, roots)[0] if len(roots) > 1 else []
 
 
 def reads_before_writing(kernel: Kernel, accesses: Accesses, state: Node, value: Node) -> bool:
@@ -84,7 +83,7 @@ def _phases(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]]) ->
             node = stack.pop()
             known = first.setdefault(node, phase)
             if known < phase and not isinstance(node.op, Reduction):
-                stored = node in kernel.stored
+                stored = node in kernel.in_memory
                 if stored or node in dear:
                     keep += [node] if node not in keep and not stored else []
                     continue
@@ -100,9 +99,8 @@ def _phases(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]]) ->
 def _dear(kernel: Kernel, accesses: Accesses) -> set[Node]:
     """Return the inner values that are dear, or stand on dear ones that no one stores."""
     dear: set[Node] = set()
-    stored = set(kernel.stored)
     for node in kernel.nodes:
         bases = {accesses[x].base for x in node.inputs}
-        if is_expensive(node) or any(b in dear and b not in stored for b in bases):
+        if is_expensive(node) or any(b in dear and b not in kernel.in_memory for b in bases):
             dear.add(node)
     return {n for n in dear if kernel.levels[n] == INNER}

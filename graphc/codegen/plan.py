@@ -78,7 +78,8 @@ Placed = Mapping[Node, tuple[Node, Size]]
 class Plan:
     """The arena of a program at one set of sizes, and how kernels are divided into chunks for threads.
 
-    `str` prints one line a block with the values inside it, one a checkpointed loop and one a divided kernel.
+    `forms` are the forms that the sizes have chosen for kernels with several (see `forms`). `str` prints one line a
+    block with the values inside it, one a checkpointed loop, one a chosen form and one a divided kernel.
     """
 
     sizes: Mapping[str, int]
@@ -88,6 +89,7 @@ class Plan:
     checkpoints: tuple[Checkpoints, ...] = ()
     placed: Placed = field(default_factory=dict)
     chunks: Mapping[str, int] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
@@ -100,6 +102,7 @@ class Plan:
             line = f"{self.names.get(b.node, '?')}: {b.node.type} at {span}, live {b.first}..{b.last}"
             lines.append(line + (f", with {others}" if others else ""))
         lines += [f"{self.names.get(c.loop, '?')}: {c}" for c in self.checkpoints]
+        lines += [f"{kernel}: {form}" for kernel, form in self.forms.items()]
         lines += [f"{kernel} in {count} chunks" for kernel, count in self.chunks.items()]
         return "\n".join(lines)
 

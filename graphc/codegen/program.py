@@ -13,6 +13,7 @@ from typing import Any
 
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS
+from graphc.codegen.forms import forms_of
 from graphc.codegen.frames import Memory, Row
 from graphc.codegen.kernels import counters, kernel_address
 from graphc.codegen.plan import Plan
@@ -100,7 +101,7 @@ class Program:
             mode=mode,
         )
         descriptor.keep += [memory, self]
-        return Bound(replace(memory.plan, chunks=memory.chunks), descriptor, instructions)
+        return Bound(replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory)), descriptor, instructions)
 
     def _rows(self, memory: Memory) -> tuple[Any, list[int], bool, list[int]]:
         """Return the tape, the places to look for signals, whether to release the GIL, and each row's nest."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-from graphc.codegen.inplace import readers_of, reads_in_place
+from graphc.codegen.inplace import reads_in_place
 from graphc.node import Node
 from graphc.ops.control import Project, Scan
 from graphc.passes.fuse import Kernel, Schedule
@@ -36,7 +36,7 @@ class Reuse:
         late = {i for i, k in enumerate(schedule) if k.kind == "scatter" and k.root in deferred}
         self.read_by: list[list[Node]] = [[] for _ in schedule]
         self.last: dict[Node, int] = {}
-        for x, positions in readers_of(schedule).items():
+        for x, positions in schedule.readers.items():
             self.last[x] = max(end if i in late else i for i in positions)
             for i in positions:
                 self.read_by[i].append(x)

@@ -225,7 +225,8 @@ def _loops(node: Node, op: Scan, body: Body, place: Placement) -> list[LoopNest]
     if not can_inline(body.nests):
         return [_loop(node, op, body, place)]
     parts = tuple((nest.unit_ns, nest.work) for nest in body.nests if may_divide(nest) and nest.extent != 1)
-    large, small = (Choice(parts, division.LOOP_NS, kind) for kind in (True, False))
+    large = Choice(parts, division.LOOP_NS, True, "a loop over the kernels of a step, which threads may share")
+    small = Choice(parts, division.LOOP_NS, False, "one kernel for the whole loop")
     known = all(isinstance(work, int) for _, work in parts)
     if known and large.holds({}):
         return [_loop(node, op, body, place)]

@@ -25,6 +25,7 @@ from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
+from graphc.passes.recompute import recompute
 from graphc.types import Size
 
 
@@ -47,7 +48,7 @@ class Section:
         self.graph = graph
         self.inner = inner
         self.obtain = obtain
-        self.schedule = fuse(graph)
+        self.schedule = recompute(fuse(graph))
         self.in_place = carries_in_place(self.schedule, carries)
         self.aliased = updates_in_place(self.schedule)
         self.bodies: list[Section] = []

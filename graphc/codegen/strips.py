@@ -86,6 +86,13 @@ class Worth:
         return columns * len(self.strides) > WAYS * places * 6 // 5 + 1  # a few more do no harm
 
     @property
+    def words(self) -> str:
+        """What the nest does with operands across its rows."""
+        if not self.strips:
+            return "operands across its rows read number by number"
+        return f"operands across its rows turned around, {'rows' if self.kept else 'strips'} at a time"
+
+    @property
     def is_known(self) -> bool:
         """Whether it depends on no size of a call."""
         return all(isinstance(size, int) for size in (self.rows, self.columns, *self.strides))
@@ -131,7 +138,7 @@ def chosen(
     if (few if always else worth.is_known and not worth.holds({})) or not (nest.divide or _is_large(rows, columns)):
         return [plain]
     if always or worth.is_known:
-        return [tiled()]
+        return [tiled() if always else replace(tiled(), choice=worth)]
     return [replace(tiled(), choice=worth), replace(plain, choice=replace(worth, strips=False))]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
+from functools import lru_cache
 
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.ops.base import Leaf, View
+from graphc.ops.base import Leaf, Op, View
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Pointwise
-from graphc.types import SHORT_NAMES, Size, TupleType, sum_sizes
+from graphc.types import SHORT_NAMES, DType, Size, TupleType, sum_sizes
 
 _CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
 _CHEAP |= {*SHORT_NAMES.values(), "signbit", "fmax_nan", "fmin_nan", "bool"}
@@ -27,10 +28,14 @@ def is_expensive(node: Node) -> bool:
 
 def special_functions(node: Node) -> list[str]:
     """Return the functions in a pointwise value's code that cost many operations: exp, tanh, ..."""
-    if not isinstance(node.op, Pointwise):
+    return _special_functions(node.op, node.dtype, *[x.dtype for x in node.inputs]) if node.inputs else []
+
+
+@lru_cache(maxsize=1024)
+def _special_functions(op: Op, dtype: DType, *operands: DType) -> list[str]:
+    if not isinstance(op, Pointwise):
         return []
-    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    return [f for f in re.findall(r"([a-z_0-9]+)\(", code) if f not in _CHEAP]
+    return [f for f in re.findall(r"([a-z_0-9]+)\(", op.code(operands, dtype)) if f not in _CHEAP]
 
 
 def gains_from_vectors(node: Node) -> bool:

@@ -30,7 +30,7 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
-from graphc.passes.fusion_costs import IN_TURNS, Expression
+from graphc.passes.fusion_costs import IN_TURNS, Expression, Repeat
 from graphc.passes.groups import Cluster, Fusion, Group, has_frames
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.types import Shape
@@ -57,6 +57,11 @@ class Kernel:
     stored: tuple[Node, ...]
     turns: int = IN_TURNS
     """How many vectors a long loop takes at a time."""
+
+    @cached_property
+    def in_memory(self) -> frozenset[Node]:
+        """The members of `stored`, for who asks often."""
+        return frozenset(self.stored)
 
     @property
     def root(self) -> Node:
@@ -86,11 +91,33 @@ class Schedule:
     inline: frozenset[Node]
     """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
     cuts: tuple[Cut, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
 
     @cached_property
     def kernel_of(self) -> dict[Node, Kernel]:
         """The kernel that each computed node is in."""
         return {n: k for k in self.kernels for n in k.nodes}
+
+    @cached_property
+    def reading(self) -> tuple[dict[Node, list[Node]], ...]:
+        """For each kernel, the values that it reads, its own among them, each with the members that read it."""
+        found: list[dict[Node, list[Node]]] = []
+        for kernel in self.kernels:
+            reading: dict[Node, list[Node]] = {}
+            for node in kernel.nodes:
+                for x in node.inputs:
+                    reading.setdefault(self.accesses[x].base, []).append(node)
+            found.append(reading)
+        return tuple(found)
+
+    @cached_property
+    def readers(self) -> dict[Node, list[int]]:
+        """The kernels that read each value."""
+        readers: dict[Node, list[int]] = {}
+        for i, reading in enumerate(self.reading):
+            for x in reading:
+                readers.setdefault(x, []).append(i)
+        return readers
 
     def __str__(self) -> str:
         number = self.graph.index
@@ -143,6 +170,22 @@ def row_split(shape: Shape, axes: Sequence[int]) -> int | None:
     live = [i for i, s in enumerate(shape) if s != 1]
     kept = [i for i in live if i not in axes]
     return len(kept) if live[: len(kept)] == kept else None
+
+
+def at_hand(access: Access, x: Node, found: str, level: str) -> bool:
+    """Tell whether the element of `x` that a value of `level` needs is the variable of its base, of level `found`."""
+    base = access.base
+    if x is base and found == level:
+        return True
+    strides = squeeze_strides(access.strides, x.shape)
+    own = squeeze_strides(base_strides(base), base.shape)
+    if access.offset != 0:
+        return False
+    if found == level:
+        return strides == own and squeezed(x.shape) == squeezed(base.shape)
+    if (found, level) != (OUTER, INNER):
+        return False
+    return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
 
 
 def fuse(graph: Graph) -> Schedule:
@@ -229,8 +272,9 @@ class _Fuser:
             return user.inputs[1] is node and all(x is not node for x in user.inputs[2:])
         # Frames divide the loops of a kernel, which rows do as well: never both.
         kinds = (Pointwise,) if has_frames(cluster) else (Pointwise, Reduction)
-        reader = isinstance(user.op, kinds) and not is_inline(user.op)
-        return reader and user.inputs[0].shape == node.shape and iteration_space(user) == squeezed(node.shape)
+        if not isinstance(user.op, kinds) or is_inline(user.op) or user.inputs[0].shape != node.shape:
+            return False
+        return user.shape == node.shape or iteration_space(user) == squeezed(node.shape)
 
     def _place(self, cluster: Cluster) -> None:
         nodes = cluster.nodes
@@ -335,22 +379,7 @@ class _Fuser:
             return earlier or (not base.shape and not group.read and group.split is None)
         if isinstance(node.op, Framed) or (isinstance(node.op, Gather) and (position == 0 or x.shape != node.shape)):
             return False
-        return self._at_hand(x, base, found, level)
-
-    def _at_hand(self, x: Node, base: Node, found: str, level: str) -> bool:
-        """Tell whether the element of `x` that a value of `level` needs is in a variable of the kernel."""
-        if x is base and found == level:
-            return True
-        access = self.accesses[x]
-        strides = squeeze_strides(access.strides, x.shape)
-        own = squeeze_strides(base_strides(base), base.shape)
-        if access.offset != 0:
-            return False
-        if found == level:
-            return strides == own and squeezed(x.shape) == squeezed(base.shape)
-        if (found, level) != (OUTER, INNER):
-            return False
-        return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
+        return at_hand(self.accesses[x], x, found, level)
 
     # -- bookkeeping
 

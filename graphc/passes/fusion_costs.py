@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from graphc.node import Node
 from graphc.ops.pointwise import Pointwise
@@ -175,6 +175,39 @@ class Verdict:
         costs = (("waiting", self.waiting), ("spills", self.spills), ("compiling", self.compiling))
         shown = " + ".join(f"{value:.2g} {name}" for name, value in costs if value) or "0"
         return f"saves {self.saved:.2g} ns a vector, costs {shown}"
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Whether the kernels that read a cheap value compute it, by nanoseconds a vector; `worth` is the least gain.
+
+    `kernel` is the one that stores the value, or did and is gone where it is -1.
+    """
+
+    value: str
+    kernel: int
+    readers: tuple[int, ...]
+    saved: float
+    cost: float
+    worth: float = 0.0
+    grows: bool = False
+    """Whether more memory would be in use."""
+
+    @property
+    def pays(self) -> bool:
+        """Whether the readers compute the value."""
+        return not self.grows and self.saved - self.cost > self.worth
+
+    def renumbered(self, number: Mapping[int, int]) -> Repeat:
+        """Return the same with other numbers of the kernels; one that has none is gone."""
+        readers = tuple(number[i] for i in self.readers if i in number)
+        return replace(self, kernel=number.get(self.kernel, -1), readers=readers)
+
+    def __str__(self) -> str:
+        readers = ", ".join(map(str, self.readers))
+        done = f"computed again in {readers}" if self.pays else f"stored by {self.kernel}, not computed in {readers}"
+        costs = "more memory" if self.grows else f"{self.cost:.2g}"
+        return f"{self.value} is {done}: that saves {self.saved:.2g} ns a vector, costs {costs}"
 
 
 def judge(first: Expression, second: Expression, joined: Expression, saved: float, members: int) -> Verdict:

@@ -60,6 +60,8 @@ class Cluster:
 
     nodes: list[Node] = field(default_factory=list)
     expression: Expression = field(default_factory=Expression)
+    flow: float = 0.0
+    """The expression's time."""
     before: float = 0.0
     """The time without the last."""
     reads: set[Node] = field(default_factory=set)
@@ -69,12 +71,13 @@ class Cluster:
         self.nodes += other.nodes
         self.reads |= other.reads
         self.expression.absorb(other.expression)
+        self.flow = self.expression.flow
 
     def add(self, node: Node, operands: Iterable[Node]) -> None:
-        self.before = self.expression.flow
         self.nodes.append(node)
         self.reads.update(x for x in operands if x not in self.expression.waits and not is_inline(x.op))
         self.expression.add(node, operands)
+        self.before, self.flow = self.flow, self.expression.flow
 
 
 def has_frames(nodes: Iterable[Node]) -> bool:
@@ -94,10 +97,14 @@ class Fusion:
         self.kept = kept
         self.home = home
         self.prices = Prices()
+        self._operands: dict[Node, list[Node]] = {}
 
     def operands(self, node: Node) -> list[Node]:
         """Return the values in memory or in variables that a node is made of."""
-        return [self.accesses[x].base for x in node.inputs]
+        found = self._operands.get(node)
+        if found is None:
+            found = self._operands[node] = [self.accesses[x].base for x in node.inputs]
+        return found
 
     def may_grow(self, cluster: Cluster) -> bool:
         """Tell whether the last of a cluster waits for its reader, in place of being stored.
@@ -106,7 +113,7 @@ class Fusion:
         """
         node, last = cluster.nodes[-1], work_of(cluster.nodes[-1])
         saved = 2 * self.prices.move(node) + self.prices.call(node)
-        cost = cluster.expression.flow - cluster.before - last.time + compiling(cluster.expression.size)
+        cost = cluster.flow - cluster.before - last.time + compiling(cluster.expression.size)
         few = len(cluster.nodes) < MAX_OPS // 2 and cluster.expression.size < MAX_SIZE // 2
         return few and len(cluster.reads) < MAX_POINTERS and saved >= cost
 

@@ -19,6 +19,7 @@ from graphc.ops.reduction import Reduction
 from graphc.passes.cost import special_functions
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import Cut, Kernel, Schedule
+from graphc.passes.fusion_costs import Repeat
 from graphc.passes.layout import is_inline
 from graphc.text import table
 from graphc.types import Size, Sizes, product, size_value, sum_sizes
@@ -46,11 +47,13 @@ class KernelCost:
 class Costs:
     """The costs of a program's kernels, in order, and of all together; `str` prints a table.
 
-    `cuts` say why kernels are apart of which one reads what the other computes.
+    `cuts` say why kernels are apart of which one reads what the other computes, `repeats` which cheap values are
+    computed by those that read them, and which are stored.
     """
 
     kernels: tuple[KernelCost, ...]
     cuts: tuple[Cut, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
 
     @property
     def total(self) -> KernelCost:
@@ -67,13 +70,13 @@ class Costs:
         >>> print(cost.at({"n": 1000}).total)
         KernelCost(kernel='all', read=8000, written=8, arithmetic=2000, special=1000)
         """
-        return Costs(tuple(k.at(sizes) for k in self.kernels), self.cuts)
+        return Costs(tuple(k.at(sizes) for k in self.kernels), self.cuts, self.repeats)
 
     def __str__(self) -> str:
         header = ("kernel", "bytes read", "bytes written", "arithmetic", "special functions")
         every = (*self.kernels, self.total)
         rows = [(k.kernel, *map(_shown, (k.read, k.written, k.arithmetic, k.special))) for k in every]
-        return "\n".join([table(rows, header), *map(str, self.cuts)])
+        return "\n".join([table(rows, header), *map(str, self.cuts), *map(str, self.repeats)])
 
 
 def _shown(size: Size) -> str:
@@ -83,7 +86,7 @@ def _shown(size: Size) -> str:
 def kernel_costs(schedule: Schedule) -> Costs:
     """Return the cost of every kernel of a program; of loops, a `scan` counts the operations of all its steps."""
     kernels = tuple(_cost(number, kernel, schedule) for number, kernel in enumerate(schedule))
-    return Costs(kernels, schedule.cuts)
+    return Costs(kernels, schedule.cuts, schedule.repeats)
 
 
 def _cost(number: int, kernel: Kernel, schedule: Schedule) -> KernelCost:

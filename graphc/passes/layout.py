@@ -20,7 +20,7 @@ from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
-from graphc.ops.pointwise import DimValue, Pointwise, broadcast, elementwise
+from graphc.ops.pointwise import DimValue, Elementwise, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
 from graphc.ops.windows import Windows
@@ -128,6 +128,10 @@ class _Layout:
 
     def visit(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         """Return the laid-out form of one node on laid-out inputs."""
+        if type(node.op) is Elementwise:  # most of a program, and laid out as it is
+            out = rebuild(node, inputs)
+            self.accesses[out] = Access(out, 0, contiguous_strides(out.type.shape))
+            return out
         if isinstance(node.op, View) and access_of(node, self._access(inputs[0])) is None:
             inputs = (copy(inputs[0]),)
         elif isinstance(node.op, (MatMul, MatMulAdd, MatMulSum)):

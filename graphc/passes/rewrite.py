@@ -21,6 +21,8 @@ FUEL = 100
 """Replacements per node of the graph; more can only be rules that undo each other."""
 
 
+_SEEN_THROUGH = frozenset((Broadcast, Constant, Cast))
+"""The ops whose name is not what a pattern goes by; asked at every node, so without a call."""
 Signature = tuple[str, ...]
 """The root's name, then name and dtype kind of each operand, seen through broadcasts; for numbers that patterns
 mention, `=number` instead of the name."""
@@ -45,7 +47,7 @@ class _Index:
             return []
         parts = [name]
         for x in node.inputs:
-            parts.append(self._head(x))
+            parts.append(self._head(x) if type(x.op) in _SEEN_THROUGH else x.op.name)
             parts.append(x.type.dtype.kind)
         key = tuple(parts)
         found = self.found.get(key)
