@@ -414,15 +414,11 @@ class _Lowering:
             self.after.append(self._store(root, total))
             share(self, root, total, number)
         else:
-            position = self._reduced_position(root)
+            position = self.variables[-1] if self.groups and self.groups[-1][-1] >= self.split else "0"  # for argmax
             result = reduce_row(root, self.build, phase, value, position, self._blocked(root))
             self.outer_values[root] = result
             if self.split == 0:
                 share(self, root, result, number)
-
-    def _reduced_position(self, root: Node) -> str:
-        """Return the index along the reduced axes, for argmax."""
-        return self.variables[-1] if self.groups and self.groups[-1][-1] >= self.split else "0"
 
     def _blocked(self, root: Node) -> bool:
         inner = self.kernel.space[self.split :]
