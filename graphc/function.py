@@ -63,7 +63,7 @@ def function(
         `"reference"` runs the NumPy interpreter; `"debug"` runs the generated kernels as plain Python.
     threads
         The number of threads a call may use, its own included; None: the processors of the process, or what the
-        environment variable GRAPHC_NUM_THREADS says. Only kernels of more than 20 to 50 microseconds are shared, in
+        environment variable GRAPHC_NUM_THREADS says. Only calls of more than about 0.2 milliseconds are shared, in
         chunks that depend on sizes alone: results have the same bits for any number of threads. BLAS uses one.
     precision
         Elementary functions: `"vector"` (up to 4 ULP), `"libm"` (scalar, up to 1 ULP), `"polynomial"`.

@@ -216,6 +216,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 def everything_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("SHARED_NS", 0.0),
+        ("LOOP_NS", 0.0),
         ("CHUNK_NS", 1e-3),
         ("WAKE_NS", 0.0),
         ("ALIGNED", 10**6),
@@ -411,6 +412,16 @@ def test_steps_of_one_kernel_are_divided_where_they_are_long(shape: Any) -> None
         chunks = functions[0].plan.chunks
         assert all(f.plan.chunks == chunks for f in functions)
         assert {name[:6] for name in chunks} >= {"body 1", "body 2"} if size[0] > 7 else not chunks
+
+
+def test_steps_of_some_microseconds_are_divided_in_long_loops() -> None:
+    x = gc.placeholder("x", ("n", "n"))
+    functions = [gc.function([x], heat(x, 60), threads=count) for count in COUNTS]
+    value = rng().normal(size=(128, 128))
+    assert_same_bits([[f(value)] for f in functions])
+    assert functions[0].plan.chunks["body 1, kernel 0"] >= 2
+    functions[0](rng().normal(size=(20, 20)))
+    assert functions[0].plan.chunks == {}
 
 
 @pytest.mark.usefixtures("everything_divided")
