@@ -239,6 +239,8 @@ def _by_numpy(name: str) -> str:
 
     if name in UFUNCS and UFUNCS[name].__name__ in globals():
         return f"; its name here is gc.{UFUNCS[name].__name__}"
+    if name.startswith("unique") or name in ("nonzero", "flatnonzero", "argwhere", "extract", "compress"):
+        return "; its shape would depend on data: use gc.where to choose elements"
     return f"; np.{name}(node) makes the node" if name in FUNCTIONS else ""
 
 

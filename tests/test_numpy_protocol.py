@@ -178,6 +178,7 @@ def test_refusals(call: Callable[[Node], Any], message: str) -> None:
     [
         ("arctan2", "; its name here is gc.atan2"),
         ("concatenate", r"; np.concatenate\(node\) makes the node"),
+        ("nonzero", "; its shape would depend on data: use gc.where to choose elements"),
         ("foo", ""),
     ],
 )

@@ -19,7 +19,7 @@ from graphc.codegen.partials import Partials, assemble_whole, may_be_large, shar
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
 from graphc.codegen.row_strips import with_row_strips
-from graphc.codegen.rows import ask_ahead, row_length
+from graphc.codegen.rows import ask_ahead, indexed_shape, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
 from graphc.codegen.strips import with_strips
 from graphc.codegen.target_rows import with_target_rows
@@ -39,11 +39,6 @@ from graphc.types import INT64, Shape, Size, product, short_name
 BLOCK = 1024
 
 Accesses = dict[Node, Access]
-
-
-def _indexed_shape(node: Node) -> Shape:
-    """Return the shape that the indices of a gather or a scatter go through."""
-    return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
 def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
@@ -139,14 +134,14 @@ class _Lowering:
         shape: Shape = node.shape if isinstance(node.op, Framed) else x.shape
         strides = access.strides
         if isinstance(node.op, (Gather, Scatter)):
-            shape = _indexed_shape(node)
+            shape = indexed_shape(node)
             strides = (*strides, *(0 for _ in range(len(shape) - x.ndim)))
         return squeeze_strides(strides, shape)
 
     def indexed_strides(self, node: Node) -> Shape:
         """Return the strides of what is gathered from, or scattered into; index axes come first."""
         assert isinstance(node.op, (Gather, Scatter))
-        shape, x = _indexed_shape(node), node.inputs[0]
+        shape, x = indexed_shape(node), node.inputs[0]
         whole = base_strides(node) if isinstance(node.op, Scatter) else self.accesses[x].strides
         rest = [s for a, s in enumerate(whole) if a not in node.op.axes]
         return squeeze_strides((*(0 for _ in range(len(shape) - len(rest))), *rest), shape)

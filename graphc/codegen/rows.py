@@ -13,7 +13,7 @@ from graphc.codegen.nest import Statement
 from graphc.node import Node
 from graphc.ops.indexing import Gather, Scatter
 from graphc.passes.layout import base_strides, is_inline
-from graphc.types import Size
+from graphc.types import Shape, Size
 
 if TYPE_CHECKING:
     from graphc.codegen.lower import _Lowering
@@ -28,6 +28,11 @@ MAX_LITERAL = 512
 """The longest row whose length is in the text, in elements."""
 CACHED_BYTES = 1 << 20
 """Tables up to this size stay in the cache."""
+
+
+def indexed_shape(node: Node) -> Shape:
+    """Return the shape that the indices of a gather or a scatter go through."""
+    return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
 def row_length(nest: _Lowering, extents: list[Size]) -> int | None:
