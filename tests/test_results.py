@@ -72,6 +72,7 @@ def test_results_that_are_kept_are_all_different() -> None:
         np.testing.assert_array_equal(r, (a + k) * 2)
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")  # NumPy 2.5 warns and still does it
 @pytest.mark.parametrize("change", ["shape", "writeable"])
 def test_a_result_that_was_changed_in_place_is_not_given_out(change: str) -> None:
     f, a = make()
