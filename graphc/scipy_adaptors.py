@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from graphc.errors import ArgumentError, ShapeError, at
 from graphc.grad import grad
 from graphc.graph import Graph
 from graphc.jacobians import hessian, hvp, jacobian
+from graphc.lazy import lazy_property
 from graphc.node import Node, Shared
 from graphc.ops.base import Placeholder, placeholder
 from graphc.ops.shape import join, reshape_to
@@ -146,23 +146,23 @@ class ScipyFunction:
         options: Any = {"mode": f.mode, "precision": f.precision, "threads": f.threads}
         return function(inputs, make(), name=f.name, on_unused="ignore", **options)
 
-    @cached_property
+    @lazy_property
     def _fun(self) -> Function:
         return self._compile(lambda: self._value)
 
-    @cached_property
+    @lazy_property
     def _jac(self) -> Function:
         return self._compile(self._slope)
 
-    @cached_property
+    @lazy_property
     def _both(self) -> Function:
         return self._compile(lambda: [self._value, self._slope()])
 
-    @cached_property
+    @lazy_property
     def _hess(self) -> Function:
         return self._compile(lambda: _matrix(hessian(self._scalar("hess"), self._variables), self._variables))
 
-    @cached_property
+    @lazy_property
     def _hessp(self) -> Function:
         along = [placeholder(f"p{i}", v.shape, v.dtype) for i, v in enumerate(self._variables)]
         return self._compile(lambda: _joined(hvp(self._scalar("hessp"), self._variables, along)), along)

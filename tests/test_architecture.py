@@ -124,6 +124,11 @@ def test_numba_is_imported_by_codegen_only() -> None:
     assert users and all(m.startswith("graphc.codegen.") for m in users)
 
 
+def test_no_property_has_a_lock() -> None:
+    """Before Python 3.12 `functools.cached_property` has one, for which a forked process may wait for ever."""
+    assert [m for m, path in MODULES.items() if "import cached_property" in path.read_text("utf-8")] == []
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_files_stay_small(module: str) -> None:
     assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 500

@@ -7,7 +7,6 @@ of its values live in its arena, and the sections of the loops inside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
@@ -20,6 +19,7 @@ from graphc.codegen.reuse import Reuse
 from graphc.codegen.row_runs import Run, find_runs
 from graphc.codegen.scan import Body, lower_scan
 from graphc.graph import Graph
+from graphc.lazy import lazy_property
 from graphc.node import Node, Shared
 from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import Concat, contiguous_strides
@@ -85,7 +85,7 @@ class Section:
                 place = Access(state, 0, contiguous_strides(state.shape))
                 self.append([copy_nest(state, state.shape, source, place)], -1)
 
-    @cached_property
+    @lazy_property
     def runs(self) -> tuple[Run, ...]:
         """The nests that may run by turns, block of rows by block of rows."""
         return () if self.inner else tuple(find_runs(self))

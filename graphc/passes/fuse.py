@@ -18,9 +18,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from graphc.graph import Graph
+from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
 from graphc.ops.control import Control, Project
@@ -58,7 +58,7 @@ class Kernel:
     turns: int = IN_TURNS
     """How many vectors a long loop takes at a time."""
 
-    @cached_property
+    @lazy_property
     def in_memory(self) -> frozenset[Node]:
         """The members of `stored`, for who asks often."""
         return frozenset(self.stored)
@@ -93,12 +93,12 @@ class Schedule:
     cuts: tuple[Cut, ...] = ()
     repeats: tuple[Repeat, ...] = ()
 
-    @cached_property
+    @lazy_property
     def kernel_of(self) -> dict[Node, Kernel]:
         """The kernel that each computed node is in."""
         return {n: k for k in self.kernels for n in k.nodes}
 
-    @cached_property
+    @lazy_property
     def reading(self) -> tuple[dict[Node, list[Node]], ...]:
         """For each kernel, the values that it reads, its own among them, each with the members that read it."""
         found: list[dict[Node, list[Node]]] = []
@@ -110,7 +110,7 @@ class Schedule:
             found.append(reading)
         return tuple(found)
 
-    @cached_property
+    @lazy_property
     def readers(self) -> dict[Node, list[int]]:
         """The kernels that read each value."""
         readers: dict[Node, list[int]] = {}
