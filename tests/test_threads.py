@@ -554,8 +554,8 @@ for _ in range(400):
     v = gc.sin(v) + x
 f = gc.function([x], v, threads=2)
 f(np.zeros(3))
-big = np.full(4_000_000, 0.1)
-threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+big = np.full(16_000_000, 0.1)
+threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 started = time.time()
 try:
     f(big)
