@@ -315,7 +315,7 @@ for _ in range(400):
 f = gc.function([x], None, updates={w: w + gc.sum(v)})
 f(np.zeros(3))
 big = np.full(4_000_000, 0.1)
-threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 started = time.time()
 try:
     f(big)
