@@ -78,7 +78,7 @@ class Pointer:
     def _cell(self, index: int) -> np.ndarray[Any, Any]:
         size = self.dtype.itemsize
         memory = (ctypes.c_uint8 * size).from_address(self.address + int(index) * size)
-        return np.frombuffer(memory, self.dtype)
+        return np.frombuffer(memoryview(memory), self.dtype)
 
     def __getitem__(self, index: int) -> Any:
         return self._cell(index)[0]
