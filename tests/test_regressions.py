@@ -458,6 +458,7 @@ def test_a_total_beside_maxima_over_an_axis_in_the_middle(sizes: tuple[int, ...]
         expected = value.sum(), value - value.mean(), value.max(1), value.sum(1)
         for _ in range(2):
             for found, wanted in zip(f(value), expected, strict=True):
+                # Values of about 1, from which the mean was taken: what is near 0 keeps their rounding.
                 np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
 
 

@@ -23,6 +23,12 @@ Number = Union["Value", int, float]
 
 _WIDTHS = {"bool": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "u8": 8, "u16": 16, "u32": 32, "u64": 64}
 _ORDERS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+_CONDITIONS = {
+    "f": {"==": "oeq", "!=": "une", **{op: f"o{name}" for op, name in _ORDERS.items()}},
+    "i": {"==": "eq", "!=": "ne", **{op: f"s{name}" for op, name in _ORDERS.items()}},
+    "u": {"==": "eq", "!=": "ne", **{op: f"u{name}" for op, name in _ORDERS.items()}},
+}
+"""LLVM's comparisons by the first letter of a dtype; bool compares as unsigned."""
 
 
 class Value:
@@ -163,12 +169,9 @@ class Emitter:
     def compare(self, op: str, left: Value, right: Number, flags: str = "") -> Value:
         """Compare: false beside a NaN, but for `!=`."""
         kind, other = left.kind, self.like(right, left).text
-        if kind[0] == "f":
-            name = f"fcmp{flags} " + {"==": "oeq", "!=": "une"}.get(op, f"o{_ORDERS.get(op)}")
-        else:
-            sign = "s" if kind[0] == "i" else "u"
-            name = "icmp " + {"==": "eq", "!=": "ne"}.get(op, f"{sign}{_ORDERS.get(op)}")
-        return Value(self, self.body.new(f"{name} {TYPES[kind]} {left.text}, {other}"), "bool")
+        instruction = f"fcmp{flags}" if kind[0] == "f" else "icmp"
+        condition = _CONDITIONS.get(kind[0], _CONDITIONS["u"])[op]
+        return Value(self, self.body.new(f"{instruction} {condition} {TYPES[kind]} {left.text}, {other}"), "bool")
 
     def convert(self, x: Value, kind: str) -> Value:
         """Convert as a C cast does; a float must be in the integer's range (see `vecmath.to_int`)."""

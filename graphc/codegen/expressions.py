@@ -15,7 +15,7 @@ from graphc.codegen.emit import Emitter, Value
 from graphc.codegen.llvm_text import TYPES, Body
 from graphc.codegen.pointers import Access, Pointer, scope_of
 from graphc.codegen.tiles import tiles
-from graphc.codegen.vecmath import MAX_CALL_ARGUMENTS, POINTER_KINDS
+from graphc.codegen.vecmath import MAX_CALL_ARGUMENTS, POINTER_KINDS, wrap
 from graphc.codegen.vocabulary import Function, arithmetic, functions
 from graphc.errors import CompileError
 
@@ -256,7 +256,7 @@ class Expressions:
         if kind[0] in "iu":
             if isinstance(number, float):
                 return formulas.to_int(kind, self.machine, self.machine.constant(number, "f64"))
-            return self.machine.constant(_wrapped(number, kind), kind)
+            return self.machine.constant(int(wrap(int(number), kind)), kind)
         if isinstance(number, float) or kind == "bool" or abs(number) <= 2**53:
             return self.machine.constant(number, kind)
         return self.machine.convert(self.machine.constant(number, _kind_of(number)), kind)
@@ -316,10 +316,3 @@ def _kind_of(number: float) -> str:
     if isinstance(number, bool):
         return "bool"
     return "f64" if isinstance(number, float) else "i64" if number < 2**63 else "u64"
-
-
-def _wrapped(number: float, kind: str) -> int:
-    """Keep the low bits of an integer."""
-    width = int(kind[1:])
-    low = int(number) % (1 << width)
-    return low - (1 << width) if kind[0] == "i" and low >= 1 << width - 1 else low

@@ -36,7 +36,7 @@ from graphc.ops.random_table import FORMULAS as RANDOM
 from graphc.ops.random_table import with_numpy
 from graphc.types import SHORT_NAMES, short_name
 
-__all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULARY", "Pointer", "vector_variant"]
+__all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULARY", "Pointer", "vector_variant", "wrap"]
 
 PRECISIONS = ("vector", "polynomial", "libm")
 MAX_CALL_ARGUMENTS = 14
@@ -111,12 +111,12 @@ def _to_int(kind: str) -> Callable[[Any], Any]:
         whole = int(x) if np.isfinite(x) else 2**70 if x > 0 else -(2**70)
         shift = half if kind == "u64" and whole >= half else 0
         inside = -half <= whole - shift < half
-        return _wrap(whole if inside else shift - half, kind)
+        return wrap(whole if inside else shift - half, kind)
 
     return convert
 
 
-def _wrap(value: int, kind: str) -> Any:
+def wrap(value: int, kind: str) -> Any:
     """Keep the low bits of a Python int."""
     dtype = _DTYPES[kind]
     return np.array(int(value) % (1 << 8 * dtype.itemsize), f"u{dtype.itemsize}").view(dtype)[()]
@@ -168,26 +168,26 @@ def _extremum(larger: bool) -> Callable[[Any, Any], Any]:
 
 def _idiv(a: Any, b: Any) -> Any:
     kind = short_name(np.result_type(a, b))
-    return _wrap(0 if b == 0 else int(a) // int(b), kind)
+    return wrap(0 if b == 0 else int(a) // int(b), kind)
 
 
 def _imod(a: Any, b: Any) -> Any:
     kind = short_name(np.result_type(a, b))
-    return _wrap(0 if b == 0 else int(a) % int(b), kind)
+    return wrap(0 if b == 0 else int(a) % int(b), kind)
 
 
 def _ipow(a: Any, b: Any) -> Any:
     dtype = np.result_type(a, b)
     inverse = {1: 1, -1: -1 if b & 1 else 1}.get(int(a), 0)
     power = inverse if b < 0 else pow(int(a), int(b), 1 << 8 * dtype.itemsize)
-    return _wrap(power, short_name(dtype))
+    return wrap(power, short_name(dtype))
 
 
 def _shift(x: Any, n: Any, left: bool) -> Any:
     kind = short_name(x.dtype)
     if not 0 <= n < 8 * x.dtype.itemsize:
-        return _wrap(0 if left or x >= 0 else -1, kind)
-    return _wrap(int(x) << int(n) if left else int(x) >> int(n), kind)
+        return wrap(0 if left or x >= 0 else -1, kind)
+    return wrap(int(x) << int(n) if left else int(x) >> int(n), kind)
 
 
 def _sigmoid(x: Any) -> Any:
