@@ -191,11 +191,15 @@ class Constant(Leaf):
 
 
 def constant(value: Any, dtype: Any = None, *, what: str = "constant") -> Node:
-    """Return a node for a literal array or number; the array is copied and never changes. Errors begin with `what`.
+    """Return a node for a literal array, number or dimension; arrays are copied. Errors begin with `what`.
 
     >>> constant([1.0, 2.0])
     f64[2] = constant[[1.,2.]]
     """
+    if isinstance(value, Dim):
+        from graphc.ops.pointwise import size_node
+
+        return size_node(value, "int64" if dtype is None else dtype)
     array = literal(value, dtype, what)
     array.setflags(write=False)
     return Node(Constant(array), (), TensorType(array.dtype, array.shape), user_source())
