@@ -99,6 +99,20 @@ _CHECKS: dict[str, Annotated] = {
     "float": (frozenset({float, int}), number),
     "str": (frozenset({str}), text),
 }
+_NODES: set[type] = set()
+"""The classes whose objects `float | Node` lets through; see `accept_nodes`."""
+
+
+def accept_nodes(*classes: type) -> None:
+    """Take the classes that stand for numbers of a call, where a parameter may be one; called once by `graphc.ops`."""
+    _NODES.update(classes)
+
+
+def _number_or_node(what: str, value: Any) -> Any:
+    return value if isinstance(value, tuple(_NODES)) else number(what, value)
+
+
+_CHECKS["float | Node"] = (frozenset({float, int}), _number_or_node)
 
 
 def annotated(annotation: Any) -> Annotated | None:

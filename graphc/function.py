@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.graph import Graph, collector_paused, require_inputs
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
 
 
+@checked
 def function(
     inputs: Any,
     outputs: Any,
@@ -286,6 +288,7 @@ class Function:
 
         return bind_function(self, self._signature.bind(args, kwargs), self._outputs, out)
 
+    @checked
     def njit(self, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function for use inside `@numba.njit` code: arrays in, new arrays out, without Python.
 
@@ -304,6 +307,7 @@ class Function:
 
         return make_njit(self, sizes, threads)
 
+    @checked
     def cfunc(self, signature: str, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function as a C callback, a ctypes function that `scipy.LowLevelCallable` takes.
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.checkpoint import Checkpointer, HasState
 from graphc.data import call_with
 from graphc.errors import ArgumentError, at
@@ -69,6 +70,7 @@ class EarlyStopping:
     weights: Sequence[Shared] | None = None
 
 
+@checked
 def fit(
     step: Callable[..., Any],
     data: Iterable[Any],

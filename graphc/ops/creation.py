@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import whole
+from graphc.arguments import checked, whole
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Cotangents, apply, constant
@@ -185,6 +185,7 @@ def _range_length(start: Bound, stop: Bound, step: Bound) -> Size:
     return size_max(0, distance if stride == 1 else floor_div(distance + (stride - 1), stride))
 
 
+@checked
 def linspace(start: Any, stop: Any, /, num: Any, *, dtype: Any = None, endpoint: bool = True) -> Node:
     """Return `num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint=False`.
 
@@ -210,6 +211,7 @@ def linspace(start: Any, stop: Any, /, num: Any, *, dtype: Any = None, endpoint:
 # -- matrices
 
 
+@checked
 def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = "float64") -> Node:
     """Return a matrix with ones on diagonal `k` and zeros elsewhere.
 
@@ -221,6 +223,7 @@ def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = "float64
     return cast(equal(iota(shape, 1) - iota(shape, 0), whole("eye: k", k)), as_dtype(dtype))
 
 
+@checked
 def tril(x: Any, /, *, k: int = 0) -> Node:
     """Return matrices with everything above diagonal `k` set to 0.
 
@@ -232,6 +235,7 @@ def tril(x: Any, /, *, k: int = 0) -> Node:
     return where(column - row <= whole("tril: k", k), node, 0)
 
 
+@checked
 def triu(x: Any, /, *, k: int = 0) -> Node:
     """Return matrices with everything below diagonal `k` set to 0."""
     node, row, column = _matrix_indices("triu", x)
