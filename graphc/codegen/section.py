@@ -25,6 +25,7 @@ from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
+from graphc.passes.options import EVERYTHING, Options
 from graphc.passes.recompute import recompute
 from graphc.types import Size
 
@@ -40,6 +41,7 @@ class Section:
         self,
         graph: Graph,
         obtain: Callable[[str], int],
+        options: Options = EVERYTHING,
         *,
         inner: bool = False,
         carries: Sequence[int] = (),
@@ -48,20 +50,22 @@ class Section:
         self.graph = graph
         self.inner = inner
         self.obtain = obtain
-        self.schedule = recompute(fuse(graph))
-        self.in_place = carries_in_place(self.schedule, carries)
-        self.aliased = updates_in_place(self.schedule)
+        self.options = options
+        self.schedule = recompute(fuse(graph, options))
+        self.in_place = carries_in_place(self.schedule, carries) if options.uses("carries_in_place") else {}
+        self.aliased = updates_in_place(self.schedule) if options.uses("state_in_place") else {}
         self.bodies: list[Section] = []
         self.nests: list[LoopNest] = []
         self.inlined = False
         self.kernel_of: list[int] = []
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
-        temporary = operands_in_place(self.schedule, self.elsewhere)
+        temporary = operands_in_place(self.schedule, self.elsewhere) if options.uses("operands_in_place") else {}
         in_place = {*self.in_place, *temporary.values(), *self.aliased.values()}
         written = set() if inner else set(self.aliased.values())
         self.reuse = Reuse(self.schedule, {*graph.outputs, *self.elsewhere, *self.in_place}, written)
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
-        self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
+        if options.uses("parts_in_place"):
+            self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         self.steps = self.reuse.steps(rows or {})
         writes: list[tuple[LoopNest, int]] = []
         accesses, checked = self.schedule.accesses, set[Check]()
@@ -76,7 +80,8 @@ class Section:
                     continue
             else:
                 self.append(self._lower(kernel, number), number)
-            checked |= made_checks(kernel, accesses)
+            if options.uses("checks_once"):
+                checked |= made_checks(kernel, accesses)
         for nest, number in writes:
             self.append([nest], number)
         for state, value in self._updates():
@@ -88,7 +93,7 @@ class Section:
     @lazy_property
     def runs(self) -> tuple[Run, ...]:
         """The nests that may run by turns, block of rows by block of rows."""
-        return () if self.inner else tuple(find_runs(self))
+        return () if self.inner or not self.options.uses("row_runs") else tuple(find_runs(self))
 
     def append(self, nests: list[LoopNest], kernel: int) -> None:
         """Add nests at the end of the tape."""
@@ -102,7 +107,7 @@ class Section:
             carries = [i for i in range(op.carries) if i not in kept]
             body = self._open(op.body, carries, self.reuse.rows(number))
             self.reuse.place_rows(number, self.bodies[body.number].steps)
-            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere)
+            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere, self.options)
             self.reuse.place(placed)
             return nests
         if isinstance(op, Switch):
@@ -116,7 +121,7 @@ class Section:
 
     def _open(self, graph: Graph, carries: Sequence[int] = (), rows: Mapping[Node, Node] | None = None) -> Body:
         """Lower a graph inside an op as a section of its own; `carries` and `rows` may be written over."""
-        section = Section(graph, self.obtain, inner=True, carries=carries, rows=rows)
+        section = Section(graph, self.obtain, self.options, inner=True, carries=carries, rows=rows)
         self.bodies.append(section)
         number, claim = len(self.bodies) - 1, section.elsewhere.update
         parts, inline = section.placed, section.inline
