@@ -9,7 +9,6 @@ from collections.abc import Container, Mapping, Sequence
 
 from graphc.codegen.phases import reads_before_writing
 from graphc.codegen.reads import Reads
-from graphc.graph import Graph
 from graphc.node import Node, Shared
 from graphc.ops.base import Routine
 from graphc.ops.control import Control, While
