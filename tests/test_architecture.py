@@ -26,7 +26,7 @@ LAYERS = (
     ("state", "tensorfile"),
     ("node",),
     ("ops", "special", "linalg", "random", "distributions"),
-    ("graph",),
+    ("graph", "substitution"),
     ("binding", "draws"),
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
