@@ -30,7 +30,7 @@ LAYERS = (
     ("binding", "draws"),
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
-    ("tracing", "scan_rules", "while_rules", "branch", "control"),
+    ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
     ("function", "runner", "signature", "pickling", "jacobians"),
     ("serialization", "scipy_adaptors", "native", "fixed"),
     ("inspect", "nn", "optim"),
