@@ -24,7 +24,7 @@ from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.base import Leaf, Routine
 from graphc.ops.control import Control, Project
-from graphc.ops.cumulative import Cumulative
+from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
@@ -468,7 +468,7 @@ class _Fuser:
 def _kind(node: Node) -> str:
     if isinstance(node.op, Routine):
         return node.op.name
-    kinds: dict[type, str] = {Cumulative: "cumulative", Scatter: "scatter"}
+    kinds: dict[type, str] = {Cumulative: "cumulative", LinearRecurrence: "cumulative", Scatter: "scatter"}
     kinds |= dict.fromkeys((MatMul, MatMulAdd, MatMulSum, MatMulUpdate), "matmul")
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 

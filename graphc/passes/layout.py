@@ -17,7 +17,7 @@ from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, Routine, View, apply
 from graphc.ops.control import Control, Project, Scan
 from graphc.ops.creation import Iota
-from graphc.ops.cumulative import Cumulative
+from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import DimValue, Elementwise, Pointwise, broadcast, elementwise
@@ -157,7 +157,7 @@ class _Layout:
             if node in self.late:
                 changed = (copy(x) if self._access(x).base in self.updated else x for x in inputs[1:])
                 inputs = (inputs[0], *changed)
-        elif isinstance(node.op, (Assembly, Cumulative)):
+        elif isinstance(node.op, (Assembly, Running)):
             inputs = tuple(self._stored(x) for x in inputs)
         elif isinstance(node.op, Routine):
             inputs = tuple(self._whole(x) for x in inputs)
@@ -236,8 +236,8 @@ def _moved_axis(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if isinstance(op, Reduction) and 0 < (inner := _trailing(op, inputs[0].shape)) < len(op.axes):
         rows = apply(replace(op, axes=op.axes[-inner:]), inputs[0])
         return apply(replace(op, axes=op.axes[:-inner]), rows)
-    if isinstance(op, Cumulative) and (op.reverse or op.axis != node.ndim - 1):
-        return _forward_last(op, inputs[0])
+    if isinstance(op, (Cumulative, LinearRecurrence)) and (op.reverse or op.axis != node.ndim - 1):
+        return _forward_last(op, inputs)
     if isinstance(op, MatMul) and not is_float(node.dtype):
         return _sum_of_products(*inputs)
     return None
@@ -253,11 +253,13 @@ def _to_last(ndim: int, axis: int) -> tuple[int, ...]:
     return (*(i for i in range(ndim) if i != axis), axis)
 
 
-def _forward_last(op: Cumulative, x: Node) -> Node:
-    order = _to_last(x.ndim, op.axis)
-    moved = _flip_last(apply(PermuteDims(order), x)) if op.reverse else apply(PermuteDims(order), x)
-    out = apply(Cumulative(op.name, x.ndim - 1, False), moved)
-    back = tuple(order.index(i) for i in range(x.ndim))
+def _forward_last(op: Cumulative | LinearRecurrence, inputs: Sequence[Node]) -> Node:
+    ndim = inputs[0].ndim
+    order = _to_last(ndim, op.axis)
+    turned = [apply(PermuteDims(order), x) for x in inputs]
+    moved = [_flip_last(x) for x in turned] if op.reverse else turned
+    out = apply(replace(op, axis=ndim - 1, reverse=False), *moved)
+    back = tuple(order.index(i) for i in range(ndim))
     return apply(PermuteDims(back), _flip_last(out) if op.reverse else out)
 
 
