@@ -35,6 +35,7 @@ from graphc.dims import (
     size_min,
     size_value,
     sum_sizes,
+    symbol_name,
     symbols,
 )
 from graphc.errors import DTypeError, ShapeError, at
@@ -77,6 +78,7 @@ __all__ = [
     "size_min",
     "size_value",
     "sum_sizes",
+    "symbol_name",
     "symbols",
     "tuple_type",
 ]
