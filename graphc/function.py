@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, whole
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.graph import Graph, collector_paused, require_inputs
@@ -84,14 +84,8 @@ def function(
     >>> f([1.0, 2.0])
     array([3., 5.])
     """
-    if mode not in ("compiled", "reference", "debug"):
-        raise ArgumentError(f'function: mode must be "compiled", "reference" or "debug", got {mode!r}{at()}')
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
-    if precision not in ("vector", "polynomial", "libm"):
-        raise ArgumentError(f'function: precision must be "vector", "polynomial" or "libm", got {precision!r}{at()}')
-    if on_unused not in ("error", "ignore"):
-        raise ArgumentError(f'function: on_unused must be "error" or "ignore", got {on_unused!r}{at()}')
+    if threads is not None:
+        threads = whole("function: threads", threads, 1)
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
