@@ -15,6 +15,7 @@ from graphc.passes.accumulate_products import accumulate_products
 from graphc.passes.accumulate_scatters import accumulate_scatters
 from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
+from graphc.passes.drop_stops import drop_stops
 from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.hoist import hoist
@@ -38,6 +39,7 @@ def normalise_bodies(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Pass, ...] = (
+    drop_stops,  # no derivative is taken any more
     prune,  # results of loops that nothing reads
     normalise_bodies,  # the next pass compares bodies
     store_residuals,  # before products leave their loops: an adjoint's products may be the forward loop's
