@@ -91,6 +91,22 @@ def test_binary_cross_entropy_of_a_squeezed_column() -> None:
     np.testing.assert_allclose(slope, [[20.0], [20.0]])
 
 
+LOOPS: dict[str, Callable[[Node], Node]] = {
+    "softmax inside": lambda x: gc.log(gc.map(gc.softmax, x)),
+    "softmax inside, one class": lambda x: gc.log(gc.map(gc.softmax, x)[:, 0]),
+    "exp inside, its sum outside": lambda x: x - gc.log(gc.sum(gc.map(gc.exp, x), axis=1, keepdims=True)),
+    "beside a carry": lambda x: gc.log(gc.scan(lambda c, r: (c * 0.5 + r, gc.softmax(r)), x[0] * 0, x)[1]),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_softmax_in_a_loop_and_its_log_outside(name: str) -> None:
+    loss = -gc.sum(LOOPS[name](X)) if "one" in name else -gc.sum(LOOPS[name](X)[:, 0])
+    value, slope = gc.function([X], [loss, gc.grad(loss, X)])([[0.0, 2000.0, 0.0, 0.0]] * 3)
+    assert value == 6000.0
+    np.testing.assert_allclose(slope, [[-1, 1, 0, 0]] * 3, atol=1e-300)
+
+
 # -- the form, and what stays
 
 

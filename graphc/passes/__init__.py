@@ -1,8 +1,8 @@
 """The passes, and the one tuple that says in which order they run.
 
 A pass is a plain function `Graph -> Graph` in a file of its own; it keeps values, inputs, updates and guards, and
-`verify` holds for what it returns. `grad` has applied EXACT and STABILISE to the forward graph before it
-differentiates; here they see the gradient as well. Fusion comes after these passes, in `fuse.py`.
+`verify` holds for what it returns. `grad` has applied `NORMAL` to the forward graph before it differentiates; here
+the same passes see the gradient as well. Fusion comes after these passes, in `fuse.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from graphc.passes.update_products import update_products
 Pass = Callable[[Graph], Graph]
 
 NORMAL: tuple[Pass, ...] = (canonicalize, fold_constants, cse, simplify, stabilize, canonicalize, cse)
+"""One form for equal values, numerically safe: what `grad` differentiates, and what bodies of loops are compared in."""
 
 
 def normalise_bodies(graph: Graph) -> Graph:

@@ -9,11 +9,13 @@ gather.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from graphc.graph import NodeMap, rebuild
 from graphc.node import Node
 from graphc.ops.base import Op, apply, constant
+from graphc.ops.control import Project
 from graphc.ops.pointwise import WHERE, Elementwise, broadcast_to_shape
 from graphc.ops.shape import Concat, Unslice
 from graphc.passes.pattern import FAR, MOVERS, literal, moved, moves_only
@@ -117,3 +119,34 @@ def is_promising(formula: Formula, names: Iterable[str]) -> bool:
         if piece.op.name in names and not (single and isinstance(piece.op, Elementwise)):
             return True
     return False
+
+
+# -- out of loops
+
+
+def results_below(root: Node) -> tuple[list[Node], list[Node]]:
+    """Return a few nodes below `root`, operands last, and the results of loops and branches that they read."""
+    order, results, seen = [root], [], {root}
+    for node in order:
+        for x in node.inputs:
+            if x not in seen:
+                seen.add(x)
+                if isinstance(x.op, Project):
+                    results.append(x)
+                elif x.inputs and len(order) < FAR:
+                    order.append(x)
+    return order, results
+
+
+def on_other_results(order: Sequence[Node], results: NodeMap) -> Node:
+    """Return the first node of `order` with results of loops replaced by values of the same type."""
+    new, inside = dict(results), set(order)
+
+    def build(node: Node) -> Node:  # as deep as `results_below` went
+        if node not in new:
+            new[node] = node
+            if node in inside:
+                new[node] = rebuild(node, tuple([build(x) for x in node.inputs]))
+        return new[node]
+
+    return build(order[0])

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from graphc.errors import blame
 from graphc.graph import Graph, NodeMap, rebuild
 from graphc.node import Guard, Node, serials
 from graphc.ops.base import Constant
+from graphc.ops.control import Scan
 from graphc.ops.pointwise import WHERE, Elementwise
-from graphc.passes.lift import formula_at, is_promising
+from graphc.passes.hoist import behind_loop
+from graphc.passes.lift import formula_at, is_promising, on_other_results, results_below
 from graphc.passes.pattern import FAR, MOVERS, Call, Kept, Literal, Match, Pattern, Rule, Wild, literal, number_head
 
 FUEL = 100
@@ -106,12 +108,15 @@ def _index(rules: tuple[Rule, ...]) -> _Index:
 class _Engine:
     """One run over one graph; `done` are the nodes to which no rule applies any more."""
 
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
+    def __init__(self, rules: tuple[Rule, ...], loops: bool) -> None:
         self.index = _index(rules)
         self.done: set[Node] = set()
         self.fuel = FUEL
+        self.loops = loops
+        self.behind: dict[Node, Node | None] = {}
         self.depth = 0
         self.oldest = sys.maxsize
+        """The serial number of the oldest node that a rule for accuracy has consumed, in the trial at hand."""
 
     def settle(self, node: Node) -> Node:
         """Apply rules at `node`, whose operands are settled, until none matches."""
@@ -143,25 +148,42 @@ class _Engine:
         return None
 
     def _lift(self, node: Node) -> Node | None:
-        """Move the formula that ends at `node` below what moves elements, where a rule for accuracy gains by it.
-
-        Tried out: it has gained where a rule has consumed a node that is older than the trial.
-        """
+        """Take away what stands between the ops of a pattern for accuracy; None where no rule gains by it."""
         names = self.index.inside.get(node.op.name)
         if not names or type(node.op) is not Elementwise or node.op is WHERE or self.depth == FAR:
             return None
+        found = None
         formula = formula_at(node)
-        if formula is None or not is_promising(formula, names):
+        if formula is not None and is_promising(formula, names):
+            found = self._gaining(node, next(serials), lambda: formula.spread(self._settle_piece))
+        if found is None and self.loops:
+            order, results = results_below(node)
+            behind = {x: value for x in results if (value := self._behind(x)) is not None}
+            if behind:
+                start = next(serials)
+                found = self._gaining(node, start, lambda: self._settle_piece(on_other_results(order, behind)))
+        if found is None:
             return None
+        guards = (*node.guards, *formula.source.guards) if formula is not None else node.guards
+        return self._with_guards(found, guards)
+
+    def _gaining(self, node: Node, start: int, build: Callable[[], Node]) -> Node | None:
+        """Return what `build` builds and settles, if a rule for accuracy has consumed a node made before `start`."""
         outside, self.oldest = self.oldest, sys.maxsize
-        start = next(serials)
         self.depth += 1
         with blame(node.source):
-            found = formula.spread(self._settle_piece)
+            found = build()
         self.depth -= 1
         gained = self.oldest < start
         self.oldest = min(outside, self.oldest) if gained else outside
-        return self._with_guards(found, (*node.guards, *formula.source.guards)) if gained else None
+        return found if gained else None
+
+    def _behind(self, result: Node) -> Node | None:
+        """Return the settled value behind its loop of a stacked result; see `behind_loop`."""
+        if result not in self.behind:
+            value = behind_loop(result)
+            self.behind[result] = None if value is None else self._settle_piece(value)
+        return self.behind[result]
 
     def _settle_piece(self, node: Node) -> Node:
         fuel, self.fuel = self.fuel, FUEL
@@ -225,7 +247,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule]) -> tuple[Graph, NodeMap]:
     before: `%2: f64[n] = add(%1, %0)`, `%3: f64[n] = log(%2)` with `%1` a constant 1
     after: `%1: f64[n] = log1p(%0)`
     """
-    engine = _Engine(tuple(rules))
+    engine = _Engine(tuple(rules), any(isinstance(n.op, Scan) for n in graph.nodes))
     new: NodeMap = {}
     for node in graph.nodes:
         engine.fuel = FUEL
