@@ -8,6 +8,7 @@ the same passes see the gradient as well. Fusion comes after these passes, in `f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial, wraps
 
 from graphc.graph import Graph, collector_paused
 from graphc.graph import verify as verify_graph
@@ -20,6 +21,7 @@ from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.hoist import hoist
 from graphc.passes.merge_loops import merge_loops
+from graphc.passes.options import EVERYTHING, FORMS, REQUIRED, Options
 from graphc.passes.regions import map_bodies, prune
 from graphc.passes.residuals import store_residuals
 from graphc.passes.simplify import simplify
@@ -34,9 +36,9 @@ NORMAL: tuple[Pass, ...] = (canonicalize, fold_constants, cse, simplify, stabili
 """One form for equal values, numerically safe: what `grad` differentiates, and what bodies of loops are compared in."""
 
 
-def normalise_bodies(graph: Graph) -> Graph:
+def normalise_bodies(graph: Graph, passes: tuple[Pass, ...] = NORMAL) -> Graph:
     """Give equal values in different loop bodies equal forms."""
-    return map_bodies(graph, lambda body: run(NORMAL, body))
+    return map_bodies(graph, lambda body: run(passes, body))
 
 
 PASSES: tuple[Pass, ...] = (
@@ -66,6 +68,22 @@ PASSES: tuple[Pass, ...] = (
     update_products,  # the steps of state, once products and their factors have their final form
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)
 )
+
+
+def passes_of(options: Options = EVERYTHING) -> tuple[Pass, ...]:
+    """Return the passes of a compilation: PASSES without those that are left out."""
+    if not options.off:
+        return PASSES
+    normal = tuple(p for p in NORMAL if p.__name__ not in options.off)
+    bodies = wraps(normalise_bodies)(partial(normalise_bodies, passes=normal))
+    kept = (p for p in PASSES if p.__name__ not in options.off or p.__name__ in REQUIRED)
+    return tuple(bodies if p is normalise_bodies else p for p in kept)
+
+
+PASS_NAMES = tuple(dict.fromkeys(p.__name__ for p in PASSES if p.__name__ not in REQUIRED))
+"""The passes that can be switched off, by name."""
+SWITCHES = (*PASS_NAMES, *FORMS)
+"""Everything that `Options` can leave out."""
 
 
 def run(passes: Iterable[Pass], graph: Graph, *, verify: bool = False) -> Graph:
