@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from graphc.arguments import checked, whole
+from graphc.arrays import fitted
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.graph import Graph, collector_paused, require_inputs
@@ -415,11 +416,7 @@ def _as_pairs(pairs: Any) -> list[tuple[Any, Any]]:
 
 
 def _literal_update(target: Shared, value: Any) -> Node:
-    what = f"update of {target.name}"
-    node = constant(value, what=what)
-    if isinstance(value, (bool, int, float)) and np.can_cast(node.dtype, target.dtype, "same_kind"):
-        return constant(value, target.dtype, what=what)
-    return node
+    return constant(fitted(f"update of {target.name}", value, target.dtype, str(target.type)))
 
 
 def _differ(a: Node, b: Node) -> bool:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
+from graphc.arrays import fitted
+from graphc.errors import ArgumentError, ShapeError, Source, at
 from graphc.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.state import State
-from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product
+from graphc.types import Array, DType, Shape, Size, TensorType, product
 
 if TYPE_CHECKING:
     from graphc import ops as _ops
@@ -134,7 +135,9 @@ class Node:
     __complex__ = __float__
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        raise ArgumentError(f"a node has no array before a call: {self!r}; use node.eval(...){at()}")
+        raise ArgumentError(
+            f"a node has no array before a call: {self!r}; use node.eval(...), or gc.stack([...]) to join nodes{at()}"
+        )
 
     def __len__(self) -> int:
         if not self.shape:
@@ -385,33 +388,14 @@ class Shared(Node):
             return self.state.array.copy()
 
     def set_value(self, value: Any) -> None:
-        """Replace the value by one of the same shape and of a dtype that widens without loss.
+        """Replace the value by one of the same shape, of numbers that its dtype holds without loss.
 
         Raises `ShapeError` or `DTypeError`; the old value then stays.
         """
-        array = self._as_value(value)
         mine = self.state.array
+        array = fitted(f"set_value of {self.name}", value, mine.dtype, str(self.type))
         if array.shape != mine.shape:
             raise ShapeError(f"set_value of {self.name}: shape {array.shape} given, {mine.shape} needed{at()}")
-        weak = isinstance(value, (int, float)) and np.can_cast(array.dtype, mine.dtype, "same_kind")
-        if not weak and not np.can_cast(array.dtype, mine.dtype, "safe"):
-            raise DTypeError(
-                f"set_value of {self.name}: {array.dtype} given, {mine.dtype} needed;"
-                f" convert with .astype({str(mine.dtype)!r}){at()}"
-            )
         self.state.refuse_nested_use()
         with self.state.held():
             mine[...] = array
-
-    def _as_value(self, value: Any) -> Array:
-        if is_masked(value):
-            raise ArgumentError(
-                f"set_value of {self.name}: masked arrays are not accepted; use value.filled(...){at()}"
-            )
-        try:
-            return np.asarray(value)
-        except GraphcError:
-            raise
-        except Exception as error:
-            kind = type(value).__name__
-            raise ArgumentError(f"set_value of {self.name}: {kind} cannot become an array: {error}{at()}") from error

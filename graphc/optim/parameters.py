@@ -24,7 +24,7 @@ def named_parameters(what: str, params: Any) -> Named:
 
     Raises `ArgumentError` for what is not shared or is given twice, `DTypeError` for integers.
     """
-    tree = _as_tree(what, params)
+    tree = parameter_tree(what, params)
     pairs = list(_leaves(tree, ()))
     if not pairs:
         raise ArgumentError(f"{what}: no parameters given{at()}")
@@ -42,7 +42,7 @@ def named_parameters(what: str, params: Any) -> Named:
     return dict(zip(names, nodes, strict=True))
 
 
-def _as_tree(what: str, params: Any) -> Any:
+def parameter_tree(what: str, params: Any) -> Any:
     """Return nested dicts and lists; other iterables of parameters become lists."""
     if isinstance(params, (Node, dict, list, tuple)):
         return params
