@@ -7,6 +7,7 @@ are weakly typed as in NumPy, and everything else is refused, so that nothing wr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ def to_array(what: str, value: Any) -> Array:
             raise DTypeError(f"{what}: {kind} given, a number or an array of numbers is needed{at()}")
         raise ArgumentError(f"{what}: a number or an array of numbers is needed, got {shown(value)}{at()}")
     return array
+
+
+def arrays_by_name(what: str, values: Any) -> dict[str, Array]:
+    """Return the arrays of a state that was kept by name."""
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"{what}: a dict of arrays by name is needed, got {shown(values)}{at()}")
+    return {name: to_array(f"{what}: {name}", value) for name, value in values.items()}
 
 
 def _first_line(error: Exception) -> str:

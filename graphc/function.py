@@ -90,7 +90,7 @@ def function(
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
-    graph = _make_graph(signature, nodes, pairs, givens or {})
+    graph = _make_graph(signature, nodes, pairs, {} if givens is None else givens)
     if on_unused == "error":
         _refuse_unused(graph)
     return Function(signature, outputs, graph, name or "function", mode, precision, threads)
@@ -390,7 +390,7 @@ def _output_nodes(outputs: Any) -> list[Node]:
 
 
 def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
-    pairs = list(updates.items()) if isinstance(updates, Mapping) else updates or ()
+    pairs = list(updates.items()) if isinstance(updates, Mapping) else () if updates is None else updates
     checked: list[tuple[Shared, Node]] = []
     for target, value in _as_pairs(pairs):
         if not isinstance(target, Shared):

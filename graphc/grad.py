@@ -12,10 +12,11 @@ become plain ones before the nodes are handed out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, collector_paused, rebuild
 from graphc.node import Guard, Node
@@ -212,8 +213,7 @@ def _pull(
 ) -> tuple[list[Node], list[Node]]:
     """Return the normalised outputs and the cotangents of `wrt`."""
     _check_wrt(wrt)
-    if disconnected not in ("error", "zero"):
-        raise ArgumentError(f'grad: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    chosen("grad: disconnected", disconnected, ("error", "zero"))
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
     _check_connected(cut.given, wrt, disconnected)
@@ -333,6 +333,10 @@ def check_grad(
     arrays: the step `eps` is too small for float32. Shared nodes in `wrt` are moved and put back.
     """
     from graphc.differences import largest_error
+
+    for name, value in (("eps", eps), ("rtol", rtol), ("atol", atol)):
+        if not 0 < value < math.inf:
+            raise ArgumentError(f"check_grad: {name} must be a positive number, got {value!r}{at()}")
 
     nodes = flatten(wrt)
     error, where = largest_error(loss, nodes, flatten(grad(loss, nodes)), bindings, eps, atol / rtol)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen
 from graphc.control import map as map_over
 from graphc.errors import ArgumentError, GradientError, at
 from graphc.grad import grad, jvp, vjp
@@ -43,10 +43,8 @@ def jacobian(y: Any, x: Any, *, method: Method = "auto", disconnected: str = "er
     array([[2., 0.],
            [0., 4.]])
     """
-    if method not in ("auto", "forward", "reverse"):
-        raise ArgumentError(f'jacobian: method must be "auto", "forward" or "reverse", got {method!r}{at()}')
-    if disconnected not in ("error", "zero"):
-        raise ArgumentError(f'jacobian: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    chosen("jacobian: method", method, ("auto", "forward", "reverse"))
+    chosen("jacobian: disconnected", disconnected, ("error", "zero"))
     heads, sources = _floats("y", y), _floats("x", x)
     if disconnected == "error":
         _require_connected(heads, sources)

@@ -313,8 +313,9 @@ class Node:
 
     def transpose(self, *axes: Any) -> Node:
         """Permute the axes (reverse them where none are given)."""
-        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-        return _ops.permute_dims(self, tuple(order or reversed(range(self.ndim))))
+        if not axes:
+            return _ops.permute_dims(self, tuple(reversed(range(self.ndim))))
+        return _ops.permute_dims(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes)
 
     def squeeze(self, axis: Any = None) -> Node:
         axes = tuple(i for i, s in enumerate(self.shape) if s == 1) if axis is None else axis
@@ -351,7 +352,7 @@ class Node:
         """Compute this node with the reference interpreter; `bindings` maps placeholders to arrays."""
         from graphc.evaluate import evaluate
 
-        result: Array = evaluate(self, bindings or {})
+        result: Array = evaluate(self, {} if bindings is None else bindings)
         return result
 
     # -- NumPy's functions accept nodes

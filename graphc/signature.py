@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import Placeholder
@@ -69,7 +71,7 @@ def make_signature(inputs: Any) -> Signature:
     if isinstance(inputs, dict):
         names, trees = tuple(map(str, inputs)), tuple(inputs.values())
     else:
-        several = isinstance(inputs, Iterable) and not isinstance(inputs, Node)
+        several = isinstance(inputs, Iterable) and not isinstance(inputs, (Node, np.ndarray))
         trees = tuple(inputs) if several else (inputs,)
         names = tuple(t.name if isinstance(t, Node) and t.name else f"arg{i}" for i, t in enumerate(trees))
     nodes = tuple(flatten(list(trees)))

@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, shown
+from graphc.arrays import arrays_by_name
 from graphc.errors import ArgumentError, at
 from graphc.graph import Graph, topological_order
 from graphc.node import Node, Shared
@@ -130,7 +131,11 @@ class Module:
         result still exists; raises `ArgumentError` where these are several of one module. Calls in the body of a loop
         or branch do not count: there, put such modules into evaluation mode.
         """
-        reached = set(topological_order(flatten(outputs))) if outputs else None
+        leaves = flatten(outputs)
+        for leaf in leaves:
+            if not isinstance(leaf, Node):
+                raise ArgumentError(f"updates: outputs must be nodes, got {shown(leaf)}{at()}")
+        reached = set(topological_order(leaves)) if outputs else None
         found: Updates = {}
         for name, module in self.modules().items():
             calls = [u for out, u in module._recorded().items() if reached is None or out in reached]
@@ -149,7 +154,8 @@ class Module:
 
         For `forward` of modules with running state of their own.
         """
-        if not isinstance(out, Node) or not all(isinstance(key, Shared) for key in updates):
+        pairs = isinstance(updates, Mapping) and all(isinstance(key, Shared) for key in updates)
+        if not isinstance(out, Node) or not pairs:
             raise ArgumentError(f"{self.title}: with_updates takes a node, and values by shared node{at()}")
         self._recorded().setdefault(out, {}).update(updates)
         return out
@@ -175,7 +181,7 @@ class Module:
         name, shape and dtype that does not fit; then nothing has changed.
         """
         entries = {e.name: e for e in _entries(self)}
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        arrays = arrays_by_name(f"{type(self).__name__}.load_state_dict", state)
         wrong = [text for name in (entries | arrays) if (text := _mismatch(name, entries.get(name), arrays.get(name)))]
         if wrong:
             listed = "\n  ".join(wrong)
@@ -283,6 +289,8 @@ def _named(module: Module, what: str, names: tuple[str, ...]) -> list[_Entry]:
     """Return the parameters that names select, all without names."""
     entries = [e for e in _entries(module) if not e.buffer]
     for name in names:
+        if not isinstance(name, str):
+            raise ArgumentError(f"{what}: names of parameters are strings, got {shown(name)}{at()}")
         if not any(_selects(name, e.name) for e in entries):
             known = ", ".join(e.name for e in entries)
             raise ArgumentError(f"{what}: no parameter is or is inside {name!r}; there are {known or 'none'}{at()}")
