@@ -16,6 +16,7 @@ import numpy as np
 
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
+from graphc.expected import warn_of_forgotten_updates
 from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
@@ -438,8 +439,10 @@ def _make_graph(
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
+    asked = {target for target, _ in pairs}
     pairs = [*pairs, *advanced]
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
+    warn_of_forgotten_updates(graph, asked)
     source = user_source()
     extra += [
         (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n
