@@ -21,7 +21,8 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("lazy", "text", "tree"),
+    ("arguments", "identity", "lazy", "text", "tree"),
+    ("dims",),
     ("types",),
     ("state", "tensorfile"),
     ("node",),

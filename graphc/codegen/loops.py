@@ -28,7 +28,10 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access
+from graphc.passes.options import Options
 from graphc.types import DType, Shape, Size, product
+
+Products = Callable[[Node, Accesses, Options], list[LoopNest]]
 
 
 def lower_kernel(
@@ -41,11 +44,11 @@ def lower_kernel(
         return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased, divide=divide)]
     (node,) = kernel.nodes
     if isinstance(node.op, MatMulUpdate):
-        return lower_matmul_update(node, schedule.accesses, in_place=node in aliased.values())
+        return lower_matmul_update(node, schedule.accesses, schedule.options, in_place=node in aliased.values())
+    products: dict[type, Products] = {MatMul: lower_matmul, MatMulAdd: lower_matmul_add, MatMulSum: lower_matmul_sum}
+    if type(node.op) in products:
+        return products[type(node.op)](node, schedule.accesses, schedule.options)
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
-        MatMul: lower_matmul,
-        MatMulAdd: lower_matmul_add,
-        MatMulSum: lower_matmul_sum,
         Cumulative: _cumulative,
         LinearRecurrence: _cumulative,
         Unslice: _unslice,

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
 from graphc.expected import expect_updates
 from graphc.graph import Graph, topological_order
@@ -79,6 +80,7 @@ class Module:
 
     # -- what is inside
 
+    @checked
     def parameters(self, *, frozen: bool = False) -> dict[str, Shared]:
         """Return the shared floats to train by dotted name; each once, under its first name.
 
@@ -100,6 +102,7 @@ class Module:
 
     # -- training
 
+    @checked
     def train(self, mode: bool = True) -> Self:
         """Let calls from now on build graph for training (or not), here and in all modules inside."""
         for module in self.modules().values():
