@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inplace import carries_in_place, late_order, operands_in_place, parts_in_place, updates_in_place
-from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks
-from graphc.codegen.lower import lower
+from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks, scatter_nest
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.reads import Reads
 from graphc.codegen.render import render
@@ -71,7 +70,7 @@ class Section:
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
             if kernel.kind == "scatter" and (kernel.root in in_place or kernel.root.inputs[0] in temporary):
-                nest = lower(kernel, self.schedule, self.aliased, divide=not inner)
+                nest = scatter_nest(kernel, self.schedule, self.aliased, divide=not inner)
                 if kernel.root not in late:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
