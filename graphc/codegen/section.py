@@ -59,10 +59,9 @@ class Section:
         changed = {n for values in self.in_state.values() for n in values}
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
         late = late_order(self.schedule, self.in_state)
-        closed = {*graph.outputs, *self.elsewhere, *self.in_place}
-        temporary = operands_in_place(self.schedule, closed)
+        temporary = operands_in_place(self.schedule, {*self.elsewhere, *self.in_place})
         in_place = {*self.in_place, *changed}
-        self.reuse = Reuse(Reads(self.schedule, late), closed)
+        self.reuse = Reuse(Reads(self.schedule, late), {*graph.outputs, *self.elsewhere, *self.in_place})
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         self.steps = self.reuse.steps(rows or {})
