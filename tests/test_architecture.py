@@ -21,7 +21,8 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("lazy", "text", "tree"),
+    ("arguments", "identity", "lazy", "text", "tree"),
+    ("dims",),
     ("types",),
     ("state", "tensorfile"),
     ("node",),
@@ -34,7 +35,7 @@ LAYERS = (
     ("function", "runner", "signature", "pickling", "jacobians"),
     ("serialization", "scipy_adaptors", "native", "fixed"),
     ("inspect", "nn", "optim"),
-    ("data", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
+    ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
 )

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
 from graphc.graph import Graph, topological_order
 from graphc.node import Node, Shared
@@ -76,6 +77,7 @@ class Module:
 
     # -- what is inside
 
+    @checked
     def parameters(self, *, frozen: bool = False) -> dict[str, Shared]:
         """Return the shared floats to train by dotted name; each once, under its first name.
 
@@ -97,6 +99,7 @@ class Module:
 
     # -- training
 
+    @checked
     def train(self, mode: bool = True) -> Self:
         """Let calls from now on build graph for training (or not), here and in all modules inside."""
         for module in self.modules().values():

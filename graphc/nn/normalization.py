@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import apply
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+@checked
 def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Node:
     """Return `x` with mean 0 and variance 1 over its last axes, times `weight`, plus `bias`.
 
@@ -49,6 +51,7 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     return _scaled(standardize(node, axes, _eps("layer_norm", eps)), parameters["weight"], parameters["bias"])
 
 
+@checked
 def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Node:
     """Return `x` divided by the root of (its mean square + `eps`) over its last axes, times `weight`.
 
@@ -65,6 +68,7 @@ def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | Non
     return _scaled(standardize(node, axes, found, centred=False), parameters["weight"], None)
 
 
+@checked
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Node:
     """Return `x` with mean 0 and variance 1 over each of `num_groups` groups of channels, and the axes after them.
 
@@ -84,6 +88,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     return reshape(_scaled(out, per_channel["weight"], per_channel["bias"]), node.shape)
 
 
+@checked
 def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Node:
     """Return `x` with mean 0 and variance 1 over the axes after the channels, for each entry and channel alone.
 
@@ -100,6 +105,7 @@ def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-
     return _scaled(out, per_channel["weight"], per_channel["bias"])
 
 
+@checked
 def batch_norm(
     x: Any,
     running_mean: Any,
@@ -156,7 +162,10 @@ def _moved(old: Node, new: Node, momentum: float) -> Node:
     return cast((1.0 - momentum) * old + momentum * cast(new, old.dtype), old.dtype)
 
 
-def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Node:
+@checked
+def local_response_norm(
+    x: Any, size: int, alpha: float | Node = 1e-4, beta: float | Node = 0.75, k: float | Node = 1.0
+) -> Node:
     """Return `x / (k + alpha * m)**beta`, m being the mean square over `size` channels around each.
 
     Channels beyond the first and last count as 0. Source: Krizhevsky, Sutskever & Hinton, ImageNet classification
@@ -175,7 +184,8 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
     return node / pow(k + (alpha / size) * total, beta)
 
 
-def normalize(x: Any, /, p: float = 2.0, axis: int = -1, eps: float = 1e-12) -> Node:
+@checked
+def normalize(x: Any, /, p: float = 2.0, axis: int = -1, eps: float | Node = 1e-12) -> Node:
     """Return `x` divided by its `p`-norm along `axis`, or by `eps` where the norm is below that.
 
     >>> normalize([[3.0, 4.0], [0.0, 0.0]]).eval()

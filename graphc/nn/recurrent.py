@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.control import scan
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.functional import dropout
@@ -102,6 +103,7 @@ class _Cell(Module):
 
     kind: str
 
+    @checked
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, rng: Rng = None, dtype: Any = "float32"
     ) -> None:
@@ -138,6 +140,7 @@ class RNNCell(_Cell):
     (9, 5, 3)
     """
 
+    @checked
     def __init__(
         self,
         input_size: int,
@@ -208,6 +211,7 @@ class _Recurrent(Module):
 
     kind: str
 
+    @checked
     def __init__(
         self,
         input_size: int,
@@ -314,6 +318,7 @@ class RNN(_Recurrent):
     drops outputs between layers in training. `nonlinearity="relu"` takes the rectifier instead of tanh.
     """
 
+    @checked
     def __init__(
         self,
         input_size: int,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Constant, Cotangents, Op, apply, constant
@@ -304,6 +305,7 @@ def _put(mode: str, x: Node, found: Selection, region: Node) -> Node:
 # -- the named functions
 
 
+@checked
 def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Node:
     """Return the entries of `x` at `indices` (ints of any shape) along `axis`; negative ones count from the end.
 
@@ -322,6 +324,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Node:
     return permute(out, (*rest[:place], *range(index.ndim), *rest[place:]))
 
 
+@checked
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Node:
     """Return the elements of `x` at `indices` along `axis`, matched with `x` along all other axes.
 
