@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked, whole
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
+from graphc.expected import warn_of_forgotten_updates
 from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.ops.pointwise import broadcast
+from graphc.passes.options import EVERYTHING, Options
 from graphc.signature import Signature, make_signature
 from graphc.substitution import require_sizes, sizes_of_replaced, substitute_guards
 from graphc.tree import flatten, unflatten
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
 
 
+@checked
 def function(
     inputs: Any,
     outputs: Any,
@@ -81,14 +85,8 @@ def function(
     >>> f([1.0, 2.0])
     array([3., 5.])
     """
-    if mode not in ("compiled", "reference", "debug"):
-        raise ArgumentError(f'function: mode must be "compiled", "reference" or "debug", got {mode!r}{at()}')
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
-    if precision not in ("vector", "polynomial", "libm"):
-        raise ArgumentError(f'function: precision must be "vector", "polynomial" or "libm", got {precision!r}{at()}')
-    if on_unused not in ("error", "ignore"):
-        raise ArgumentError(f'function: on_unused must be "error" or "ignore", got {on_unused!r}{at()}')
+    if threads is not None:
+        threads = whole("function: threads", threads, 1)
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
@@ -109,6 +107,7 @@ class Function:
         "__call__",
         "__weakref__",
         "_compiled",
+        "_options",
         "_outputs",
         "_runner",
         "_seconds",
@@ -131,6 +130,7 @@ class Function:
         mode: str,
         precision: str,
         threads: int | None,
+        options: Options = EVERYTHING,
     ) -> None:
         self._signature = signature
         self._outputs = outputs
@@ -142,7 +142,14 @@ class Function:
         self.mode = mode
         self.precision = precision
         self.threads = threads
+        self._options = options
         self.__call__ = self._slow_call
+
+    def _without(self, *names: str) -> Function:
+        """Return this function compiled without some passes and forms; see `graphc.passes.options`."""
+        options = self._options.without(names)
+        given = self._signature, self._outputs, self.graph, self.name, self.mode, self.precision, self.threads
+        return Function(*given, options)
 
     # -- calling
 
@@ -161,16 +168,14 @@ class Function:
         from graphc.codegen.program import Program
         from graphc.codegen.tape import LIST_MODE
         from graphc.codegen.team import default_threads
-        from graphc.passes import PASSES, run
-        from graphc.passes.frame import frame
-        from graphc.passes.layout import lay_out
+        from graphc.passes.optimize import optimize
 
         started = time.perf_counter()
-        optimized = frame(lay_out(run(PASSES, self.graph)))
+        optimized = optimize(self.graph, self._options)
         self._seconds = {"passes": time.perf_counter() - started}
         debug = self.mode == "debug"
         threads = default_threads() if self.threads is None else self.threads
-        program = Program(optimized, self.precision, compiled=not debug, threads=threads)
+        program = Program(optimized, self.precision, self._options, compiled=not debug, threads=threads)
         self._seconds |= program.seconds
         mode = _result_mode(self._outputs)
         self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)
@@ -288,6 +293,7 @@ class Function:
 
         return bind_function(self, self._signature.bind(args, kwargs), self._outputs, out)
 
+    @checked
     def njit(self, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function for use inside `@numba.njit` code: arrays in, new arrays out, without Python.
 
@@ -306,6 +312,7 @@ class Function:
 
         return make_njit(self, sizes, threads)
 
+    @checked
     def cfunc(self, signature: str, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function as a C callback, a ctypes function that `scipy.LowLevelCallable` takes.
 
@@ -438,8 +445,10 @@ def _make_graph(
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
+    asked = {target for target, _ in pairs}
     pairs = [*pairs, *advanced]
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
+    warn_of_forgotten_updates(graph, asked)
     source = user_source()
     extra += [
         (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n

@@ -21,7 +21,8 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("lazy", "text", "tree"),
+    ("arguments", "identity", "lazy", "text", "tree"),
+    ("dims",),
     ("types",),
     ("state", "tensorfile"),
     ("node",),
@@ -31,10 +32,10 @@ LAYERS = (
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
-    ("function", "runner", "signature", "pickling", "jacobians"),
+    ("expected", "function", "runner", "signature", "pickling", "jacobians"),
     ("serialization", "scipy_adaptors", "native", "fixed"),
     ("inspect", "nn", "optim"),
-    ("data", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
+    ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
 )

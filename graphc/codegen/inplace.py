@@ -98,7 +98,7 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
     found: dict[Node, Node] = {}
     for number, kernel in reversed(list(enumerate(schedule))):
         node = kernel.root
-        if isinstance(node.op, Scatter) and node not in elsewhere:
+        if kernel.kind == "scatter" and node not in elsewhere:
             x = node.inputs[0]
             if x in stored and x not in elsewhere and reads.only(x, number) and _writes_only(schedule, node):
                 found[x] = found.get(node, node)
@@ -159,7 +159,7 @@ def reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) 
         elsewhere = isinstance(node.op, (Framed, Gather)) or any(_walked(schedule, x) != whole for x in reads)
         if inner != (level == INNER) or elsewhere:
             return False
-    return kernel.split is None or reads_before_writing(kernel, schedule.accesses, state, value)
+    return kernel.split is None or reads_before_writing(kernel, schedule, state, value)
 
 
 def _walked(schedule: Schedule, x: Node) -> Shape | None:

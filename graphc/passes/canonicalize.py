@@ -16,7 +16,6 @@ from graphc.errors import blame
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant, Op, apply
-from graphc.ops.elementwise import STOP_GRADIENT
 from graphc.ops.pointwise import (
     Broadcast,
     Cast,
@@ -60,8 +59,6 @@ def _canonical(node: Node, inputs: tuple[Node, ...]) -> Node | None:
 
 
 def _pointwise(node: Node, op: Pointwise, inputs: tuple[Node, ...]) -> Node | None:
-    if op is STOP_GRADIENT:
-        return inputs[0]
     swapped = type(op) is Elementwise and op.commutative and _is_constant(inputs[0]) and not _is_constant(inputs[1])
     if swapped:
         inputs = inputs[::-1]
@@ -114,7 +111,7 @@ def _broadcast(op: Broadcast, x: Node) -> Node | None:
 
 
 def _merged_broadcasts(op: Broadcast, x: Node, view: Broadcast) -> Node:
-    """Return a broadcast of a broadcast as one; an axis that the inner one found to be 1 stretches, so it is dropped."""
+    """Return a broadcast of a broadcast as one, without the axes that the inner one found to be 1: they stretch."""
     source = x.inputs[0]
     sizes = list(zip(source.shape, view.axes, strict=True))
     single = tuple(i for i, (size, a) in enumerate(sizes) if size != 1 and view.shape[a] == 1 != op.shape[op.axes[a]])

@@ -15,15 +15,16 @@ from graphc.errors import blame
 from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, Routine, View, apply
-from graphc.ops.control import Control, Scan
+from graphc.ops.control import Control, Project, Scan
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import DimValue, Elementwise, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
 from graphc.ops.windows import Windows
+from graphc.passes.options import EVERYTHING, Options
 from graphc.passes.scatters import late_scatters
 from graphc.types import Shape, Size, bounds, is_float
 
@@ -85,7 +86,7 @@ def _leads(stride: Size) -> bool:
     return low is not None and low >= 0 and stride != 0
 
 
-def lay_out(graph: Graph, carries: int = 0) -> Graph:
+def lay_out(graph: Graph, options: Options = EVERYTHING, carries: int = 0) -> Graph:
     """Insert copies and move axes so that every computed value has a kernel form.
 
     In a loop's body, whose first outputs are the next `carries`, a stacked result may be one of them.
@@ -93,7 +94,7 @@ def lay_out(graph: Graph, carries: int = 0) -> Graph:
     before: `%1 = permute_dims[axes=(1,0)](%0)`, `return %1`
     after: `%1 = permute_dims[axes=(1,0)](%0)`, `%2 = copy(%1)`, `return %2`
     """
-    layout = _Layout(late_scatters(graph), graph.updates)
+    layout = _Layout(options, late_scatters(graph), graph.updates)
     graph, _ = graph.map(layout.visit)
     return graph.with_outputs(_distinct_outputs(graph, layout.accesses, carries))
 
@@ -127,10 +128,12 @@ class _Layout:
     `late` scatters run when states have their new values: what they read of those is copied before.
     """
 
-    def __init__(self, late: Container[Node], updated: Container[Node]) -> None:
+    def __init__(self, options: Options, late: Container[Node], updated: Container[Node]) -> None:
+        self.options = options
         self.late = late
         self.updated = updated
         self.accesses: dict[Node, Access] = {}
+        self.projections: dict[tuple[Node, int], Node] = {}
 
     def visit(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         """Return the laid-out form of one node on laid-out inputs."""
@@ -151,15 +154,16 @@ class _Layout:
         elif isinstance(node.op, Scatter):
             updates = inputs[1] if isinstance(self._access(inputs[1]).base.op, Constant) else self._stored(inputs[1])
             inputs = (self._stored(inputs[0]), updates, *map(self._stored, inputs[2:]))
-            if node in self.late:
-                changed = (copy(x) if self._access(x).base in self.updated else x for x in inputs[1:])
-                inputs = (inputs[0], *changed)
-        elif isinstance(node.op, (Assembly, Running)):
+        elif isinstance(node.op, (Assembly, Offset, Running)):
             inputs = tuple(self._stored(x) for x in inputs)
         elif isinstance(node.op, Routine):
             inputs = tuple(self._whole(x) for x in inputs)
+        elif isinstance(node.op, Project):  # a result has one place in memory, and so one node
+            return self._projection(node, node.op.index, inputs)
         elif isinstance(node.op, Control):
             return self._control(node, node.op, tuple(self._whole(x) for x in inputs))
+        if node in self.late:
+            inputs = (inputs[0], *(copy(x) if self._access(x).base in self.updated else x for x in inputs[1:]))
         with blame(node.source):
             moved = _moved_axis(node, inputs)
         out = rebuild(node, inputs) if moved is None else moved
@@ -181,9 +185,14 @@ class _Layout:
 
     def _control(self, node: Node, op: Control, inputs: tuple[Node, ...]) -> Node:
         """Lay out the graphs inside; their outputs have storage of their own."""
-        carries = op.carries if isinstance(op, Scan) else 0
-        inner = op.with_regions([lay_out(region, carries) for region in op.regions()])
+        carries = op.carries if isinstance(op, Scan) and self.options.uses("carries_in_stacks") else 0
+        inner = op.with_regions([lay_out(region, self.options, carries) for region in op.regions()])
         out = Node(inner, inputs, node.type, node.source, node.guards)
+        self._access(out)
+        return out
+
+    def _projection(self, node: Node, index: int, inputs: tuple[Node, ...]) -> Node:
+        out = self.projections.setdefault((inputs[0], index), rebuild(node, inputs))
         self._access(out)
         return out
 
