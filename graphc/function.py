@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from graphc.arguments import checked, whole
+from graphc.binding import solve_sizes
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.graph import Graph, collector_paused, require_inputs
@@ -226,10 +227,12 @@ class Function:
         """The arena at the sizes of the last call (at once where all sizes are static)."""
         compiled = self._built
         if compiled.last is None:
-            if any(True for x in self.graph.inputs for _ in symbols(x.shape)):
+            states = self.graph.resizable
+            sizes = solve_sizes(states, [s.state.array.shape for s in states])
+            if any(name not in sizes for x in self.graph.inputs for name in symbols(x.shape)):
                 raise ArgumentError(f"the plan of {self.name} depends on sizes: call it first{at()}")
-            arrays = [np.zeros([size_value(s, {}) for s in x.shape], x.dtype) for x in self.graph.inputs]
-            compiled.last = compiled.program.bind(arrays, {}, compiled.mode)
+            arrays = [np.zeros([size_value(s, sizes) for s in x.shape], x.dtype) for x in self.graph.inputs]
+            compiled.last = compiled.program.bind(arrays, sizes, compiled.mode)
         return compiled.last.plan
 
     @property

@@ -16,6 +16,7 @@ from graphc.errors import ArgumentError, at
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
+from graphc.types import Dim
 
 if TYPE_CHECKING:
     import networkx
@@ -108,6 +109,11 @@ class Graph:
         """The shared nodes that are read or updated."""
         read = [n for n in self.nodes if isinstance(n, Shared)]
         return tuple(dict.fromkeys([*read, *self.updates]))
+
+    @lazy_property
+    def resizable(self) -> tuple[Shared, ...]:
+        """The shared nodes with dimensions whose size only a call knows."""
+        return tuple(s for s in self.shared if any(isinstance(n, Dim) for n in s.shape))
 
     @lazy_property
     def index(self) -> dict[Node, int]:
