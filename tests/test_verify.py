@@ -13,7 +13,7 @@ import pytest
 import graphc as gc
 import graphc.passes as passes
 from graphc.cases import load_case
-from graphc.codegen import framing, kernels, lower, section
+from graphc.codegen import framing, inplace, kernels, lower, neighbours, scalars, section
 from graphc.errors import GraphcError
 from graphc.graph import Graph
 from graphc.node import Node
@@ -144,7 +144,7 @@ def wrong_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def wrong_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The element that is carried from step to step begins one too far."""
-    right = framing.carry_neighbours
+    right = neighbours.carry_neighbours
 
     def wrong(*args: Any) -> tuple[list[str], list[str]]:
         before, body = right(*args)
@@ -162,7 +162,7 @@ def stencil() -> tuple[gc.Function, tuple[Any, ...]]:
 
 def wrong_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every update is written over its state at once."""
-    right = section.updates_in_place
+    right = inplace.updates_in_place
 
     def wrong(schedule: Any) -> Any:
         first = len(schedule.graph.outputs) - len(schedule.graph.updates)
@@ -206,7 +206,7 @@ def test_a_wrong_form_is_named(
 
 
 def test_a_wrong_kernel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = lower.scalar_code
+    right = scalars.scalar_code
     monkeypatch.setattr(lower, "scalar_code", lambda node, operands: right(node, operands).replace("cos", "sin"))
     culprit = gc.cos(X)
     report = report_of(gc.function([X], gc.sum(gc.exp(culprit) @ gc.constant(np.eye(2)) + gc.tanh(X))), [1.0, 2.0])
@@ -225,7 +225,7 @@ def test_wrong_machine_code_is_told_from_a_wrong_text(monkeypatch: pytest.Monkey
 
 def test_integers_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     k = gc.placeholder("k", shape=("n",), dtype="int64")
-    right = lower.scalar_code
+    right = scalars.scalar_code
     monkeypatch.setattr(
         lower, "scalar_code", lambda node, operands: right(node, operands).replace("*", "+") if node.ndim else "0"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
+from graphc.node import Node, WeakNumber
 from graphc.ops.base import Constant, Cotangents, Op, View, apply, constant
 from graphc.types import (
     BOOL,
@@ -210,8 +210,6 @@ def size_node(size: Size, dtype: Any) -> Node:
 
 # -- operands: conversion, promotion, broadcasting
 
-Weak = bool | int | float
-
 
 def is_weak(value: Any) -> bool:
     """Tell whether `value` takes the dtype of the other operands: Python numbers and dimensions."""
@@ -253,8 +251,15 @@ def _weak_node(name: str, value: Any, dtype: DType) -> Node:
         raise DTypeError(f"{name}: a Python integer of {value.bit_length()} bits does not fit {dtype}{at()}") from None
 
 
+def _dtype_key(x: Any) -> Any:
+    """Return what an operand says about the common dtype: its own, or a Python number."""
+    if isinstance(x, Node):
+        return (0.0 if x.dtype.kind == "f" else 0) if isinstance(x, WeakNumber) else x.dtype
+    return 0 if isinstance(x, Dim) else x
+
+
 def _common_dtype(name: str, accepts: str, operands: Sequence[Any]) -> DType:
-    keys: list[Any] = [x.dtype if isinstance(x, Node) else 0 if isinstance(x, Dim) else x for x in operands]
+    keys = [_dtype_key(x) for x in operands]
     first = keys[0]
     same = all(isinstance(k, np.dtype) and k == first for k in keys)
     try:
@@ -352,6 +357,12 @@ def broadcast_to_shape(x: Node, shape: Shape) -> Node:
     return broadcast(x, sizes, tuple(range(first, len(shape))))
 
 
+_NUMBER_ARITHMETIC = frozenset(
+    ("add", "subtract", "multiply", "divide", "floor_divide", "remainder", "pow", "negative", "abs")
+)
+"""Python's operators: of dimensions and Python numbers they make numbers, which stay weakly typed."""
+
+
 def pointwise(op: Elementwise, *operands: Any) -> Node:
     """Build a pointwise node from anything: convert, promote, broadcast, apply."""
     if len(operands) != len(op.partials):
@@ -361,7 +372,11 @@ def pointwise(op: Elementwise, *operands: Any) -> Node:
     if any(x.shape != first for x in nodes):
         shape = broadcast_shapes(op.name, *(x.type for x in nodes))
         nodes = [broadcast_to_shape(x, shape) for x in nodes]
-    return apply(op, *nodes)
+    out = apply(op, *nodes)
+    stays_weak = op.name in _NUMBER_ARITHMETIC and all(isinstance(x, WeakNumber) or is_weak(x) for x in operands)
+    if stays_weak and any(isinstance(x, (WeakNumber, Dim)) for x in operands):
+        return WeakNumber(out.op, out.inputs, out.type, out.source, out.guards)
+    return out
 
 
 WHERE: Elementwise = elementwise(

@@ -1,8 +1,8 @@
 """The passes, and the one tuple that says in which order they run.
 
 A pass is a plain function `Graph -> Graph` in a file of its own; it keeps values, inputs, updates and guards, and
-`verify` holds for what it returns. `grad` has applied EXACT and STABILISE to the forward graph before it
-differentiates; here they see the gradient as well. Fusion comes after these passes, in `fuse.py`.
+`verify` holds for what it returns. `grad` has applied `NORMAL` to the forward graph before it differentiates; here
+the same passes see the gradient as well. Fusion comes after these passes, in `fuse.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from graphc.passes.accumulate_products import accumulate_products
 from graphc.passes.accumulate_scatters import accumulate_scatters
 from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
+from graphc.passes.drop_stops import drop_stops
 from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.hoist import hoist
@@ -32,6 +33,7 @@ from graphc.passes.update_products import update_products
 Pass = Callable[[Graph], Graph]
 
 NORMAL: tuple[Pass, ...] = (canonicalize, fold_constants, cse, simplify, stabilize, canonicalize, cse)
+"""One form for equal values, numerically safe: what `grad` differentiates, and what bodies of loops are compared in."""
 
 
 def normalise_bodies(graph: Graph, passes: tuple[Pass, ...] = NORMAL) -> Graph:
@@ -40,6 +42,7 @@ def normalise_bodies(graph: Graph, passes: tuple[Pass, ...] = NORMAL) -> Graph:
 
 
 PASSES: tuple[Pass, ...] = (
+    drop_stops,  # no derivative is taken any more
     prune,  # results of loops that nothing reads
     normalise_bodies,  # the next pass compares bodies
     store_residuals,  # before products leave their loops: an adjoint's products may be the forward loop's
