@@ -227,7 +227,7 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any, /) -> Node:
 
 
 def det(x: Any, /) -> Node:
-    """Return the determinant of square matrices. Its derivative needs a matrix that is not singular.
+    """Return the determinant of square matrices; its gradient is the adjugate transposed, also where they are singular.
 
     >>> det([[2.0, 0.0], [0.0, 4.0]]).eval()
     array(8.)
@@ -239,7 +239,8 @@ def det(x: Any, /) -> Node:
 def slogdet(x: Any, /) -> SlogdetResult:
     """Return the sign of the determinant and the logarithm of its magnitude, which cannot overflow.
 
-    A singular matrix gives 0 and -inf. The derivative of the sign is 0.
+    A singular matrix gives 0 and -inf. The derivative of the sign is 0; that of the logarithm raises `LinAlgError` in
+    the call where a matrix is singular.
 
     >>> sign, logabsdet = slogdet([[0.0, 1.0], [1.0, 0.0]])
     >>> sign.eval(), logabsdet.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
-from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular
+from graphc.ops.decompositions import Cholesky, Cofactor, Determinant, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, pairs
 from graphc.ops.losses import CrossEntropy
@@ -280,7 +280,7 @@ def _lu_solve(op: LuSolve, types: Types) -> Pairs:
     return [*_solve(SolveTriangular(lower=True), (a, b)), *_determinant(Determinant(), (a, factors))]
 
 
-def _determinant(op: Determinant, types: Types) -> Pairs:
+def _determinant(op: Determinant | Cofactor, types: Types) -> Pairs:
     a, factors = types
     _matrices(LuFactor(), (a,))
     return equal_types([factors], [LuFactor().infer(a)], "factors")
@@ -303,6 +303,7 @@ ARRAY_OPS: dict[str, Entry] = {
     "Broadcast": Entry(Broadcast, (1, 1), _broadcast),
     "Cast": Entry(Cast, (1, 1), _cast),
     "Cholesky": Entry(Cholesky, (1, 1), _matrices),
+    "Cofactor": Entry(Cofactor, (2, 2), _determinant),
     "Concat": Entry(Concat, (1, None), _concat),
     "CrossEntropy": Entry(CrossEntropy, (2, 2), _cross_entropy),
     "Cumulative": Entry(Cumulative, (1, 1), _cumulative),
