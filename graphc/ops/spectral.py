@@ -218,36 +218,37 @@ class Svd(Routine):
 
 @dataclass(frozen=True)
 class Pinv(Composite):
-    """The pseudoinverse; singular values up to `rtol` times the largest count as 0 (None: max(m, n) * epsilon)."""
+    """The pseudoinverse; operands (A, rtol of A's batch shape): singular values up to rtol times the largest are 0."""
 
     name = "pinv"
-    rtol: float | None
+
+    def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
+        return zip(types[0].shape[:-2], types[1].shape, strict=True)
 
     def infer(self, *types: TensorType) -> TensorType:
         *batch, m, n = types[0].shape
         return TensorType(types[0].dtype, (*batch, n, m))
 
     def evaluate(self, *arrays: Array) -> Array:
-        (a,) = arrays
+        a, rtol = arrays
         m = a.shape[-2]
         packed = Svd().evaluate(a)
         s, ut, vh = packed[..., 0], packed[..., 1 : m + 1], packed[..., m + 1 :]
-        relative = np.maximum(*a.shape[-2:]) * np.finfo(a.dtype).eps if self.rtol is None else self.rtol
-        kept = s > relative * s.max(-1, keepdims=True, initial=0)
+        kept = s > rtol[..., None] * s.max(-1, keepdims=True, initial=0)
         inverse = np.where(kept, 1 / np.where(kept, s, 1), 0).astype(a.dtype)
         return np.asarray(np.swapaxes(vh, -1, -2) @ (inverse[..., None] * ut))
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        return (matrix_transpose(self._moved(out, inputs[0], matrix_transpose(g))),)
+        return matrix_transpose(self._moved(out, inputs[0], matrix_transpose(g))), None
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
-        (t,) = tangents
+        t = tangents[0]
         return None if t is None else self._moved(out, inputs[0], t)
 
     def expand(self, *inputs: Node) -> Node:
-        (a,) = inputs
+        a, rtol = inputs
         ut, s, vh = Svd.parts(apply(Svd(), a), a.shape[-2])
-        inverse = where(s > threshold(s, a, self.rtol), _inverse_or_zero(s), 0.0)
+        inverse = where(above(s, rtol), _inverse_or_zero(s), 0.0)
         return product_of(matrix_transpose(vh), as_column(inverse) * ut)
 
     @staticmethod
@@ -259,8 +260,6 @@ class Pinv(Composite):
         return right + left - product_of(out, t, out)
 
 
-def threshold(s: Node, a: Node, rtol: float | None) -> Node:
-    """Return the size up to which singular values `s` of `a` count as 0, with an axis of size 1 for them."""
-    largest = as_column(apply(Reduction("max", (s.ndim - 1,), may_be_empty=True), s))
-    count = size_node(size_max(*a.shape[-2:]), s.dtype)
-    return largest * (count * float(np.finfo(s.dtype).eps) if rtol is None else rtol)
+def above(s: Node, rtol: Node) -> Node:
+    """Return which singular values are above `rtol` times the largest; `rtol` has no axis for them."""
+    return s > as_column(rtol * apply(Reduction("max", (s.ndim - 1,), may_be_empty=True), s))

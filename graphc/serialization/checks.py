@@ -252,7 +252,7 @@ def _place_max(op: PlaceMax, types: Types) -> Pairs:
     return [*pairs, *equal_types(batch[1:], batch[:1], "windows")]
 
 
-def _matrices(op: Cholesky | LuFactor | Eigh | Svd | Pinv, types: Types) -> None:
+def _matrices(op: Cholesky | LuFactor | Eigh | Svd, types: Types) -> None:
     one_dtype(types, "f")
     require(types[0].ndim >= 2, "an operand that is no matrix")
 
@@ -284,6 +284,13 @@ def _determinant(op: Determinant | Cofactor, types: Types) -> Pairs:
     a, factors = types
     _matrices(LuFactor(), (a,))
     return equal_types([factors], [LuFactor().infer(a)], "factors")
+
+
+def _pinv(op: Pinv, types: Types) -> Pairs:
+    a, rtol = types
+    one_dtype(types, "f")
+    require(a.ndim >= 2, "an operand that is no matrix")
+    return equal_types([rtol], [TensorType(a.dtype, a.shape[:-2])], "tolerances")
 
 
 def _polygamma(op: Polygamma, types: Types) -> None:
@@ -325,7 +332,7 @@ ARRAY_OPS: dict[str, Entry] = {
     "MatMulUpdate": Entry(MatMulUpdate, (4, None), _matmul_update),
     "PermuteDims": Entry(PermuteDims, (1, 1), _permute),
     "PickMax": Entry(PickMax, (2, 2), _pick_max),
-    "Pinv": Entry(Pinv, (1, 1), _matrices),
+    "Pinv": Entry(Pinv, (2, 2), _pinv),
     "PlaceMax": Entry(PlaceMax, (2, 2), _place_max),
     "Polygamma": Entry(Polygamma, (1, 1), _polygamma),
     "Qr": Entry(Qr, (1, 1), _qr),
