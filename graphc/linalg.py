@@ -48,6 +48,7 @@ from graphc.ops.decompositions import (
 )
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, promote, size_node
+from graphc.ops.reduction import Reduction
 from graphc.ops.shape import (
     axis_tuple,
     drop_axes,
@@ -409,12 +410,23 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: flo
         return sum(cast(not_equal(node, 0), node.dtype), axes, keepdims=keepdims)
     magnitude = abs(node)
     if math.isinf(ord):
-        return (max if ord > 0 else min)(magnitude, axes, keepdims=keepdims)
+        return _extreme(magnitude, axes, ord > 0, keepdims)
     if ord == 1:
         return sum(magnitude, axes, keepdims=keepdims)
     total = sum(pow(magnitude, float(ord)), axes, keepdims=keepdims)
     zero = equal(total, 0)
-    return where(zero, 0.0, pow(where(zero, 1.0, total), 1 / ord))
+    return where(zero, 0.0 if ord > 0 else math.inf, pow(where(zero, 1.0, total), 1 / ord))
+
+
+def _extreme(magnitudes: Node, axes: tuple[int, ...], largest: bool, keepdims: bool = False) -> Node:
+    """Return the largest or smallest of numbers that are at least 0; the largest of none is 0."""
+    if not largest:
+        return min(magnitudes, axes, keepdims=keepdims)
+    if builtins.all(isinstance(n, int) and n > 0 for n in (magnitudes.shape[a] for a in axes)):
+        return max(magnitudes, axes, keepdims=keepdims)
+    top = apply(Reduction("max", axes, may_be_empty=True), magnitudes) if axes else magnitudes
+    known = where(top < 0, 0.0, top)
+    return insert_axes(known, axes) if keepdims else known
 
 
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
@@ -433,11 +445,11 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     if ord in (1, -1, math.inf, -math.inf):
         line = axes[0] if builtins.abs(ord) == 1 else axes[1]
         sums = sum(abs(a), line, keepdims=True)
-        return (max if ord > 0 else min)(sums, axes, keepdims=keepdims)
+        return _extreme(sums, axes, ord > 0, keepdims)
     if ord not in ("nuc", 2, -2):
         raise ArgumentError(f'matrix_norm: ord must be "fro", "nuc", 1, 2, inf or negative, got {ord!r}{at()}')
     s = svdvals(a)
-    out = sum(s, -1) if ord == "nuc" else (max if ord > 0 else min)(s, -1)
+    out = sum(s, -1) if ord == "nuc" else _extreme(s, (s.ndim - 1,), ord > 0)
     return insert_axes(out, axes) if keepdims else out
 
 

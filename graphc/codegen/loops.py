@@ -28,7 +28,7 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access
-from graphc.types import Shape, Size, product
+from graphc.types import DType, Shape, Size, product, short_name
 
 
 def lower_kernel(
@@ -97,12 +97,29 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     count = build.size(node.shape[-1])
     out, value = build.pointer(node, 0), build.pointer(source.base, source.offset)
     index_in = build.index((*of, source.strides[-1]), [*variables, "j"])
-    inner: list[Statement] = [
-        f"a = {combine(name, node.dtype, 'a', f'{value}[{index_in}]')}",
-        f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = a",
-    ]
-    body = nested(build, extents, [f"a = {identity(name, node.dtype)}", Loop("j", "0", count, inner)])
+    start, steps, result = _running(name, node.dtype, f"{value}[{index_in}]")
+    inner: list[Statement] = [*steps, f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = {result}"]
+    body = nested(build, extents, [*start, Loop("j", "0", count, inner)])
     return [finish(build, body, extents, product(node.shape))]
+
+
+def _running(name: str, dtype: DType, value: str) -> tuple[list[str], list[str], str]:
+    """Return how a running sum or product starts, what takes a value into it, and its value after that.
+
+    A sum of floats keeps the errors of its additions beside it: they are not on the path from one sum to the next. It
+    starts from -0.0, so that a sum of negative zeros is one.
+    """
+    if name != "sum" or dtype.kind != "f":
+        return [f"a = {identity(name, dtype)}"], [f"a = {combine(name, dtype, 'a', value)}"], "a"
+    short = short_name(dtype)
+    steps = [
+        f"v = {value}",
+        "s = a + v",
+        "z = s - a",
+        "e = e + ((a - (s - z)) + (v - z))",
+        "a = s",
+    ]
+    return [f"a = {short}(-0.0)", f"e = {short}(0)"], steps, "select(isfinite(e) & (e != 0), a + e, a)"
 
 
 def scatter_copy(node: Node, accesses: Accesses) -> LoopNest:

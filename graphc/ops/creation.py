@@ -212,7 +212,7 @@ def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = "float64
            [0., 0., 1.]])
     """
     shape = make_shape((n_rows, n_rows if n_cols is None else n_cols))
-    return cast(equal(iota(shape, 1), iota(shape, 0) + k), as_dtype(dtype))
+    return cast(equal(iota(shape, 1), iota(shape, 0) + diagonal_number("eye", "k", k)), as_dtype(dtype))
 
 
 def tril(x: Any, /, *, k: int = 0) -> Node:
@@ -223,13 +223,26 @@ def tril(x: Any, /, *, k: int = 0) -> Node:
            [3, 4]])
     """
     node, row, column = _matrix_indices("tril", x)
-    return where(column <= row + k, node, 0)
+    return where(column <= row + diagonal_number("tril", "k", k), node, 0)
 
 
 def triu(x: Any, /, *, k: int = 0) -> Node:
     """Return matrices with everything below diagonal `k` set to 0."""
     node, row, column = _matrix_indices("triu", x)
-    return where(column >= row + k, node, 0)
+    return where(column >= row + diagonal_number("triu", "k", k), node, 0)
+
+
+_FARTHEST = 2**62
+"""A diagonal outside of every matrix; the sum with a row's number is still an int64."""
+
+
+def diagonal_number(name: str, what: str, k: Any) -> int | Dim:
+    """Return the number of a diagonal: an int, far ones as one that has no elements either, or a dimension."""
+    if isinstance(k, Dim):
+        return k
+    if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, np.integer)):
+        raise ArgumentError(f"{name}: {what} must be an int, got {k!r}{at()}")
+    return max(-_FARTHEST, min(int(k), _FARTHEST))
 
 
 def _matrix_indices(name: str, x: Any) -> tuple[Node, Node, Node]:

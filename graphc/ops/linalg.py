@@ -17,7 +17,7 @@ import numpy as np
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Cotangents, Op, apply
-from graphc.ops.creation import iota
+from graphc.ops.creation import diagonal_number, iota
 from graphc.ops.indexing import Gather
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, broadcast_to_shape, promote
@@ -280,8 +280,7 @@ def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
     axes = axis_tuple("diagonal", (axis1, axis2), node.ndim)
     if len(axes) != 2:
         raise ShapeError(f"diagonal: two axes needed, got {axis1}, {axis2}{at()}")
-    if not isinstance(offset, int):
-        raise ArgumentError(f"diagonal: offset must be an int, got {offset!r}{at()}")
+    offset = diagonal_number("diagonal", "offset", offset)
     first, second = (axis_index("diagonal", a, node.ndim) for a in (axis1, axis2))
     rows, columns = size_max(-offset, 0), size_max(offset, 0)
     length = size_min(size_max(node.shape[first] - rows, 0), size_max(node.shape[second] - columns, 0))
