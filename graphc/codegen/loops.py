@@ -28,7 +28,7 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access
-from graphc.types import DType, Shape, Size, product, short_name
+from graphc.types import DType, Shape, Size, product
 
 
 def lower_kernel(
@@ -106,20 +106,15 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
 def _running(name: str, dtype: DType, value: str) -> tuple[list[str], list[str], str]:
     """Return how a running sum or product starts, what takes a value into it, and its value after that.
 
-    A sum of floats keeps the errors of its additions beside it: they are not on the path from one sum to the next. It
-    starts from -0.0, so that a sum of negative zeros is one.
+    A sum of float32 is a float64; one of float64 keeps the errors of its additions beside it, which are not on the path
+    from one sum to the next. It starts from -0.0, so that a sum of negative zeros is one.
     """
     if name != "sum" or dtype.kind != "f":
         return [f"a = {identity(name, dtype)}"], [f"a = {combine(name, dtype, 'a', value)}"], "a"
-    short = short_name(dtype)
-    steps = [
-        f"v = {value}",
-        "s = a + v",
-        "z = s - a",
-        "e = e + ((a - (s - z)) + (v - z))",
-        "a = s",
-    ]
-    return [f"a = {short}(-0.0)", f"e = {short}(0)"], steps, "select(isfinite(e) & (e != 0), a + e, a)"
+    if dtype.itemsize == 4:
+        return ["a = f64(-0.0)"], [f"a = a + f64({value})"], "f32(a)"
+    steps = [f"v = {value}", "s = a + v", "z = s - a", "e = e + ((a - (s - z)) + (v - z))", "a = s"]
+    return ["a = f64(-0.0)", "e = f64(0)"], steps, "select(isfinite(e) & (e != 0), a + e, a)"
 
 
 def scatter_copy(node: Node, accesses: Accesses) -> LoopNest:

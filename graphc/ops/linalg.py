@@ -280,9 +280,9 @@ def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
     axes = axis_tuple("diagonal", (axis1, axis2), node.ndim)
     if len(axes) != 2:
         raise ShapeError(f"diagonal: two axes needed, got {axis1}, {axis2}{at()}")
-    offset = diagonal_number("diagonal", "offset", offset)
+    place = diagonal_number("diagonal", "offset", offset)
     first, second = (axis_index("diagonal", a, node.ndim) for a in (axis1, axis2))
-    rows, columns = size_max(-offset, 0), size_max(offset, 0)
+    rows, columns = size_max(-place, 0), size_max(place, 0)
     length = size_min(size_max(node.shape[first] - rows, 0), size_max(node.shape[second] - columns, 0))
     starts = {first: rows, second: columns}
     square = node

@@ -32,10 +32,9 @@ from graphc.ops.decompositions import (
 from graphc.ops.elementwise import equal, where
 from graphc.ops.linalg import diagonal
 from graphc.ops.manipulation import matrix_transpose
-from graphc.ops.pointwise import size_node
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import drop_axes, join, slice_axis
-from graphc.types import Array, Size, TensorType, size_max, size_min
+from graphc.types import Array, Size, TensorType, size_min
 
 __all__: list[str] = []
 
