@@ -20,9 +20,11 @@ from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.ops.pointwise import broadcast
+from graphc.passes.options import EVERYTHING, Options
 from graphc.signature import Signature, make_signature
+from graphc.substitution import require_sizes, sizes_of_replaced, substitute_guards
 from graphc.tree import flatten, unflatten
-from graphc.types import size_value, symbols
+from graphc.types import Size, size_value, symbol_name, symbols
 
 if TYPE_CHECKING:
     from graphc.codegen.plan import Plan
@@ -58,7 +60,8 @@ def function(
         New values of shared nodes, written together after the outputs are computed. Same shape and dtype. Random
         generators that the program draws from advance by themselves, unless their position is updated here.
     givens
-        Nodes to replace by others of the same dtype and rank.
+        Nodes to replace by others of the same dtype and rank. A named dimension of theirs that no input gives a size
+        takes the size of what replaces them; where an input gives it, the two must be equal in each call.
     mode
         `"reference"` runs the NumPy interpreter; `"debug"` runs the generated kernels as plain Python.
     threads
@@ -107,6 +110,7 @@ class Function:
         "__call__",
         "__weakref__",
         "_compiled",
+        "_options",
         "_outputs",
         "_runner",
         "_seconds",
@@ -129,6 +133,7 @@ class Function:
         mode: str,
         precision: str,
         threads: int | None,
+        options: Options = EVERYTHING,
     ) -> None:
         self._signature = signature
         self._outputs = outputs
@@ -140,7 +145,14 @@ class Function:
         self.mode = mode
         self.precision = precision
         self.threads = threads
+        self._options = options
         self.__call__ = self._slow_call
+
+    def _without(self, *names: str) -> Function:
+        """Return this function compiled without some passes and forms; see `graphc.passes.options`."""
+        options = self._options.without(names)
+        given = self._signature, self._outputs, self.graph, self.name, self.mode, self.precision, self.threads
+        return Function(*given, options)
 
     # -- calling
 
@@ -159,16 +171,14 @@ class Function:
         from graphc.codegen.program import Program
         from graphc.codegen.tape import LIST_MODE
         from graphc.codegen.team import default_threads
-        from graphc.passes import PASSES, run
-        from graphc.passes.frame import frame
-        from graphc.passes.layout import lay_out
+        from graphc.passes.optimize import optimize
 
         started = time.perf_counter()
-        optimized = frame(lay_out(run(PASSES, self.graph)))
+        optimized = optimize(self.graph, self._options)
         self._seconds = {"passes": time.perf_counter() - started}
         debug = self.mode == "debug"
         threads = default_threads() if self.threads is None else self.threads
-        program = Program(optimized, self.precision, compiled=not debug, threads=threads)
+        program = Program(optimized, self.precision, self._options, compiled=not debug, threads=threads)
         self._seconds |= program.seconds
         mode = _result_mode(self._outputs)
         self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)
@@ -428,8 +438,11 @@ def _make_graph(
     extra = _check_givens(givens)
     nodes = [*outputs, *(value for _, value in pairs)]
     if givens:
-        fitted = {old: _fitted(old, new) for old, new in givens.items()}
-        nodes = list(Graph(nodes).replace(fitted)[0].outputs)
+        names = sizes_of_replaced(givens, signature.nodes)
+        fitted = {old: _fitted(old, new, names) for old, new in givens.items()}
+        nodes = list(Graph(nodes, signature.nodes).replace(fitted)[0].outputs)
+        extra = list(substitute_guards(extra, names))
+        pairs = [(target, node) for (target, _), node in zip(pairs, nodes[len(outputs) :], strict=True)]
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
@@ -442,13 +455,19 @@ def _make_graph(
     if extra:
         graph = Graph(nodes, signature.nodes, updates=graph.updates, guards=(*graph.guards, *extra))
     require_inputs(graph, signature.nodes)
+    require_sizes(graph)
     return graph
 
 
-def _fitted(old: Node, new: Node) -> Node:
-    """Return what stands for a node: where that has a literal 1 for a dimension, which would broadcast, a view."""
-    literal = any(n == 1 != m for m, n in zip(old.shape, new.shape, strict=True))
-    return broadcast(new, old.shape, tuple(range(new.ndim))) if literal else new
+def _fitted(old: Node, new: Node, names: Mapping[str, Size]) -> Node:
+    """Return what stands for a node: a view where that has a literal 1, which would broadcast, for a dimension.
+
+    The dimensions in `names` are replaced everywhere, so they have that size themselves.
+    """
+    pairs = list(zip(old.shape, new.shape, strict=True))
+    shape = [n if symbol_name(m) in names else m for m, n in pairs]
+    literal = any(n == 1 != m for m, n in zip(shape, new.shape, strict=True))
+    return broadcast(new, tuple(shape), tuple(range(new.ndim))) if literal else new
 
 
 def _check_givens(givens: Mapping[Node, Node]) -> list[Guard]:

@@ -26,15 +26,15 @@ LAYERS = (
     ("state", "tensorfile"),
     ("node",),
     ("ops", "special", "linalg", "random", "distributions"),
-    ("graph",),
+    ("graph", "substitution"),
     ("binding", "draws"),
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
-    ("tracing", "scan_rules", "while_rules", "branch", "control"),
+    ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
     ("function", "runner", "signature", "pickling", "jacobians"),
     ("serialization", "scipy_adaptors", "native", "fixed"),
     ("inspect", "nn", "optim"),
-    ("data", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
+    ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
 )

@@ -12,6 +12,7 @@ softmax functions (2021).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log as ln
 
 from graphc.node import Node
@@ -75,7 +76,6 @@ def _exponentials() -> tuple[Rule, ...]:
             lambda x, y: log(exp(x) + exp(y)),
             lambda x, y: logaddexp(x, y),
             (REAL, REAL),
-            through=True,
         ),
         Rule("log(1 + x)", lambda x: log(1 + x), lambda x: log1p(x), (ABOVE_MINUS_ONE,)),
         Rule(
@@ -168,7 +168,6 @@ def _roots() -> tuple[Rule, ...]:
             lambda x, y: pow(square(x) + square(y), 0.5),
             lambda x, y: hypot(x, y),
             (REAL, REAL),
-            through=True,
         ),
         Rule("sqrt(x ** 2)", lambda x: sqrt(square(x)), lambda x: abs(x), (REAL,)),
         Rule(
@@ -176,7 +175,6 @@ def _roots() -> tuple[Rule, ...]:
             lambda x, y: sqrt(square(x) + square(y)),
             lambda x, y: hypot(x, y),
             (REAL, REAL),
-            through=True,
         ),
         Rule("sqrt(x**2 + 1)", lambda x: sqrt(square(x) + 1), lambda x: hypot(x, 1), (REAL,)),
         Rule(
@@ -328,11 +326,7 @@ def _scaled_sums() -> tuple[Rule, ...]:
     return (*rules(False, COUNTS), *rules(True, KEPT_COUNTS))
 
 
-STABILISE: tuple[Rule, ...] = (
-    *_exponentials(),
-    *_logistic(),
-    *_hyperbolic(),
-    *_roots(),
-    *_softmax(),
-    *_scaled_sums(),
+STABILISE: tuple[Rule, ...] = tuple(
+    replace(rule, through=True)
+    for rule in (*_exponentials(), *_logistic(), *_hyperbolic(), *_roots(), *_softmax(), *_scaled_sums())
 )
