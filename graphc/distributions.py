@@ -70,8 +70,9 @@ def uniform(source: Source, shape: Any, low: Any, high: Any, dtype: Any) -> Node
     if p.is_number("low", 0):  # u * high is below high: u is at most 1 less half of the last bit
         return u if p.is_number("high", 1) else u * p["high"]
     low, high = p["low"], p["high"]
-    x = low + u * (high - low) if _is_short(low, high) else 2 * (low / 2 + u * (high / 2 - low / 2))
-    return x + stop_gradient(where(x < high, 0.0, nextafter(high, low) - x))  # x may have been rounded up to high
+    x: Node = low + u * (high - low) if _is_short(low, high) else 2 * (low / 2 + u * (high / 2 - low / 2))
+    below: Node = x + stop_gradient(where(x < high, 0.0, nextafter(high, low) - x))  # x may be rounded up to high
+    return below
 
 
 def _is_short(low: Node, high: Node) -> bool:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphc.codegen.nest import Loop, Statement
+from graphc.codegen.partials import share
 from graphc.codegen.phases import Phase
+from graphc.codegen.reduce import combine, fill_accumulator
 from graphc.node import Node
 from graphc.ops.base import inside_node
 from graphc.ops.reduction import Reduction
@@ -66,7 +68,21 @@ class AccumulatedBlocks:
         """Return the memory that sums need, with its sizes."""
         return [(node, b.size) for b in self._found for node in self._own[b.root]]
 
-    def begin(self, root: Node, phase: int, strides: Shape) -> str | None:
+    def accumulate(self, root: Node, number: int, value: str, strides: Shape) -> None:
+        """Let a phase add a value to a reduction in memory, at the strides of its loops."""
+        nest = self._nest
+        pointer = nest.build.pointer(root, 0)
+        owned = nest.split > 0 or nest.partials is not None  # a nest that is one step has all rows to itself
+        block = strides[0] if owned else 0
+        fill = fill_accumulator(root, nest.build, pointer, block)
+        place = self._begin(root, number, strides) or f"{pointer}[{nest.build.index(strides, nest.variables)}]"
+        nest.phases[number].stores.append(f"{place} = {combine(root.op.name, root.dtype, place, value)}")
+        if nest.partials is not None:
+            nest.partials.fills.append((number, fill))
+        if block == 0:
+            share(nest, root, pointer, number)
+
+    def _begin(self, root: Node, phase: int, strides: Shape) -> str | None:
         """Note a sum that runs in blocks; return where the nest adds up a block. None where it has no blocks."""
         if root not in self._own:
             return None

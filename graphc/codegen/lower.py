@@ -19,7 +19,7 @@ from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
-from graphc.codegen.reduce import combine, fill_accumulator, reduce_row, reduce_rows
+from graphc.codegen.reduce import combine, reduce_row, reduce_rows
 from graphc.codegen.row_strips import with_row_strips
 from graphc.codegen.rows import ask_ahead, indexed_shape, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
@@ -369,7 +369,7 @@ class _Lowering:
         extent, body = self._assemble()
         kept = tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept)
         rows = (*kept, *self.blocks.rows())
-        parts = None if self.partials is None else self.partials.finish(bool(rows))
+        parts = None if self.partials is None else self.partials.finish(bool(rows), self.blocks.memory)
         return LoopNest(
             (*self.build.top, *body),
             tuple(self.build.slots),
@@ -400,18 +400,7 @@ class _Lowering:
             return
         value = self._operand(root, 0, number)
         if self.kernel.levels[root] == ACCUMULATED:
-            strides = self.group_strides(self._store_strides(root))
-            index = self.build.index(strides, self.variables)
-            pointer = self.build.pointer(root, 0)
-            owned = self.split > 0 or self.partials is not None  # a nest that is one step has all rows to itself
-            block = strides[0] if owned else 0
-            fill = fill_accumulator(root, self.build, pointer, block)
-            place = self.blocks.begin(root, number, strides) or f"{pointer}[{index}]"
-            phase.stores.append(f"{place} = {combine(root.op.name, root.dtype, place, value)}")
-            if self.partials is not None:
-                self.partials.fills.append((number, fill))
-            if block == 0:
-                share(self, root, pointer, number)
+            self.blocks.accumulate(root, number, value, self.group_strides(self._store_strides(root)))
         elif self.kernel.levels[root] == TOTAL:
             row = reduce_row(root, self.build, phase, value, "", self._blocked(root, phase))
             total = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
