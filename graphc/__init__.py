@@ -12,7 +12,8 @@ The modules, in the order in which a program meets them:
 
 | module | job |
 |---|---|
-| `errors`, `types`, `tree`, `lazy`, `text` | errors with the user's line; dtypes, dimensions, types; nestings; tables |
+| `errors`, `arguments`, `identity` | errors with the user's line; plain arguments; what `==` of nodes is |
+| `dims`, `types`, `tree`, `lazy`, `text` | dimensions; dtypes and types; nestings; tables |
 | `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
 | `node`, `ops` | values, and the ops that make them |
 | `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |
@@ -49,6 +50,7 @@ from graphc.errors import (
     ArgumentError,
     CheckpointError,
     CompileError,
+    DivergenceError,
     DTypeError,
     FormatError,
     GradientError,
@@ -257,6 +259,7 @@ __all__ = [
     "CompileError",
     "DTypeError",
     "Dim",
+    "DivergenceError",
     "EarlyStopping",
     "FormatError",
     "Function",

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked, whole
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
+from graphc.expected import warn_of_forgotten_updates
 from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
 
 
+@checked
 def function(
     inputs: Any,
     outputs: Any,
@@ -82,14 +85,8 @@ def function(
     >>> f([1.0, 2.0])
     array([3., 5.])
     """
-    if mode not in ("compiled", "reference", "debug"):
-        raise ArgumentError(f'function: mode must be "compiled", "reference" or "debug", got {mode!r}{at()}')
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
-    if precision not in ("vector", "polynomial", "libm"):
-        raise ArgumentError(f'function: precision must be "vector", "polynomial" or "libm", got {precision!r}{at()}')
-    if on_unused not in ("error", "ignore"):
-        raise ArgumentError(f'function: on_unused must be "error" or "ignore", got {on_unused!r}{at()}')
+    if threads is not None:
+        threads = whole("function: threads", threads, 1)
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
@@ -296,6 +293,7 @@ class Function:
 
         return bind_function(self, self._signature.bind(args, kwargs), self._outputs, out)
 
+    @checked
     def njit(self, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function for use inside `@numba.njit` code: arrays in, new arrays out, without Python.
 
@@ -314,6 +312,7 @@ class Function:
 
         return make_njit(self, sizes, threads)
 
+    @checked
     def cfunc(self, signature: str, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function as a C callback, a ctypes function that `scipy.LowLevelCallable` takes.
 
@@ -446,8 +445,10 @@ def _make_graph(
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
+    asked = {target for target, _ in pairs}
     pairs = [*pairs, *advanced]
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
+    warn_of_forgotten_updates(graph, asked)
     source = user_source()
     extra += [
         (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n

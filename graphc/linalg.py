@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
@@ -182,6 +183,7 @@ def inv(x: Any, /) -> Node:
 _TRANSPOSED = {0: False, "N": False, 1: True, "T": True, 2: True, "C": True}
 
 
+@checked
 def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False) -> Node:
     """Return the x with a @ x = b for triangular `a`; `trans` 1 or "T" takes a transposed.
 
@@ -201,6 +203,7 @@ def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, 
 # -- Cholesky
 
 
+@checked
 def cholesky(x: Any, /, *, upper: bool = False) -> Node:
     """Return the lower triangular L with L @ L.mT = x, or its transpose, of symmetric positive definite matrices.
 
@@ -281,6 +284,7 @@ def eigvalsh(x: Any, /) -> Node:
     return eigh(x)[0]
 
 
+@checked
 def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     """Return q with orthonormal columns and the upper triangular r with q @ r = x: the reduced factorisation.
 
@@ -302,6 +306,7 @@ def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     return QRResult(q, concat([r, rest], axis=-1))
 
 
+@checked
 def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
     """Return (u, s, vh) with u @ diag(s) @ vh = x and s descending: the reduced factorisation.
 
@@ -328,6 +333,7 @@ def svdvals(x: Any, /) -> Node:
     return svd(x)[1]
 
 
+@checked
 def pinv(x: Any, /, *, rtol: Any = None) -> Node:
     """Return the Moore-Penrose inverse; its derivative takes the rank as constant.
 
@@ -341,6 +347,7 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Node:
     return apply(Pinv(), *_with_tolerance("pinv", x, rtol))
 
 
+@checked
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Node:
     """Return the number of singular values above `rtol` times the largest, as int64; `rtol` as in `pinv`.
 
@@ -370,6 +377,7 @@ def _with_tolerance(name: str, x: Any, rtol: Any) -> tuple[Node, Node]:
 # -- powers, norms and products
 
 
+@checked
 def matrix_power(x: Any, n: int, /) -> Node:
     """Return square matrices multiplied `n` times; a negative `n` multiplies inverses.
 
@@ -392,6 +400,7 @@ def matrix_power(x: Any, n: int, /) -> Node:
     return identity(a) if out is None else out
 
 
+@checked
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Node:
     """Return the `ord`-norm over `axis` (None: all elements): any number, `inf` or `-inf`; 0 counts what is not 0.
 
@@ -429,6 +438,7 @@ def _extreme(magnitudes: Node, axes: tuple[int, ...], largest: bool, keepdims: b
     return insert_axes(known, axes) if keepdims else known
 
 
+@checked
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     """Return a norm of matrices.
 
@@ -453,6 +463,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     return insert_axes(out, axes) if keepdims else out
 
 
+@checked
 def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:
     """Return a vector's or matrix's norm, as NumPy chooses: see `vector_norm` and `matrix_norm` for `ord`.
 
@@ -479,6 +490,7 @@ def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -
     return insert_axes(out, sorted((first, second))) if keepdims else out
 
 
+@checked
 def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Node:
     """Return the cross product along an axis of three elements.
 

@@ -21,7 +21,8 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("lazy", "text", "tree"),
+    ("arguments", "identity", "lazy", "text", "tree"),
+    ("dims",),
     ("types",),
     ("state", "tensorfile"),
     ("node",),
@@ -31,7 +32,7 @@ LAYERS = (
     ("evaluate", "differences", "passes", "grad"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
-    ("function", "runner", "signature", "pickling", "jacobians"),
+    ("expected", "function", "runner", "signature", "pickling", "jacobians"),
     ("serialization", "scipy_adaptors", "native", "fixed"),
     ("inspect", "nn", "optim"),
     ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
