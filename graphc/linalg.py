@@ -12,10 +12,8 @@ import builtins
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from graphc.arguments import checked
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
     abs,
@@ -48,7 +46,7 @@ from graphc.ops.decompositions import (
     lu_parts,
 )
 from graphc.ops.elementwise import sqrt_safe
-from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, promote, size_node
+from graphc.ops.pointwise import broadcast_shapes, broadcast_to_shape, cast, promote
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import (
     axis_tuple,
@@ -59,8 +57,8 @@ from graphc.ops.shape import (
     reshape_to,
     slice_axis,
 )
-from graphc.ops.spectral import Eigh, Pinv, Qr, Svd, above
-from graphc.types import TensorType, is_float, product, size_max, size_min
+from graphc.ops.spectral import Eigh, Pinv, Qr, Svd, above, with_tolerances
+from graphc.types import TensorType, product, size_min
 
 __all__ = [
     "cho_solve",
@@ -333,7 +331,6 @@ def svdvals(x: Any, /) -> Node:
     return svd(x)[1]
 
 
-@checked
 def pinv(x: Any, /, *, rtol: Any = None) -> Node:
     """Return the Moore-Penrose inverse; its derivative takes the rank as constant.
 
@@ -344,10 +341,9 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Node:
     array([[0.5, 0. ],
            [0. , 0. ]])
     """
-    return apply(Pinv(), *_with_tolerance("pinv", x, rtol))
+    return apply(Pinv(), *with_tolerances("pinv", _matrices("pinv", x), rtol))
 
 
-@checked
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Node:
     """Return the number of singular values above `rtol` times the largest, as int64; `rtol` as in `pinv`.
 
@@ -356,22 +352,8 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Node:
     >>> matrix_rank([[[1.0, 0.0], [0.0, 0.1]]] * 2, rtol=[0.01, 0.5]).eval()
     array([2, 1])
     """
-    a, tolerance = _with_tolerance("matrix_rank", x, rtol)
+    a, tolerance = with_tolerances("matrix_rank", _matrices("matrix_rank", x), rtol)
     return sum(above(svdvals(a), tolerance), -1, dtype="int64")
-
-
-def _with_tolerance(name: str, x: Any, rtol: Any) -> tuple[Node, Node]:
-    """Return matrices, and a relative tolerance of their dtype for each of them."""
-    a = _matrices(name, x)
-    if rtol is None:
-        relative = size_node(size_max(*a.shape[-2:]), a.dtype) * float(np.finfo(a.dtype).eps)
-    else:
-        relative = as_node(rtol, a.dtype if is_weak(rtol) else None, what=f"{name}: rtol")
-        if not is_float(relative.dtype):
-            raise DTypeError(f"{name}: rtol must be a number or floats, got {relative.type}{at()}")
-        relative = cast(relative, a.dtype)
-    batch = broadcast_shapes(name, TensorType(a.dtype, a.shape[:-2]), relative.type)
-    return broadcast_to_shape(a, (*batch, *a.shape[-2:])), broadcast_to_shape(relative, batch)
 
 
 # -- powers, norms and products

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from graphc.errors import LinAlgError
+from graphc.errors import DTypeError, LinAlgError, at
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Routine, apply
 from graphc.ops.creation import tril, triu
@@ -32,9 +33,10 @@ from graphc.ops.decompositions import (
 from graphc.ops.elementwise import equal, where
 from graphc.ops.linalg import diagonal
 from graphc.ops.manipulation import matrix_transpose
+from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, size_node
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import drop_axes, join, slice_axis
-from graphc.types import Array, Size, TensorType, size_min
+from graphc.types import Array, Size, TensorType, is_float, size_max, size_min
 
 __all__: list[str] = []
 
@@ -262,3 +264,19 @@ class Pinv(Composite):
 def above(s: Node, rtol: Node) -> Node:
     """Return which singular values are above `rtol` times the largest; `rtol` has no axis for them."""
     return s > as_column(rtol * apply(Reduction("max", (s.ndim - 1,), may_be_empty=True), s))
+
+
+def with_tolerances(name: str, a: Node, rtol: Any) -> tuple[Node, Node]:
+    """Return matrices, and a relative tolerance of their dtype for each of them: `rtol`, or by default the larger size.
+
+    The default is in units of the dtype's epsilon. Raises `DTypeError`, `ShapeError`.
+    """
+    if rtol is None:
+        relative: Node = size_node(size_max(*a.shape[-2:]), a.dtype) * float(np.finfo(a.dtype).eps)
+    else:
+        relative = as_node(rtol, a.dtype if is_weak(rtol) else None, what=f"{name}: rtol")
+        if not is_float(relative.dtype):
+            raise DTypeError(f"{name}: rtol must be a number or floats, got {relative.type}{at()}")
+        relative = cast(relative, a.dtype)
+    batch = broadcast_shapes(name, TensorType(a.dtype, a.shape[:-2]), relative.type)
+    return broadcast_to_shape(a, (*batch, *a.shape[-2:])), broadcast_to_shape(relative, batch)
