@@ -9,6 +9,7 @@ broadcasts and casts, and a rule with `through=True` also sees its operands thro
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -29,7 +30,8 @@ class Domain:
 
     `kinds`: NumPy dtype kinds; matching refuses others. `low`, `high`: the values for which the rule's claim is
     made (and tested). `shape`: of the generated instance. `literals`: where given, the wildcard matches only
-    constants, and these values make the instances.
+    constants, and these values make the instances. `form`: instances are this function of a placeholder, where a
+    rule's condition asks what its operand is.
     """
 
     kinds: str = "f"
@@ -37,12 +39,14 @@ class Domain:
     high: float = math.inf
     shape: tuple[int, ...] = ()
     literals: tuple[float, ...] = ()
+    form: Callable[[Node], Node] | None = None
 
     def instance(self, name: str, choice: int = 0) -> Node | tuple[int, ...]:
         """Return an operand for a generated instance: a placeholder, a constant, or the axes (1,)."""
         if self.literals:
             return constant(self.literals[choice % len(self.literals)], self.dtype)
-        return self.wildcard(name)
+        found = self.wildcard(name)
+        return self.form(found) if self.form is not None and isinstance(found, Node) else found
 
     def wildcard(self, name: str) -> Node | tuple[int, ...]:
         """Return the operand that stands for this domain in a pattern."""
@@ -99,7 +103,7 @@ class Rule:
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    code = function.__code__
+    code = inspect.unwrap(function).__code__
     return code.co_varnames[: code.co_argcount]
 
 
