@@ -40,7 +40,7 @@ SPELLINGS: list[tuple[str, Callable[[Node], Node], str]] = [
     ("log(exp - 1)", lambda x: gc.log(gc.exp(x) - 1), "add(x, log1mexp(negative(x)))"),
     ("log of a density", lambda x: gc.log(gc.exp(-(x**2)) / 3), "subtract(negative(square(x)), log(3.0))"),
     ("log cosh", lambda x: gc.log((gc.exp(x) + gc.exp(-x)) / 2), "log_cosh(x)"),
-    ("log of 1 - tanh**2", lambda x: gc.log(1 - gc.tanh(x) ** 2), "multiply(-2.0, log_cosh(x))"),
+    ("log of 1 - tanh**2", lambda x: gc.log(1 - gc.tanh(x) ** 2), "multiply(log_cosh(x), -2.0)"),
     ("derivative of tanh", lambda x: 1 - gc.tanh(x) ** 2, "square(sech(x))"),
     ("2 * sigmoid(-2x)", lambda x: 1 - gc.tanh(x), "multiply(sigmoid(multiply(x, -2.0)), 2.0)"),
     ("sech", lambda x: 2 / (gc.exp(x) + gc.exp(-x)), "sech(x)"),

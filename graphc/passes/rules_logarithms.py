@@ -234,7 +234,7 @@ def _homomorphism(log: Callable[[Node], Node], name: str) -> tuple[Rule, ...]:
             f"{name}(prod(x, axis))",
             lambda x, axis: log(prod(x, axis)),
             lambda x, axis: sum(log(abs(x)), axis) + log(prod(sign(x), axis)),
-            (ROWS, AXES),
+            (Domain("f", low=0.0, shape=(3, 4)), AXES),
             lambda x, axis: root_of(x).op.name != "sign",
         ),
     )
@@ -261,7 +261,7 @@ def _sums() -> tuple[Rule, ...]:
             "log(x - y), exponentials",
             lambda x, y: log(x - y),
             lambda x, y: log_difference(log(x), log(y)),
-            (Domain("f", form=exp), Domain("f", form=sigmoid)),
+            (Domain("f", form=exp), Domain("f", low=-30.0, high=30.0, form=sigmoid)),
             _subtracts,
         ),
         Rule(
