@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, IndexOutOfBoundsError, ShapeError, at
 from graphc.node import Guard, Node
-from graphc.types import Array, Dim, DType, Size, Symbol, is_masked, size_value, symbols
+from graphc.types import Array, Dim, DType, Size, is_masked, size_value, symbol_name, symbols
 
 
 def as_argument(node: Node, value: Any) -> Array:
@@ -107,7 +107,7 @@ def solve_sizes(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]]) -> di
     owners: dict[str, tuple[Node, int]] = {}
     for node, shape in zip(inputs, shapes, strict=True):
         for axis, (declared, got) in enumerate(zip(node.shape, shape, strict=True)):
-            name = _symbol_name(declared)
+            name = symbol_name(declared)
             if name is None:
                 continue
             if sizes.setdefault(name, got) != got:
@@ -119,15 +119,6 @@ def solve_sizes(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]]) -> di
             owners.setdefault(name, (node, axis))
     _check_declared(inputs, shapes, sizes)
     return sizes
-
-
-def _symbol_name(size: Size) -> str | None:
-    """Return the name where a size is one bare symbol."""
-    if isinstance(size, Dim) and len(size.terms) == 1:
-        ((monomial, factor),) = size.terms
-        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
-            return monomial[0].name
-    return None
 
 
 def _check_declared(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]], sizes: Mapping[str, int]) -> None:

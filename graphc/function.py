@@ -21,8 +21,9 @@ from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.ops.pointwise import broadcast
 from graphc.signature import Signature, make_signature
+from graphc.substitution import require_sizes, sizes_of_replaced, substitute_guards
 from graphc.tree import flatten, unflatten
-from graphc.types import size_value, symbols
+from graphc.types import Size, size_value, symbol_name, symbols
 
 if TYPE_CHECKING:
     from graphc.codegen.plan import Plan
@@ -58,7 +59,8 @@ def function(
         New values of shared nodes, written together after the outputs are computed. Same shape and dtype. Random
         generators that the program draws from advance by themselves, unless their position is updated here.
     givens
-        Nodes to replace by others of the same dtype and rank.
+        Nodes to replace by others of the same dtype and rank. A named dimension of theirs that no input gives a size
+        takes the size of what replaces them; where an input gives it, the two must be equal in each call.
     mode
         `"reference"` runs the NumPy interpreter; `"debug"` runs the generated kernels as plain Python.
     threads
@@ -428,8 +430,11 @@ def _make_graph(
     extra = _check_givens(givens)
     nodes = [*outputs, *(value for _, value in pairs)]
     if givens:
-        fitted = {old: _fitted(old, new) for old, new in givens.items()}
-        nodes = list(Graph(nodes).replace(fitted)[0].outputs)
+        names = sizes_of_replaced(givens, signature.nodes)
+        fitted = {old: _fitted(old, new, names) for old, new in givens.items()}
+        nodes = list(Graph(nodes, signature.nodes).replace(fitted)[0].outputs)
+        extra = list(substitute_guards(extra, names))
+        pairs = [(target, node) for (target, _), node in zip(pairs, nodes[len(outputs) :], strict=True)]
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
@@ -442,13 +447,19 @@ def _make_graph(
     if extra:
         graph = Graph(nodes, signature.nodes, updates=graph.updates, guards=(*graph.guards, *extra))
     require_inputs(graph, signature.nodes)
+    require_sizes(graph)
     return graph
 
 
-def _fitted(old: Node, new: Node) -> Node:
-    """Return what stands for a node: where that has a literal 1 for a dimension, which would broadcast, a view."""
-    literal = any(n == 1 != m for m, n in zip(old.shape, new.shape, strict=True))
-    return broadcast(new, old.shape, tuple(range(new.ndim))) if literal else new
+def _fitted(old: Node, new: Node, names: Mapping[str, Size]) -> Node:
+    """Return what stands for a node: a view where that has a literal 1, which would broadcast, for a dimension.
+
+    The dimensions in `names` are replaced everywhere, so they have that size themselves.
+    """
+    pairs = list(zip(old.shape, new.shape, strict=True))
+    shape = [n if symbol_name(m) in names else m for m, n in pairs]
+    literal = any(n == 1 != m for m, n in zip(shape, new.shape, strict=True))
+    return broadcast(new, tuple(shape), tuple(range(new.ndim))) if literal else new
 
 
 def _check_givens(givens: Mapping[Node, Node]) -> list[Guard]:

@@ -141,8 +141,17 @@ class Graph:
         return self.with_outputs([every[o] for o in self.outputs]), every
 
     def replace(self, replacements: Mapping[Node, Node]) -> tuple[Graph, NodeMap]:
-        """Return the graph with nodes replaced (their own inputs are left alone), and the map."""
-        return self.map(lambda node, inputs: replacements.get(node))
+        """Return the graph with nodes replaced (their own inputs are left alone), and the map.
+
+        Where a named dimension is replaced by another size and no input is left to give it one, the program takes
+        the new size wherever it mentions the dimension.
+        """
+        graph, moved = self.map(lambda node, inputs: replacements.get(node))
+        if all(old.type is new.type or old.shape == new.shape for old, new in replacements.items()):
+            return graph, moved
+        from graphc.substitution import resize
+
+        return resize(graph, moved, replacements)
 
     def with_outputs(self, outputs: Sequence[Node]) -> Graph:
         """Return a graph of other outputs with the same signature, updates and guards; itself if they are its own."""

@@ -54,10 +54,10 @@ class Generator:
     Numbers and arrays outside a distribution's range raise `ArgumentError`; where a node has such a value, the draw is
     NaN, or -1 for integers.
 
-    A draw inside the body of a loop is refused: draw an array before it and pass it as `xs`. So is a draw inside a
-    branch. `node.eval` of two draws, one at a time, starts both at the same position; use
-    `gc.evaluate` for both. Functions in several threads may share a generator: each call takes its numbers and moves
-    the position as one step.
+    A loop or a branch that draws takes one number, as the key of a stream of its own in which every step has its place:
+    a step's numbers are the same in every mode and for every `checkpoint`, and new in every call and every step.
+    `node.eval` of two draws, one at a time, starts both at the same position; use `gc.evaluate` for both. Functions in
+    several threads may share a generator: each call takes its numbers and moves the position as one step.
 
     >>> import graphc as gc
     >>> rng = gc.random.Generator(7)

@@ -382,6 +382,15 @@ def symbols(sizes: Iterable[Size]) -> Iterator[str]:
                     yield from symbols((atom.left, atom.right))
 
 
+def symbol_name(size: Size) -> str | None:
+    """Return the name where a size is one bare symbol."""
+    if isinstance(size, Dim) and len(size.terms) == 1:
+        ((monomial, factor),) = size.terms
+        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            return monomial[0].name
+    return None
+
+
 def size_value(size: Size, sizes: Sizes) -> int:
     """Evaluate a size for given symbol values."""
     if not isinstance(size, Dim):

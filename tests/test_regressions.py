@@ -100,7 +100,7 @@ def test_messages_of_guards_end_with_the_callers_line() -> None:
 
 def test_a_dimension_that_no_argument_gives() -> None:
     """KeyError: 'm'."""
-    with pytest.raises(gc.ShapeError, match=r"dimension m: no argument gives it a size  \[test_regressions"):
+    with pytest.raises(gc.ShapeError, match=r"dimension m: no argument gives it a size \(.*\)  \[test_regressions"):
         gc.function([N], [N, gc.zeros("m")])(np.ones(2))
 
 

@@ -78,8 +78,8 @@ class Memory:
         # By section: a loop's body and its derivative's share nodes, each with memory of its own.
         self.addresses: dict[Section, dict[Node, int]] = {section: {} for section in main.every()}
         self.addresses[main] |= {s: s.state.array.ctypes.data for s in graph.shared}
-        for state, value in main.aliased.items():
-            self.addresses[main][value] = self.addresses[main][state]
+        for state, values in main.in_state.items():
+            self.addresses[main] |= dict.fromkeys(values, self.addresses[main][state])
         self._place(main, self.arena.ctypes.data)
         self.bases = {node: k for k, node in enumerate((*graph.inputs, *main.results))}
         self.patches: list[Patch] = []

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
-from graphc.codegen.inplace import carries_in_place, operands_in_place, parts_in_place, updates_in_place
+from graphc.codegen.inplace import carries_in_place, late_order, operands_in_place, parts_in_place, updates_in_place
 from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks
 from graphc.codegen.lower import lower
 from graphc.codegen.nest import LoopNest, PointerSlot
+from graphc.codegen.reads import Reads
 from graphc.codegen.render import render
 from graphc.codegen.reuse import Reuse
 from graphc.codegen.row_runs import Run, find_runs
@@ -50,25 +51,28 @@ class Section:
         self.obtain = obtain
         self.schedule = recompute(fuse(graph))
         self.in_place = carries_in_place(self.schedule, carries)
-        self.aliased = updates_in_place(self.schedule)
+        self.in_state = updates_in_place(self.schedule)
+        self.aliased = {state: values[-1] for state, values in self.in_state.items()}
         self.bodies: list[Section] = []
         self.nests: list[LoopNest] = []
         self.inlined = False
         self.kernel_of: list[int] = []
-        self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
-        temporary = operands_in_place(self.schedule, self.elsewhere)
-        in_place = {*self.in_place, *temporary.values(), *self.aliased.values()}
-        written = set() if inner else set(self.aliased.values())
-        self.reuse = Reuse(self.schedule, {*graph.outputs, *self.elsewhere, *self.in_place}, written)
+        changed = {n for values in self.in_state.values() for n in values}
+        self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
+        late = late_order(self.schedule, self.in_state)
+        closed = {*graph.outputs, *self.elsewhere, *self.in_place}
+        temporary = operands_in_place(self.schedule, closed)
+        in_place = {*self.in_place, *changed}
+        self.reuse = Reuse(Reads(self.schedule, late), closed)
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         self.steps = self.reuse.steps(rows or {})
         writes: list[tuple[LoopNest, int]] = []
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
-            if kernel.kind == "scatter" and kernel.root in in_place:
+            if kernel.kind == "scatter" and (kernel.root in in_place or kernel.root.inputs[0] in temporary):
                 nest = lower(kernel, self.schedule, self.aliased, divide=not inner)
-                if kernel.root not in written:
+                if kernel.root not in late:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
                     self.append(check_nests(kernel, accesses, checked), number)
@@ -142,7 +146,7 @@ class Section:
 
     def first_state_write(self) -> int:
         """Return the first nest that writes state: from there on a run must not be interrupted."""
-        changed = set(self.aliased.values())
+        changed = {n for values in self.in_state.values() for n in values}
         for number, (nest, kernel) in enumerate(zip(self.nests, self.kernel_of, strict=True)):
             if kernel < 0 or any(isinstance(s, PointerSlot) and s.base in changed for s in nest.slots):
                 return number

@@ -4,6 +4,7 @@
 |---|---|
 | `parameters` | names of parameters, loading of state |
 | `clipping` | limits on gradients |
+| `updates` | groups of parameters in one step |
 | `base` | `Optimizer`, and the family `Descent` of step rules |
 | `sgd`, `adam`, `adaptive`, `large` | the rules |
 | `wrappers` | accumulation of gradients, averages of parameters |
@@ -19,7 +20,7 @@
 >>> w.get_value().round(1)
 array([1., 2.])
 >>> sorted(optimizer.state_dict())
-['step', 'w.exp_avg', 'w.exp_avg_sq']
+['step', 'w.exp_avg', 'w.exp_avg_sq', 'w.step']
 """
 
 from graphc.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam

@@ -47,8 +47,13 @@ def clip_by_global_norm(grads: Any, max_norm: Any) -> Any:
     >>> clip_by_global_norm([as_node([30.0, 40.0])], 5.0)[0].eval().round(4)
     array([3., 4.])
     """
+    return clip_by_norm(grads, global_norm(grads), max_norm)
+
+
+def clip_by_norm(grads: Any, norm: Node, max_norm: Any) -> Any:
+    """Return `grads` scaled down where `norm`, of these or of more gradients, exceeds `max_norm`."""
     _check_limit("clip_by_global_norm", max_norm)
-    factor = minimum(max_norm / (global_norm(grads) + 1e-6), 1.0)
+    factor = minimum(max_norm / (norm + 1e-6), 1.0)
     scaled = [as_node(g) for g in flatten(grads)]
     return unflatten(grads, [g * astype(factor, g.dtype) for g in scaled])
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
-from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
+from graphc.ops.base import Leaf, Routine
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather, Scatter
@@ -33,6 +33,7 @@ from graphc.passes.frame import Framed
 from graphc.passes.fusion_costs import IN_TURNS, Expression, Repeat
 from graphc.passes.groups import Cluster, Fusion, Group, has_frames
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
+from graphc.passes.scatters import continued, late_scatters, scatter_chain
 from graphc.types import Shape
 
 MAX_INLINE_DEPTH = 8
@@ -137,19 +138,6 @@ class Schedule:
         return len(self.kernels)
 
 
-def scatter_chain(value: Node) -> tuple[Node, ...]:
-    """Return the scatters that make a value of an input or state, the first first; empty for other values."""
-    chain = tuple(_scatters(value))[::-1]
-    return chain if chain and isinstance(chain[0].inputs[0].op, (Placeholder, SharedValue)) else ()
-
-
-def _scatters(value: Node) -> Iterator[Node]:
-    """Yield a scatter and those that it continues, which may all write into the same memory."""
-    while isinstance(value.op, Scatter):
-        yield value
-        value = value.inputs[0]
-
-
 def squeezed(shape: Shape) -> Shape:
     """Drop the literal 1s: they neither loop nor stride."""
     return shape if 1 not in shape else tuple(s for s in shape if s != 1)
@@ -217,6 +205,7 @@ class _Fuser:
         self.refused: list[tuple[Node, Node, str]] = []
         self.readers: dict[tuple[Shape, Node], Group] = {}
         self.kept = set(graph.outputs)
+        self.late = late_scatters(graph)
         self.inline: dict[Node, int] = {}
         self.fusion = Fusion(graph, self.accesses, self.kept, self.home)
 
@@ -293,10 +282,11 @@ class _Fuser:
         self._join(self._open("loop", nodes, space), levels, split, cluster.expression)
 
     def _place_scatter(self, node: Node) -> None:
-        """Place a scatter, with the values that wait for it unless they read what it may write into."""
+        """Place a scatter, with the values that wait for it unless they read what it, or an update, may write into."""
         waiting = self.pending.pop(node.inputs[1], Cluster())
         cluster = waiting.nodes
-        targets = {self.accesses[n.inputs[0]].base for n in _scatters(node)}
+        targets = {self.accesses[n.inputs[0]].base for n in continued(node)}
+        targets |= set(self.graph.updates if node in self.late else ())
         read = {self.accesses[x].base for n in cluster for x in n.inputs}
         indexed = [x for n in cluster if isinstance(n.op, Gather) for x in n.inputs[1:]]
         # Indices are checked before anything is written: they must be in memory.

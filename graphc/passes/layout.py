@@ -8,7 +8,7 @@ describes, in elements, where a view's values are inside the value that is store
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import blame
@@ -24,6 +24,7 @@ from graphc.ops.pointwise import DimValue, Elementwise, Pointwise, broadcast, el
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
 from graphc.ops.windows import Windows
+from graphc.passes.scatters import late_scatters
 from graphc.types import Shape, Size, bounds, is_float
 
 COPY = elementwise("copy", numpy=lambda x: x, code="{0}", accepts="any", partials=(1,))
@@ -92,7 +93,7 @@ def lay_out(graph: Graph, carries: int = 0) -> Graph:
     before: `%1 = permute_dims[axes=(1,0)](%0)`, `return %1`
     after: `%1 = permute_dims[axes=(1,0)](%0)`, `%2 = copy(%1)`, `return %2`
     """
-    layout = _Layout()
+    layout = _Layout(late_scatters(graph), graph.updates)
     graph, _ = graph.map(layout.visit)
     return graph.with_outputs(_distinct_outputs(graph, layout.accesses, carries))
 
@@ -121,9 +122,14 @@ def copy(x: Node) -> Node:
 
 
 class _Layout:
-    """The rebuild function of `lay_out`, with the accesses of the nodes built so far."""
+    """The rebuild function of `lay_out`, with the accesses of the nodes built so far.
 
-    def __init__(self) -> None:
+    `late` scatters run when states have their new values: what they read of those is copied before.
+    """
+
+    def __init__(self, late: Container[Node], updated: Container[Node]) -> None:
+        self.late = late
+        self.updated = updated
         self.accesses: dict[Node, Access] = {}
 
     def visit(self, node: Node, inputs: tuple[Node, ...]) -> Node:
@@ -145,6 +151,9 @@ class _Layout:
         elif isinstance(node.op, Scatter):
             updates = inputs[1] if isinstance(self._access(inputs[1]).base.op, Constant) else self._stored(inputs[1])
             inputs = (self._stored(inputs[0]), updates, *map(self._stored, inputs[2:]))
+            if node in self.late:
+                changed = (copy(x) if self._access(x).base in self.updated else x for x in inputs[1:])
+                inputs = (inputs[0], *changed)
         elif isinstance(node.op, (Assembly, Cumulative)):
             inputs = tuple(self._stored(x) for x in inputs)
         elif isinstance(node.op, Routine):
