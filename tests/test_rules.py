@@ -22,7 +22,7 @@ from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import placeholder
 from graphc.ops.reduction import sum as total
-from graphc.passes.pattern import AXES, Domain, Rule
+from graphc.passes.pattern import Domain, Rule
 from graphc.passes.rewrite import rewrite
 from graphc.passes.rules_exact import EXACT
 from graphc.passes.rules_fast import FAST
@@ -265,7 +265,8 @@ def rounding_of(rule: Rule, pattern: Node, bindings: dict[Node, Array]) -> Array
         return np.full(pattern.shape, 8 * EPSILON * max(np.abs(v).max() for v in bindings.values()))
     if "* y, axis" in rule.text:
         size = size + 8
-    return 2 * np.spacing(size if pattern.ndim == 2 and pattern.shape[1] == 4 else size[:, :1].reshape(pattern.shape))
+    wide = pattern.ndim == 2 and pattern.shape[1] == 4
+    return np.asarray(2 * np.spacing(size if wide else size[:, :1].reshape(pattern.shape)))
 
 
 @pytest.mark.parametrize("rule", [pytest.param(r, id=r.text, marks=marks(r)) for r in ROWS])

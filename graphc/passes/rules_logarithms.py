@@ -62,9 +62,8 @@ UNIT = Domain("f", low=-1.0, high=1.0)
 ROWS = Domain("f", shape=(3, 4))
 BASE = Domain("f", literals=(10.0, 0.5))
 
-EXPONENTIAL = frozenset(
-    "exp exp2 expm1 sigmoid sigmoid_slope softmax softplus cosh sinh sech tanh erfc ndtr normal_density".split()
-)
+EXPONENTIAL = frozenset(("exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sech", "sigmoid", "sigmoid_slope"))
+EXPONENTIAL |= {"softmax", "softplus", "erfc", "ndtr", "normal_density"}
 """The ops whose logarithm has a form of its own."""
 DEPTH = 5
 """How deep in products, sums and powers an exponential is looked for."""
@@ -99,8 +98,14 @@ def is_exponential(x: Node, depth: int = DEPTH) -> bool:
     if name == "add":
         return _adds(first, second, depth - 1)
     if type(x.op) is Reduction and name in ("sum", "prod"):
-        return is_exponential(first, depth - 1) and is_nonnegative(first)
-    return False
+        return (is_exponential(first, depth - 1) and is_nonnegative(first)) or (name == "sum" and _has_shift(first))
+    return name == "matmul" and _has_shift(x)
+
+
+def _has_shift(x: Node) -> bool:
+    """Tell whether a product has a factor `exp` whose exponents can be shifted."""
+    factors = [root_of(f) for f in root_of(x).inputs] if root_of(x).op.name in ("multiply", "matmul") else []
+    return any(f.op.name == "exp" and not _is_shifted(f.inputs[0]) for f in factors)
 
 
 def _splits(x: Node, y: Node, depth: int = DEPTH) -> bool:
@@ -248,7 +253,6 @@ def _sums() -> tuple[Rule, ...]:
             lambda x, y: log(exp(x) + exp(y)),
             lambda x, y: logaddexp(x, y),
             (REAL, REAL),
-            through=True,
         ),
         Rule(
             "log(x + y), exponentials",

@@ -12,6 +12,8 @@ softmax functions (2021).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graphc.node import Node
 from graphc.ops.elementwise import abs, maximum, reciprocal, relu, square
 from graphc.ops.elementwise_float import (
@@ -120,7 +122,6 @@ def _roots() -> tuple[Rule, ...]:
             lambda x, y: pow(square(x) + square(y), 0.5),
             lambda x, y: hypot(x, y),
             (REAL, REAL),
-            through=True,
         ),
         Rule("sqrt(x ** 2)", lambda x: sqrt(square(x)), lambda x: abs(x), (REAL,)),
         Rule(
@@ -128,7 +129,6 @@ def _roots() -> tuple[Rule, ...]:
             lambda x, y: sqrt(square(x) + square(y)),
             lambda x, y: hypot(x, y),
             (REAL, REAL),
-            through=True,
         ),
         Rule("sqrt(x**2 + 1)", lambda x: sqrt(square(x) + 1), lambda x: hypot(x, 1), (REAL,)),
         Rule(
@@ -239,12 +239,7 @@ def _norms() -> tuple[Rule, ...]:
     return (*rules(False, COUNTS), *rules(True, KEPT_COUNTS))
 
 
-STABILISE: tuple[Rule, ...] = (
-    *LOGARITHMS,
-    *_exponentials(),
-    *_logistic(),
-    *_hyperbolic(),
-    *_roots(),
-    *_softmax(),
-    *_norms(),
+STABILISE: tuple[Rule, ...] = tuple(
+    replace(rule, through=True)
+    for rule in (*LOGARITHMS, *_exponentials(), *_logistic(), *_hyperbolic(), *_roots(), *_softmax(), *_norms())
 )

@@ -2,7 +2,8 @@
 
 Rules ask it where an identity needs a sign: `log(x * y)` is `log(x) + log(y)` if neither factor is negative. A claim
 holds for every element that is not NaN, in real arithmetic: `exp(x)` is positive although it underflows to 0; so is a
-sum of exponentials, unless it is empty. An answer looks at no more than `BUDGET` nodes; what lies deeper counts as unknown, so that rules stay linear in the graph.
+sum of exponentials, unless it is empty. An answer looks at no more than `BUDGET` nodes; what lies deeper counts as
+unknown, so that rules stay linear in the graph.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from math import inf
 
 from graphc.node import Node
 from graphc.ops.base import Constant, View
+from graphc.ops.elementwise_float import literal
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import DimValue
 from graphc.ops.shape import Concat
@@ -153,8 +155,10 @@ class _Analysis:
 
     def pow(self, x: Node, y: Node) -> Bounds:
         a = self.of(x)
-        even = isinstance(y.op, Constant) and y.op.value.size == 1 and y.op.value.item() % 2 == 0
-        return _made(0.0 if a.low >= 0 or even else -inf, inf, a.nonzero)
+        exponent = literal(y)
+        even = exponent is not None and exponent % 2 == 0
+        kept = a.positive or (a.nonnegative and exponent is not None and exponent > 0)  # 1 / -0.0 is negative
+        return _made(0.0 if kept or even else -inf, inf, a.nonzero)
 
     def maximum(self, x: Node, y: Node) -> Bounds:
         a, b = self.of(x), self.of(y)
@@ -228,9 +232,9 @@ def _times(a: float, b: float) -> float:
 
 
 def _inverted(a: Bounds) -> Bounds:
-    if a.low >= 0:
+    if a.positive:
         return Bounds(0.0, 1.0 if a.low >= 1 else inf)
-    return Bounds(-1.0 if a.high <= -1 else -inf, 0.0) if a.high <= 0 and a.nonzero else UNKNOWN
+    return Bounds(-1.0 if a.high <= -1 else -inf, 0.0) if a.high <= 0 and a.nonzero else UNKNOWN  # -0.0 has a sign
 
 
 _POSITIVE = Bounds(0.0, inf, True)
