@@ -20,6 +20,7 @@ from graphc.graph import Graph, collector_paused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.ops.pointwise import broadcast
+from graphc.passes.options import EVERYTHING, Options
 from graphc.signature import Signature, make_signature
 from graphc.substitution import require_sizes, sizes_of_replaced, substitute_guards
 from graphc.tree import flatten, unflatten
@@ -109,6 +110,7 @@ class Function:
         "__call__",
         "__weakref__",
         "_compiled",
+        "_options",
         "_outputs",
         "_runner",
         "_seconds",
@@ -131,6 +133,7 @@ class Function:
         mode: str,
         precision: str,
         threads: int | None,
+        options: Options = EVERYTHING,
     ) -> None:
         self._signature = signature
         self._outputs = outputs
@@ -142,7 +145,14 @@ class Function:
         self.mode = mode
         self.precision = precision
         self.threads = threads
+        self._options = options
         self.__call__ = self._slow_call
+
+    def _without(self, *names: str) -> Function:
+        """Return this function compiled without some passes and forms; see `graphc.passes.options`."""
+        options = self._options.without(names)
+        given = self._signature, self._outputs, self.graph, self.name, self.mode, self.precision, self.threads
+        return Function(*given, options)
 
     # -- calling
 
@@ -161,16 +171,14 @@ class Function:
         from graphc.codegen.program import Program
         from graphc.codegen.tape import LIST_MODE
         from graphc.codegen.team import default_threads
-        from graphc.passes import PASSES, run
-        from graphc.passes.frame import frame
-        from graphc.passes.layout import lay_out
+        from graphc.passes.optimize import optimize
 
         started = time.perf_counter()
-        optimized = frame(lay_out(run(PASSES, self.graph)))
+        optimized = optimize(self.graph, self._options)
         self._seconds = {"passes": time.perf_counter() - started}
         debug = self.mode == "debug"
         threads = default_threads() if self.threads is None else self.threads
-        program = Program(optimized, self.precision, compiled=not debug, threads=threads)
+        program = Program(optimized, self.precision, self._options, compiled=not debug, threads=threads)
         self._seconds |= program.seconds
         mode = _result_mode(self._outputs)
         self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)

@@ -88,6 +88,9 @@ class Generator:
         """Continue from a state that `get_state` returned, of this generator or another."""
         if not isinstance(state, GeneratorState):
             raise ArgumentError(f"set_state: a GeneratorState is needed, got {state!r}{at()}")
+        numbers = state.key, state.position, state.splits
+        if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**64 for n in numbers):
+            raise ArgumentError(f"set_state: numbers from 0 to 2**64 - 1 are needed, got {state!r}{at()}")
         self.key.set_value(np.array(state.key, UINT64))
         self.position.set_value(np.array(state.position, UINT64))
         self._splits = state.splits

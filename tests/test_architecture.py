@@ -34,7 +34,7 @@ LAYERS = (
     ("function", "runner", "signature", "pickling", "jacobians"),
     ("serialization", "scipy_adaptors", "native", "fixed"),
     ("inspect", "nn", "optim"),
-    ("data", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
+    ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
     ("",),  # graphc/__init__.py
     ("demo", "cli"),
 )

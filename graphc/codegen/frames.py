@@ -126,7 +126,10 @@ class Memory:
         names = {n: f"%{i}" for n, i in section.graph.index.items()}
         nests, arena = self.nests[section], section.arena
         together = [run.numbers() for run, _ in self.runs.values()] if section is self.main else []
-        self.plans[section] = plan_buffers(nests, arena, self.sizes, names, regions, section.placed, together)
+        share = self.main.options.uses("share_memory")
+        self.plans[section] = plan_buffers(
+            nests, arena, self.sizes, names, regions, section.placed, together, share=share
+        )
         return self.plans[section]
 
     def _place(self, section: Section, base: int) -> None:
@@ -150,7 +153,8 @@ class Memory:
             if number in found:
                 continue
             cost = self.cost(main, nest)
-            product = product_replicas(nest, self.sizes, cost)
+            chunks = main.options.uses("product_chunks")
+            product = product_replicas(nest, self.sizes, cost) if chunks else None
             replicas = product or replicas_of(nest, self.sizes, cost, self.least_ns, threads=self.threads)
             if replicas is not None:
                 found[number] = replicas
@@ -178,6 +182,7 @@ class Memory:
         elif may_divide(nest) or self._guard(section, number, cost):
             # One call of BLAS runs the whole range of a product.
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
+            whole = whole or not self.main.options.uses("chunks")
             chunks = [(0, extent)] if whole else chunk_edges(extent, cost, self.least_ns)
             if nest.target_rows:
                 chunks = stretches(extent, target_rows.PARTS if cost >= target_rows.LEAST_NS else 1)

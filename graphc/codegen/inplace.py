@@ -159,7 +159,7 @@ def reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) 
         elsewhere = isinstance(node.op, (Framed, Gather)) or any(_walked(schedule, x) != whole for x in reads)
         if inner != (level == INNER) or elsewhere:
             return False
-    return kernel.split is None or reads_before_writing(kernel, schedule.accesses, state, value)
+    return kernel.split is None or reads_before_writing(kernel, schedule, state, value)
 
 
 def _walked(schedule: Schedule, x: Node) -> Shape | None:

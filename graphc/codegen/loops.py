@@ -6,7 +6,7 @@ or more nests, which run in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
 from graphc.codegen.gemm import lower_matmul, lower_matmul_add, lower_matmul_sum, lower_matmul_update
@@ -22,13 +22,16 @@ from graphc.codegen.reduce import combine, identity
 from graphc.codegen.sorting import SORTING
 from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
-from graphc.ops.cumulative import Cumulative
+from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
 from graphc.ops.indexing import Gather, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access
-from graphc.types import Shape, Size, product
+from graphc.passes.options import Options
+from graphc.types import DType, Shape, Size, product
+
+Products = Callable[[Node, Accesses, Options], list[LoopNest]]
 
 
 def lower_kernel(
@@ -41,12 +44,13 @@ def lower_kernel(
         return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased, divide=divide)]
     (node,) = kernel.nodes
     if isinstance(node.op, MatMulUpdate):
-        return lower_matmul_update(node, schedule.accesses, in_place=node in aliased.values())
+        return lower_matmul_update(node, schedule.accesses, schedule.options, in_place=node in aliased.values())
+    products: dict[type, Products] = {MatMul: lower_matmul, MatMulAdd: lower_matmul_add, MatMulSum: lower_matmul_sum}
+    if type(node.op) in products:
+        return products[type(node.op)](node, schedule.accesses, schedule.options)
     lowerings: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
-        MatMul: lower_matmul,
-        MatMulAdd: lower_matmul_add,
-        MatMulSum: lower_matmul_sum,
         Cumulative: _cumulative,
+        LinearRecurrence: _cumulative,
         Unslice: _unslice,
         **SORTING,
         **LAPACK,
@@ -85,24 +89,33 @@ def _unslice(node: Node, accesses: Accesses) -> list[LoopNest]:
 def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     """Run along the last axis with one accumulator."""
     op = node.op
-    assert isinstance(op, Cumulative) and op.axis == node.ndim - 1 and not op.reverse
-    (x,) = node.inputs
+    assert isinstance(op, Running) and op.axis == node.ndim - 1 and not op.reverse
     build = Builder([node])
     lead = node.shape[:-1]
-    source, own = accesses[x], contiguous_strides(node.shape)
-    rows = [squeeze_strides(s[:-1], lead) for s in (own, source.strides)]
-    extents, (to, of) = collapse(squeeze_strides(lead, lead), rows)
+    sources, own = [accesses[x] for x in node.inputs], contiguous_strides(node.shape)
+    rows = [squeeze_strides(s[:-1], lead) for s in (own, *(source.strides for source in sources))]
+    extents, (to, *of) = collapse(squeeze_strides(lead, lead), rows)
     variables = [f"d{k}" for k in range(len(extents))]
-    name = "sum" if op.name == "cumulative_sum" else "prod"
     count = build.size(node.shape[-1])
-    out, value = build.pointer(node, 0), build.pointer(source.base, source.offset)
-    index_in = build.index((*of, source.strides[-1]), [*variables, "j"])
-    inner: list[Statement] = [
-        f"a = {combine(name, node.dtype, 'a', f'{value}[{index_in}]')}",
-        f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = a",
+    out, pointers = build.pointer(node, 0), [build.pointer(source.base, source.offset) for source in sources]
+    values = [
+        f"{pointer}[{build.index((*strides, source.strides[-1]), [*variables, 'j'])}]"
+        for pointer, strides, source in zip(pointers, of, sources, strict=True)
     ]
-    body = nested(build, extents, [f"a = {identity(name, node.dtype)}", Loop("j", "0", count, inner)])
+    start, step = _running(op, node.dtype, values)
+    inner: list[Statement] = [f"a = {step}", f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = a"]
+    body = nested(build, extents, [f"a = {start}", Loop("j", "0", count, inner)])
     return [finish(build, body, extents, product(node.shape))]
+
+
+def _running(op: Running, dtype: DType, values: Sequence[str]) -> tuple[str, str]:
+    """Return what the accumulator `a` is before step `j`, and after it."""
+    if isinstance(op, LinearRecurrence):
+        factor, term = values
+        follows = combine("sum", dtype, term, combine("prod", dtype, factor, "a"))
+        return identity("sum", dtype), f"select(j > 0, {follows}, {term})"
+    name = "sum" if op.name == "cumulative_sum" else "prod"
+    return identity(name, dtype), combine(name, dtype, "a", values[0])
 
 
 def scatter_copy(node: Node, accesses: Accesses) -> LoopNest:

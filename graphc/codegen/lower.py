@@ -44,6 +44,7 @@ Accesses = dict[Node, Access]
 def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
     """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
     lowering = _Lowering(kernel, schedule, aliased, divide=False)
+    divide = divide and schedule.options.uses("target_rows")
     return with_target_rows(lowering, lowering.nest()) if divide else lowering.nest()
 
 
@@ -53,8 +54,8 @@ def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *,
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
     lowering = _Lowering(kernel, schedule, aliased, divide)
-    strips = with_strips if kernel.split is None else with_row_strips
-    return strips(lowering, lowering.nest())
+    strips, form = (with_strips, "strips") if kernel.split is None else (with_row_strips, "row_strips")
+    return strips(lowering, lowering.nest()) if schedule.options.uses(form) else [lowering.nest()]
 
 
 class _Lowering:
@@ -67,14 +68,16 @@ class _Lowering:
         self.inline = schedule.inline
         self.aliased = aliased
         self.divide = divide
-        self.dear = any(map(gains_from_vectors, kernel.nodes))
+        self.options = schedule.options
+        self.dear = self.options.uses("vector_gathers") and any(map(gains_from_vectors, kernel.nodes))
         self.split = len(kernel.space) if kernel.split is None else kernel.split
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)
-        self.kept = rows_to_keep(kernel, self.accesses, self.roots)
+        self.kept = rows_to_keep(kernel, self.accesses, self.roots, self.options)
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.in_memory)]
         self.build = Builder(written)
-        self.partials = Partials(self.build) if divide and may_be_large(kernel.space, self.unit_ns) else None
+        chunks = divide and self.options.uses("partial_chunks") and may_be_large(kernel.space, self.unit_ns)
+        self.partials = Partials(self.build) if chunks else None
         self.framed = framed_axes(kernel.nodes)
         self.groups = self._collapsed()
         self.variables = [f"d{k}" for k in range(len(self.groups))]
@@ -101,7 +104,7 @@ class _Lowering:
         groups: list[list[int]] = []
         for axis, size in enumerate(self.kernel.space):
             same_side = bool(groups) and (axis < self.split or axis > self.split or self._single)
-            same_side = same_side and not self.framed & {axis - 1, axis}
+            same_side = same_side and not self.framed & {axis - 1, axis} and self.options.uses("collapse")
             rows = inner + (outer if axis < self.split else [])
             if same_side and all(s[axis - 1] == s[axis] * size for s in rows):
                 groups[-1].append(axis)
@@ -305,7 +308,7 @@ class _Lowering:
 
     def _halved(self, node: Node, operands: list[str]) -> list[str]:
         """Compare an index that is the same along a row with a counter, as one-hot values do, by half the bits."""
-        for number, counter in ((0, 1), (1, 0)):
+        for number, counter in ((0, 1), (1, 0)) if self.options.uses("narrow_counters") else ():
             x, iota = node.inputs[number], self.accesses[node.inputs[counter]].base.op
             if not (isinstance(iota, Iota) and iota.dtype == INT64 and self.accesses[x].base not in self.kernel.levels):
                 continue

@@ -53,7 +53,8 @@ class Reuse:
         """Return the values that a kernel may write over, each with the one that it writes there; they are placed."""
         kernel = self.schedule.kernels[number]
         found: dict[Node, Node] = {}
-        free = [y for y in kernel.stored if y not in self.closed and y not in self.placed]
+        stored = kernel.stored if self.schedule.options.uses("reuse") else ()
+        free = [y for y in stored if y not in self.closed and y not in self.placed]
         for x in self.schedule.reading[number] if free and kernel.kind == "loop" else []:
             if x in self.schedule.kernel_of and self._dies(x, number):
                 y = next((y for y in free if self._fits(kernel, number, x, y)), None)
@@ -69,6 +70,8 @@ class Reuse:
         loop = kernel.nodes[0]
         op, accesses = loop.op, self.schedule.accesses
         assert isinstance(op, Scan)
+        if not self.schedule.options.uses("reuse_rows"):
+            return {}
         given = op.body.outputs
         bases = [accesses[x].base for x in loop.inputs]
         found: dict[Node, Node] = {}

@@ -26,6 +26,7 @@ from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
+from graphc.passes.options import EVERYTHING, Options
 from graphc.passes.recompute import recompute
 from graphc.types import Size
 
@@ -41,6 +42,7 @@ class Section:
         self,
         graph: Graph,
         obtain: Callable[[str], int],
+        options: Options = EVERYTHING,
         *,
         inner: bool = False,
         carries: Sequence[int] = (),
@@ -49,9 +51,10 @@ class Section:
         self.graph = graph
         self.inner = inner
         self.obtain = obtain
-        self.schedule = recompute(fuse(graph))
-        self.in_place = carries_in_place(self.schedule, carries)
-        self.in_state = updates_in_place(self.schedule)
+        self.options = options
+        self.schedule = recompute(fuse(graph, options))
+        self.in_place = carries_in_place(self.schedule, carries) if options.uses("carries_in_place") else {}
+        self.in_state = updates_in_place(self.schedule) if options.uses("state_in_place") else {}
         self.aliased = {state: values[-1] for state, values in self.in_state.items()}
         self.bodies: list[Section] = []
         self.nests: list[LoopNest] = []
@@ -61,11 +64,12 @@ class Section:
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
         late = late_order(self.schedule, self.in_state)
         closed = {*graph.outputs, *self.elsewhere, *self.in_place}
-        temporary = operands_in_place(self.schedule, closed)
+        temporary = operands_in_place(self.schedule, closed) if options.uses("operands_in_place") else {}
         in_place = {*self.in_place, *changed}
         self.reuse = Reuse(Reads(self.schedule, late), closed)
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
-        self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
+        if options.uses("parts_in_place"):
+            self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         self.steps = self.reuse.steps(rows or {})
         writes: list[tuple[LoopNest, int]] = []
         accesses, checked = self.schedule.accesses, set[Check]()
@@ -80,7 +84,8 @@ class Section:
                     continue
             else:
                 self.append(self._lower(kernel, number), number)
-            checked |= made_checks(kernel, accesses)
+            if options.uses("checks_once"):
+                checked |= made_checks(kernel, accesses)
         for nest, number in writes:
             self.append([nest], number)
         for state, value in self._updates():
@@ -92,7 +97,7 @@ class Section:
     @lazy_property
     def runs(self) -> tuple[Run, ...]:
         """The nests that may run by turns, block of rows by block of rows."""
-        return () if self.inner else tuple(find_runs(self))
+        return () if self.inner or not self.options.uses("row_runs") else tuple(find_runs(self))
 
     def append(self, nests: list[LoopNest], kernel: int) -> None:
         """Add nests at the end of the tape."""
@@ -106,7 +111,7 @@ class Section:
             carries = [i for i in range(op.carries) if i not in kept]
             body = self._open(op.body, carries, self.reuse.rows(number))
             self.reuse.place_rows(number, self.bodies[body.number].steps)
-            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere)
+            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere, self.options)
             self.reuse.place(placed)
             return nests
         if isinstance(op, Switch):
@@ -120,7 +125,7 @@ class Section:
 
     def _open(self, graph: Graph, carries: Sequence[int] = (), rows: Mapping[Node, Node] | None = None) -> Body:
         """Lower a graph inside an op as a section of its own; `carries` and `rows` may be written over."""
-        section = Section(graph, self.obtain, inner=True, carries=carries, rows=rows)
+        section = Section(graph, self.obtain, self.options, inner=True, carries=carries, rows=rows)
         self.bodies.append(section)
         number, claim = len(self.bodies) - 1, section.elsewhere.update
         parts, inline = section.placed, section.inline

@@ -8,7 +8,7 @@ needs. The families are the closed set that codegen knows:
 | `Leaf` | storage that exists before the program runs |
 | `Pointwise` (`ops/pointwise.py`) | one scalar expression per element |
 | `View` | an index map: no storage, no work |
-| `Reduction`, `Cumulative` (`ops/reduction.py`) | an accumulator over axes |
+| `Reduction` (`ops/reduction.py`), `Running` (`ops/cumulative.py`) | an accumulator over axes |
 | `Gather`, `Scatter` (`ops/indexing.py`) | element access through index arrays |
 | `Assembly` (`ops/shape.py`) | pieces copied into one array |
 | `MatMul` (`ops/linalg.py`) | a BLAS call |

@@ -16,7 +16,6 @@ from graphc.errors import blame
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant, Op, apply
-from graphc.ops.elementwise import STOP_GRADIENT
 from graphc.ops.pointwise import (
     Broadcast,
     Cast,
@@ -60,8 +59,6 @@ def _canonical(node: Node, inputs: tuple[Node, ...]) -> Node | None:
 
 
 def _pointwise(node: Node, op: Pointwise, inputs: tuple[Node, ...]) -> Node | None:
-    if op is STOP_GRADIENT:
-        return inputs[0]
     swapped = type(op) is Elementwise and op.commutative and _is_constant(inputs[0]) and not _is_constant(inputs[1])
     if swapped:
         inputs = inputs[::-1]

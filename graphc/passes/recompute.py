@@ -48,6 +48,8 @@ def recompute(schedule: Schedule) -> Schedule:
     before: `kernel 0: %2 multiply, %3 sum -> %2, %3`, `kernel 1: %5 add -> %5`, of which `%5` reads `%2`
     after: `kernel 0: %2 multiply, %3 sum -> %3`, `kernel 1: %2 multiply, %5 add -> %5`
     """
+    if not schedule.options.uses("recompute"):
+        return schedule
     work = _Recompute(schedule)
     for node in schedule.graph.nodes:
         if node in work.home:
