@@ -147,6 +147,9 @@ def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping
             if what.startswith("index "):
                 given = ", ".join(f"{name}={size}" for name, size in sizes.items())
                 raise IndexOutOfBoundsError(f"getitem: {what} at {where} is out of bounds with {given}{at()}")
+            if ": " in what:  # an op's own words
+                given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                raise ShapeError(f"{what}, at {where} with {given}{at()}")
             pairs = sorted(((left, a), (right, b)), key=lambda pair: not isinstance(pair[0], Dim))
             shown = [_describe(size, value, inputs) for size, value in pairs]
             raise ShapeError(f"{shown[0]} but {shown[1]}; {what} at {where} needs them equal{at()}")

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, CheckpointError, GraphcError, at
 from graphc.node import Shared
 from graphc.state import hold_states
@@ -145,6 +146,7 @@ class Checkpointer:
         Steps between the checkpoints that `gc.fit` makes inside an epoch; None: only at its end.
     """
 
+    @checked
     def __init__(
         self, directory: PathLike, objects: Mapping[str, Any], *, keep: int | None = 3, every: int | None = None
     ) -> None:

@@ -12,6 +12,7 @@ import builtins
 import math
 from typing import Any, NamedTuple
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
@@ -179,6 +180,7 @@ def inv(x: Any, /) -> Node:
 _TRANSPOSED = {0: False, "N": False, 1: True, "T": True, 2: True, "C": True}
 
 
+@checked
 def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False) -> Node:
     """Return the x with a @ x = b for triangular `a`; `trans` 1 or "T" takes a transposed.
 
@@ -198,6 +200,7 @@ def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, 
 # -- Cholesky
 
 
+@checked
 def cholesky(x: Any, /, *, upper: bool = False) -> Node:
     """Return the lower triangular L with L @ L.mT = x, or its transpose, of symmetric positive definite matrices.
 
@@ -277,6 +280,7 @@ def eigvalsh(x: Any, /) -> Node:
     return eigh(x)[0]
 
 
+@checked
 def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     """Return q with orthonormal columns and the upper triangular r with q @ r = x: the reduced factorisation.
 
@@ -298,6 +302,7 @@ def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     return QRResult(q, concat([r, rest], axis=-1))
 
 
+@checked
 def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
     """Return (u, s, vh) with u @ diag(s) @ vh = x and s descending: the reduced factorisation.
 
@@ -324,6 +329,7 @@ def svdvals(x: Any, /) -> Node:
     return svd(x)[1]
 
 
+@checked
 def pinv(x: Any, /, *, rtol: float | None = None) -> Node:
     """Return the Moore-Penrose inverse; its derivative takes the rank as constant.
 
@@ -336,6 +342,7 @@ def pinv(x: Any, /, *, rtol: float | None = None) -> Node:
     return apply(Pinv(None if rtol is None else float(rtol)), _matrices("pinv", x))
 
 
+@checked
 def matrix_rank(x: Any, /, *, rtol: float | None = None) -> Node:
     """Return the number of singular values above `rtol` times the largest, as int64; `rtol` as in `pinv`.
 
@@ -350,6 +357,7 @@ def matrix_rank(x: Any, /, *, rtol: float | None = None) -> Node:
 # -- powers, norms and products
 
 
+@checked
 def matrix_power(x: Any, n: int, /) -> Node:
     """Return square matrices multiplied `n` times; a negative `n` multiplies inverses.
 
@@ -372,6 +380,7 @@ def matrix_power(x: Any, n: int, /) -> Node:
     return identity(a) if out is None else out
 
 
+@checked
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Node:
     """Return the `ord`-norm over `axis` (None: all elements): any number, `inf` or `-inf`; 0 counts what is not 0.
 
@@ -398,6 +407,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: flo
     return where(zero, 0.0, pow(where(zero, 1.0, total), 1 / ord))
 
 
+@checked
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     """Return a norm of matrices.
 
@@ -422,6 +432,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     return insert_axes(out, axes) if keepdims else out
 
 
+@checked
 def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:
     """Return a vector's or matrix's norm, as NumPy chooses: see `vector_norm` and `matrix_norm` for `ord`.
 
@@ -448,6 +459,7 @@ def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -
     return insert_axes(out, sorted((first, second))) if keepdims else out
 
 
+@checked
 def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Node:
     """Return the cross product along an axis of three elements.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
+from graphc.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.state import State
 from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product
 
@@ -32,6 +33,8 @@ def bind_operators(ops: Any) -> None:
 
 serials = itertools.count()
 """Every node takes the next number: what a traced function built is what is younger than the call."""
+
+_VALUES = (int, float, complex, np.ndarray, np.generic)
 
 Guard = tuple[Size, Size, str, Source]
 """Two sizes that a call must find equal, what needs them equal, and where."""
@@ -100,11 +103,20 @@ class Node:
 
     # -- what a node refuses
 
-    def __eq__(self, other: object) -> bool:
-        """Identity; comparing with numbers or arrays raises, since it would silently be False."""
-        if isinstance(other, (int, float, complex, np.ndarray, np.generic)):
+    def __eq__(self, other: object) -> Any:
+        """Identity, as a truth value only: see `graphc.identity`. Numbers and arrays are refused at once."""
+        if self is other:
+            return SAME
+        if isinstance(other, _VALUES):
             raise ArgumentError(f"== and != of nodes are identity; use gc.equal(x, value) to compare values{at()}")
-        return self is other
+        return OTHER
+
+    def __ne__(self, other: object) -> Any:
+        if self is other:
+            return NOT_SAME
+        if isinstance(other, _VALUES):
+            raise ArgumentError(f"== and != of nodes are identity; use gc.not_equal(x, value) to compare values{at()}")
+        return NOT_OTHER
 
     __hash__ = object.__hash__
 
@@ -346,6 +358,12 @@ class Node:
 
     def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return _ops.numpy_function(func, args, kwargs)
+
+
+class WeakNumber(Node):
+    """A 0-d number computed from dimensions and Python numbers: like these, it takes the dtype of what it meets."""
+
+    __slots__ = ()
 
 
 class Shared(Node):

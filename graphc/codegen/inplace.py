@@ -98,7 +98,7 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
     found: dict[Node, Node] = {}
     for number, kernel in reversed(list(enumerate(schedule))):
         node = kernel.root
-        if isinstance(node.op, Scatter) and node not in elsewhere:
+        if kernel.kind == "scatter" and node not in elsewhere:
             x = node.inputs[0]
             if x in stored and x not in elsewhere and reads.only(x, number) and _writes_only(schedule, node):
                 found[x] = found.get(node, node)

@@ -23,7 +23,7 @@ from graphc.codegen.sorting import SORTING
 from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
 from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
@@ -41,7 +41,8 @@ def lower_kernel(
     if kernel.kind == "loop":
         return lower_loop(kernel, schedule, aliased, divide=divide)
     if kernel.kind == "scatter":
-        return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased, divide=divide)]
+        copied = scatter_copy(kernel.root, schedule.accesses)
+        return [copied, scatter_nest(kernel, schedule, aliased, divide=divide)]
     (node,) = kernel.nodes
     if isinstance(node.op, MatMulUpdate):
         return lower_matmul_update(node, schedule.accesses, schedule.options, in_place=node in aliased.values())
@@ -106,6 +107,23 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     inner: list[Statement] = [f"a = {step}", f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = a"]
     body = nested(build, extents, [f"a = {start}", Loop("j", "0", count, inner)])
     return [finish(build, body, extents, product(node.shape))]
+
+
+def scatter_nest(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
+    """Return the nest of a scatter, or of an offset, that writes where its operand is."""
+    if isinstance(kernel.root.op, Offset):
+        return _offset(kernel.root, schedule.accesses)
+    return lower(kernel, schedule, aliased, divide=divide)
+
+
+def _offset(node: Node, accesses: Accesses) -> LoopNest:
+    """Add a number to every element, where it is not 0; one that is NaN is not."""
+    build = Builder([node])
+    number, count = accesses[node.inputs[1]], build.size(product(node.shape))
+    out = build.pointer(node, 0)
+    value = build.once("number", "x", lambda: f"{build.pointer(number.base, number.offset)}[0]")
+    stop = build.once("stop", "n", lambda: f"select({value} == 0, 0, {count})")
+    return finish(build, [Loop("d0", "0", stop, [f"{out}[d0] = {out}[d0] + {value}"])], (), 1)
 
 
 def _running(op: Running, dtype: DType, values: Sequence[str]) -> tuple[str, str]:

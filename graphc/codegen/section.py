@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inplace import carries_in_place, late_order, operands_in_place, parts_in_place, updates_in_place
-from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks
-from graphc.codegen.lower import lower
+from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks, scatter_nest
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.reads import Reads
 from graphc.codegen.render import render
@@ -63,10 +62,10 @@ class Section:
         changed = {n for values in self.in_state.values() for n in values}
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
         late = late_order(self.schedule, self.in_state)
-        closed = {*graph.outputs, *self.elsewhere, *self.in_place}
-        temporary = operands_in_place(self.schedule, closed) if options.uses("operands_in_place") else {}
+        kept = {*self.elsewhere, *self.in_place}
+        temporary = operands_in_place(self.schedule, kept) if options.uses("operands_in_place") else {}
         in_place = {*self.in_place, *changed}
-        self.reuse = Reuse(Reads(self.schedule, late), closed)
+        self.reuse = Reuse(Reads(self.schedule, late), {*graph.outputs, *self.elsewhere, *self.in_place})
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         if options.uses("parts_in_place"):
             self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
@@ -75,7 +74,7 @@ class Section:
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
             if kernel.kind == "scatter" and (kernel.root in in_place or kernel.root.inputs[0] in temporary):
-                nest = lower(kernel, self.schedule, self.aliased, divide=not inner)
+                nest = scatter_nest(kernel, self.schedule, self.aliased, divide=not inner)
                 if kernel.root not in late:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import DTypeError, ShapeError, at
 from graphc.nn.functional import dropout
 from graphc.node import Node
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["scaled_dot_product_attention"]
 
 
+@checked
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
@@ -32,7 +34,7 @@ def scaled_dot_product_attention(
     mask: Any = None,
     *,
     is_causal: bool = False,
-    scale: float | None = None,
+    scale: float | Node | None = None,
     dropout_p: float = 0.0,
     rng: Generator | None = None,
 ) -> Node:

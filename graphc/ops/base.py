@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.node import Guard, Node, Shared
 from graphc.state import State
@@ -190,12 +191,17 @@ class Constant(Leaf):
         return self.value
 
 
+@checked
 def constant(value: Any, dtype: Any = None, *, what: str = "constant") -> Node:
-    """Return a node for a literal array or number; the array is copied and never changes. Errors begin with `what`.
+    """Return a node for a literal array, number or dimension; arrays are copied. Errors begin with `what`.
 
     >>> constant([1.0, 2.0])
     f64[2] = constant[[1.,2.]]
     """
+    if isinstance(value, Dim):
+        from graphc.ops.pointwise import size_node
+
+        return size_node(value, "int64" if dtype is None else dtype)
     array = literal(value, dtype, what)
     array.setflags(write=False)
     return Node(Constant(array), (), TensorType(array.dtype, array.shape), user_source())
@@ -228,6 +234,7 @@ def _check_fit(what: str, array: Array, converted: Array) -> None:
         raise DTypeError(f"{what}: {lost.flat[0]} does not fit {converted.dtype}{at()}")
 
 
+@checked
 def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
     """Declare an argument of the program.
 
@@ -243,6 +250,7 @@ def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
     return Node(Placeholder(name, type_), (), type_, user_source())
 
 
+@checked
 def shared(value: Any, name: str = "") -> Shared:
     """Create state that persists between calls, from a copy of `value`; change it through `updates`.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import Cotangents, Op, apply, constant
@@ -122,6 +123,7 @@ def shift(x: Node, axis: int, fill: float, reverse: bool, distance: int = 1) -> 
     return slice_axis(join([x, filled] if reverse else [filled, x], axis), axis, start, length)
 
 
+@checked
 def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Node:
     """Return the running sum along `axis`, which may be left out for one axis only.
 
@@ -133,6 +135,7 @@ def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, inc
     return _cumulative("cumulative_sum", x, axis, dtype, 0 if include_initial else None)
 
 
+@checked
 def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Node:
     """Return the running product along `axis`, which may be left out for one axis only.
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Cotangents, Op, apply
@@ -201,6 +202,7 @@ def _product_of_stacks(x: Node, y: Node) -> Node:
     return apply(MatMul(), x, y)
 
 
+@checked
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Node:
     """Return the sum of products along `axis` of both operands, which broadcast otherwise.
 
@@ -270,6 +272,7 @@ def _contracted_axes(x: Node, y: Node, axes: Any) -> tuple[list[int], list[int]]
     return left, right
 
 
+@checked
 def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Node:
     """Return the elements x[i, i + offset] of two axes, as a new last axis.
 
@@ -294,6 +297,7 @@ def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
     return permute(out, (*range(1, out.ndim), 0))
 
 
+@checked
 def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Node:
     """Return the sum of the diagonal of the last two axes.
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Op, apply, constant
@@ -301,6 +302,7 @@ def _keep(out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     return broadcast(out, shape, tuple(a for a in range(x.ndim) if a not in axes))
 
 
+@checked
 def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Node:
     """Return the sum over `axis` (an int, a tuple, or None for all); bool and small integers sum as 64 bits.
 
@@ -310,6 +312,7 @@ def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fals
     return _reduce("sum", accumulator(x, dtype), axis, keepdims)
 
 
+@checked
 def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Node:
     """Return the product over `axis`; the derivative is right with zeros, at every order.
 
@@ -319,6 +322,7 @@ def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fal
     return _reduce("prod", accumulator(x, dtype), axis, keepdims)
 
 
+@checked
 def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return the largest element over `axis`; NaN if there is one; `ShapeError` for an empty axis.
 
@@ -330,6 +334,7 @@ def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     return _reduce("max", as_node(x), axis, keepdims)
 
 
+@checked
 def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return the smallest element over `axis`; see `max`.
 
@@ -339,16 +344,19 @@ def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     return _reduce("min", as_node(x), axis, keepdims)
 
 
+@checked
 def any(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return whether an element over `axis` is true (not 0)."""
     return _reduce("any", cast(as_node(x), BOOL), axis, keepdims)
 
 
+@checked
 def all(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return whether all elements over `axis` are true (not 0)."""
     return _reduce("all", cast(as_node(x), BOOL), axis, keepdims)
 
 
+@checked
 def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Node:
     """Return the position of the first largest element along `axis` (None: in the flattened elements).
 
@@ -358,6 +366,7 @@ def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Nod
     return _position("argmax", as_node(x), axis, keepdims)
 
 
+@checked
 def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Node:
     """Return the position of the first smallest element along `axis`; see `argmax`."""
     return _position("argmin", as_node(x), axis, keepdims)
@@ -377,6 +386,7 @@ def _as_float(x: Any) -> Node:
     return node if is_float(node.dtype) else cast(node, FLOAT64)
 
 
+@checked
 def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return the arithmetic mean over `axis`; NaN for an empty axis.
 
@@ -392,6 +402,7 @@ def _count(x: Node, axes: tuple[int, ...]) -> Node:
     return size_node(product(x.shape[a] for a in axes), x.dtype)
 
 
+@checked
 def var(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = False) -> Node:
     """Return the variance over `axis`: sum((x - mean)**2) / (n - correction), in two passes.
 
@@ -414,6 +425,7 @@ def _freedom(x: Node, axes: tuple[int, ...], correction: float) -> Node:
     return constant(builtins.max(size - correction, 0), x.dtype)
 
 
+@checked
 def std(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = False) -> Node:
     """Return the standard deviation over `axis`; the gradient is 0 where all elements are equal.
 
@@ -423,6 +435,7 @@ def std(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = 
     return sqrt_safe(var(x, axis, correction=correction, keepdims=keepdims))
 
 
+@checked
 def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return log(sum(exp(x))) over `axis`, exact for any spread of values; where all are -inf they share the gradient.
 
@@ -434,6 +447,7 @@ def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     return _keep(apply(LogSumExp(axes), node) if axes else node, node, axes, keepdims)
 
 
+@checked
 def softmax(x: Any, /, axis: int = -1) -> Node:
     """Return exp(x) / sum(exp(x)) along `axis`; infinite maxima share evenly, as equal finite ones do.
 
@@ -444,6 +458,7 @@ def softmax(x: Any, /, axis: int = -1) -> Node:
     return apply(Softmax(axis_index("softmax", axis, node.ndim)), node)
 
 
+@checked
 def log_softmax(x: Any, /, axis: int = -1) -> Node:
     """Return log(softmax(x)) along `axis`, without underflow.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Constant, Cotangents, Routine, apply
@@ -97,6 +98,7 @@ class SearchSorted(Routine):
 # -- functions
 
 
+@checked
 def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Node:
     """Return the elements of `x` in order along `axis`; the sort is always stable, and NaN comes last.
 
@@ -107,6 +109,7 @@ def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = 
     return permute(apply(Sort(bool(descending)), node), inverse_permutation(order))
 
 
+@checked
 def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Node:
     """Return the int64 indices that put `x` in order along `axis`; always stable, NaN last.
 
@@ -127,6 +130,7 @@ def _sortable(name: str, x: Any, axis: int) -> tuple[Node, list[int]]:
     return permute(node, order), order
 
 
+@checked
 def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None) -> Node:
     """Return the int64 places at which `x2` (any shape) would go into `x1` (1-d, in order) and keep it in order.
 
@@ -145,7 +149,8 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
     return apply(SearchSorted(side == "right"), ordered, values)
 
 
-def top_k(x: Any, k: int, /, *, axis: int = -1) -> tuple[Node, Node]:
+@checked
+def top_k(x: Any, k: Size, /, *, axis: int = -1) -> tuple[Node, Node]:
     """Return the `k` largest elements along `axis`, largest first, and their int64 indices.
 
     Of equal elements the first ones are taken; NaN comes last.
@@ -173,6 +178,7 @@ def _leading(order: Node, axis: int, k: Size) -> Node:
     return take(order, iota((k,), 0), axis=axis)
 
 
+@checked
 def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Node:
     """Return the differences of neighbours along `axis`, `n` times; of bools, whether they differ.
 
@@ -200,6 +206,7 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     return joined
 
 
+@checked
 def median(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Node:
     """Return the middle element, or the mean of the two in the middle, along `axis` (None: of all elements).
 
@@ -214,6 +221,7 @@ def median(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Nod
 _METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
+@checked
 def quantile(x: Any, q: Any, /, *, axis: int | None = None, method: str = "linear", keepdims: bool = False) -> Node:
     """Return the `q`-quantiles along `axis` (None: of all elements); the axes of `q` come first, as in NumPy.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, pairs
 from graphc.ops.losses import CrossEntropy
 from graphc.ops.normalization import InverseDeviation, Standardize
@@ -113,6 +113,11 @@ def _scatter(op: Scatter, types: Types) -> None:
     _indices(op.axes, x, indices)
     one_dtype((x, updates), "iuf" if op.mode == "add" else "iufb")
     require(updates.ndim == indices[0].ndim + x.ndim - len(op.axes), "updates of another rank")
+
+
+def _offset(op: Offset, types: Types) -> None:
+    one_dtype(types, "f")
+    require(types[1].ndim == 0, "an offset that is no number")
 
 
 def _matmul(op: MatMul, types: Types) -> None:
@@ -322,6 +327,7 @@ ARRAY_OPS: dict[str, Entry] = {
     "MatMulAdd": Entry(MatMulAdd, (4, None), _matmul_add),
     "MatMulSum": Entry(MatMulSum, (2, 2), _matmul_sum),
     "MatMulUpdate": Entry(MatMulUpdate, (4, None), _matmul_update),
+    "Offset": Entry(Offset, (2, 2), _offset),
     "PermuteDims": Entry(PermuteDims, (1, 1), _permute),
     "PickMax": Entry(PickMax, (2, 2), _pick_max),
     "Pinv": Entry(Pinv, (1, 1), _matrices),
