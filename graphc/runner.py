@@ -19,10 +19,20 @@ import numpy as np
 from graphc.binding import as_argument, check_guards, solve_sizes
 from graphc.codegen.debug import run_in_python
 from graphc.codegen.program import Bound, Program
-from graphc.codegen.tape import STATUS, entry_works, fix_pointers, run_portably
+from graphc.codegen.tape import (
+    LIST_MODE,
+    NONE_MODE,
+    SINGLE_MODE,
+    STATUS,
+    TUPLE_MODE,
+    entry_works,
+    fix_pointers,
+    run_portably,
+)
 from graphc.errors import ArgumentError, GraphcError, IndexOutOfBoundsError, LinAlgError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
+from graphc.node import Node
 from graphc.ops.base import Routine
 from graphc.state import hold_states
 from graphc.types import Array, Sizes, size_value
@@ -39,6 +49,15 @@ def _renew_lock() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
+
+
+def result_mode(outputs: Any) -> int | None:
+    """Return how the native entry builds results of this nesting, or None where it cannot."""
+    if outputs is None or isinstance(outputs, Node):
+        return NONE_MODE if outputs is None else SINGLE_MODE
+    modes: dict[type, int] = {list: LIST_MODE, tuple: TUPLE_MODE}
+    kind = modes.get(type(outputs))
+    return kind if all(isinstance(o, Node) for o in outputs) else None
 
 
 def check_arguments(graph: Graph, values: Sequence[Any]) -> tuple[list[Array], Sizes]:
