@@ -16,6 +16,7 @@ from graphc.errors import ArgumentError, at
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
+from graphc.types import Dim, symbols
 
 if TYPE_CHECKING:
     import networkx
@@ -108,6 +109,11 @@ class Graph:
         """The shared nodes that are read or updated."""
         read = [n for n in self.nodes if isinstance(n, Shared)]
         return tuple(dict.fromkeys([*read, *self.updates]))
+
+    @lazy_property
+    def resizable(self) -> tuple[Shared, ...]:
+        """The shared nodes with dimensions whose size only a call knows."""
+        return tuple(s for s in self.shared if any(isinstance(n, Dim) for n in s.shape))
 
     @lazy_property
     def index(self) -> dict[Node, int]:
@@ -243,3 +249,17 @@ def require_inputs(graph: Graph, inputs: Sequence[Node]) -> None:
         raise ArgumentError(
             f"placeholder {missing[0].name!r} is needed by the outputs{where} but is not among the inputs{at()}"
         )
+
+
+def refuse_unused(graph: Graph) -> None:
+    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
+    unused = [x for x in graph.inputs if x not in graph.index]
+    if not unused:
+        return
+    sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]
+    needed = set(symbols(sizes))
+    for x in unused:
+        if not needed & set(symbols(x.shape)):
+            raise ArgumentError(
+                f'input {x.name!r} is not needed by any output or update; on_unused="ignore" accepts it{at()}'
+            )
