@@ -1,132 +1,25 @@
-"""Random programs of loops and branches, as text that both graphc and NumPy run.
+"""Random programs of loops and branches, as the text of functions over a `Backend`.
 
-A program is the source of a Python function over a `Backend`: `Plain` runs it with NumPy and plain Python loops, which
-share nothing with the compiled program; `Traced` builds a graph of it. Bodies are drawn from what people write in
-loops: products, outer products, scatters by slice and index, slices, gathers, concatenations, reductions, `where`;
-carries are added to, swapped, kept and dropped, and results read old values, new ones and those between.
+Bodies are drawn from what people write in loops: products, outer products, scatters by slice and index, slices,
+gathers, concatenations, reductions, `where`; carries are added to, swapped, kept and dropped, and results read old
+values, new ones and those between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 import graphc as gc
 from graphc.types import Array
+from tests.loop_backends import Backend, Plain
+from tests.loop_catalogue import BINARY, JOINED, KEYS, LENGTHS, MODES, REDUCED, SAME, UNARY
 
 LIMIT = 1e3
 """Programs whose values grow beyond it are drawn again: derivatives and differences then agree to rounding."""
-
-Body = Callable[..., Any]
-
-
-class Backend(Protocol):
-    """What a program calls besides functions that NumPy and graphc name alike (`xp`)."""
-
-    xp: Any
-
-    def at(self, x: Any, key: Any, mode: str, value: Any) -> Any: ...
-    def scan(self, body: Body, init: list[Any], xs: list[Any], length: Any = None, **options: Any) -> Any: ...
-    def fori(self, lower: int, upper: int, body: Body, init: list[Any]) -> list[Any]: ...
-    def loop(self, test: Body, body: Body, init: list[Any], max_steps: int | None) -> list[Any]: ...
-    def map(self, body: Body, xs: Any) -> Any: ...
-    def cond(self, test: Any, yes: Body, no: Body) -> Any: ...
-    def switch(self, index: Any, branches: list[Body]) -> Any: ...
-
-
-class Traced:
-    """A program as a graph."""
-
-    xp = gc
-
-    def at(self, x: Any, key: Any, mode: str, value: Any) -> Any:
-        return getattr(x.at[key], mode)(value)
-
-    def scan(self, body: Body, init: list[Any], xs: list[Any], length: Any = None, **options: Any) -> Any:
-        return gc.scan(body, init, xs or None, length, **options)[:2]
-
-    def fori(self, lower: int, upper: int, body: Body, init: list[Any]) -> list[Any]:
-        found: list[Any] = gc.fori_loop(lower, upper, body, init)
-        return found
-
-    def loop(self, test: Body, body: Body, init: list[Any], max_steps: int | None) -> list[Any]:
-        found: list[Any] = gc.while_loop(test, body, init, max_steps=max_steps)
-        return found
-
-    def map(self, body: Body, xs: Any) -> Any:
-        return gc.map(body, xs)
-
-    def cond(self, test: Any, yes: Body, no: Body) -> Any:
-        return gc.cond(test, yes, no)
-
-    def switch(self, index: Any, branches: list[Body]) -> Any:
-        return gc.switch(index, branches)
-
-
-class _Numpy:
-    """NumPy, with graphc's names for what it lacks."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
-
-    def sigmoid(self, x: Array) -> Any:
-        return 0.5 * (1 + np.tanh(0.5 * x))
-
-    def softmax(self, x: Array, axis: int = -1) -> Any:
-        e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-        return e / np.sum(e, axis=axis, keepdims=True)
-
-
-class Plain:
-    """A program as it would be written with NumPy."""
-
-    xp = _Numpy()
-
-    def at(self, x: Any, key: Any, mode: str, value: Any) -> Any:
-        y = np.array(x)
-        if mode == "set":
-            y[key] = value
-        else:
-            np.add.at(y, key, value)
-        return y
-
-    def scan(self, body: Body, init: list[Any], xs: list[Any], length: Any = None, **options: Any) -> Any:
-        count = len(xs[0]) if xs else length
-        order = range(count)[::-1] if options.get("reverse") else range(count)
-        carry, rows, until = init, {}, options.get("until")
-        for t in order:
-            carry, ys = body(carry, [x[t] for x in xs] if xs else None)
-            rows[t] = ys
-            if until is not None and until(carry):
-                break
-        if rows:
-            zeros = [np.zeros_like(y) for y in next(iter(rows.values()))]
-            return carry, [np.stack([rows.get(t, zeros)[k] for t in range(count)]) for k in range(len(zeros))]
-        shapes = [np.shape(y) for y in body(init, [np.zeros(x.shape[1:], x.dtype) for x in xs] if xs else None)[1]]
-        return carry, [np.zeros((count, *shape)) for shape in shapes]
-
-    def fori(self, lower: int, upper: int, body: Body, init: list[Any]) -> list[Any]:
-        for i in range(lower, upper):
-            init = body(np.int64(i), init)
-        return init
-
-    def loop(self, test: Body, body: Body, init: list[Any], max_steps: int | None) -> list[Any]:
-        while test(init):
-            init = body(init)
-        return init
-
-    def map(self, body: Body, xs: Any) -> Any:
-        return self.scan(lambda c, x: (c, [body(x[0])]), [], [xs])[1][0]
-
-    def cond(self, test: Any, yes: Body, no: Body) -> Any:
-        return yes() if test else no()
-
-    def switch(self, index: Any, branches: list[Body]) -> Any:
-        return branches[min(max(int(index), 0), len(branches) - 1)]()
-
 
 Shape = tuple[str, ...]
 """Of the names of axes: "A", "B" and, for sequences and stacked results, "T"."""
@@ -183,45 +76,6 @@ INPUTS: dict[str, Shape] = {
     "s": (),
 }
 SHAPES: tuple[Shape, ...] = ((), (), ("A",), ("A",), ("A",), ("B",), ("A", "B"), ("A", "A"))
-UNARY = (
-    "xp.tanh({x})",
-    "xp.sin({x})",
-    "xp.sigmoid({x})",
-    "xp.exp(-{x} * {x})",
-    "xp.log1p({x} * {x})",
-    "0.5 * {x}",
-    "-{x}",
-    "{x} * {x}",
-    "({x} - 0.25)",
-    "xp.sqrt(1.0 + {x} * {x})",
-)
-BINARY = (
-    "({x} + {y})",
-    "({x} + {y})",
-    "({x} - {y})",
-    "{x} * {y}",
-    "xp.tanh({x} + {y})",
-    "xp.sin({x}) * {y}",
-    "(0.9 * {x} + 0.1 * {y})",
-    "xp.where({x} > {y}, {x}, 0.5 * {y})",
-    "xp.where({x} > 0.2, xp.sin({y}), {x})",
-    "xp.maximum({x}, {y})",
-    "{x} / (1.5 + {y} * {y})",
-)
-SAME = (
-    "xp.flip({x})",
-    "xp.roll({x}, 1)",
-    "xp.cumulative_sum({x}, axis=0)",
-    "xp.softmax({x}, axis=0)",
-    "({x} - xp.mean({x}, axis=0))",
-    "{x}[::-1]",
-    "xp.tanh(xp.sum({x})) * {x}",
-    "xp.max({x}) * {x}",
-)
-JOINED = ("xp.concat([{x}[1:], {y}[:1]])", "xp.concat([{x}[:1], {y}[1:]])", "xp.concat([{y}[-1:], {x}[:-1]])")
-REDUCED = ("xp.sum({x}, axis=0)", "xp.mean({x}, axis=0)", "{x}[0]", "{x}[-1]", "xp.sum({x} * {x}, axis=0)", "xp.max({x}, axis=0)")
-KEYS = ("1:", ":-1", "::2", ":1", "-1:", "0:2")
-MODES = ("add", "add", "add", "set", "set")
 
 
 @dataclass
@@ -237,6 +91,8 @@ class Generator:
     reversible: bool = True
     shapes: tuple[Shape, ...] = SHAPES
     """Few in one program, so that values meet."""
+    most: int = 4
+    """Carries of a loop, at most, and lines of a body beside them."""
 
     # -- text
 
@@ -265,7 +121,11 @@ class Generator:
         """Return a value of a shape, young ones more often; made from others where there is none."""
         found = [x for x in scope if x.shape == shape and not x.whole]
         if found and self.chance(0.95):
-            back = min(int(self.rng.geometric(0.25)), len(found)) if self.chance(0.7) else int(self.rng.integers(len(found))) + 1
+            back = (
+                min(int(self.rng.geometric(0.25)), len(found))
+                if self.chance(0.7)
+                else int(self.rng.integers(len(found))) + 1
+            )
             return found[-back]
         return self.made(scope, shape)
 
@@ -275,7 +135,7 @@ class Generator:
             x = self.pick([x for x in scope if not x.whole])
             if not x.shape:
                 return self.let(scope, f"xp.sin({x.name})", ())
-            return self.let(scope, self.pick(["xp.sum({x})", "xp.mean({x})"]).format(x=x.name), ())
+            return self.let(scope, f"xp.sum({x.name})", ())
         x = self.old(scope, shape[1:])
         if len(shape) == 1:
             base = {"A": "v", "B": "w"}[shape[0]]
@@ -316,7 +176,7 @@ class Generator:
         wide = [x for x in scope if x.shape[1:] == shape and len(x.shape) == len(shape) + 1]
         if wide:
             y = self.pick(wide)
-            text = self.pick(REDUCED[:2]) if y.shape[0] == "T" else self.pick(REDUCED)
+            text = REDUCED[0] if y.shape[0] == "T" else self.pick(REDUCED)
             return self.let(scope, text.format(x=y.name), shape)
         return self.let(scope, self.pick(BINARY).format(x=x, y=self.part(scope, shape).name), shape)
 
@@ -389,31 +249,50 @@ class Generator:
 
     def next_value(self, scope: list[Value], carry: Value, carries: list[Value]) -> Value:
         """Write what becomes of a carry."""
-        shape, kind = carry.shape, self.rng.random()
-        if kind < 0.3:
-            return self.expression(scope, shape)
-        if kind < 0.55:
+        ways = {"any": 5, "add": 4, "sparse": 3, "decay": 1, "scatter": 3, "itself": 5, "swap": 2, "keep": 1, "old": 1}
+        if not carry.shape:
+            ways |= {"sparse": 0, "scatter": 0, "itself": 0}
+        way = str(self.rng.choice(list(ways), p=np.array(list(ways.values())) / sum(ways.values())))
+        c, shape = carry.name, carry.shape
+        if way == "add":
             term = self.old(scope, shape) if self.chance(0.5) else self.expression(scope, shape)
-            return self.let(scope, self.pick(["({c} + {t})", "({t} + {c})", "({c} - {t})"]).format(c=carry.name, t=term.name), shape)
-        if kind < 0.65 and shape:
-            sparse = self.scattered(scope, f"xp.zeros_like({carry.name})", shape) if self.chance(0.5) else self.product(scope, shape)
-            return self.let(scope, f"({carry.name} + {sparse.name})", shape)
-        if kind < 0.7:
-            term = self.expression(scope, shape)
-            return self.let(scope, f"(0.8 * {carry.name} + {term.name})", shape)
-        if kind < 0.8 and shape:
-            x = self.scattered(scope, carry.name, shape)
+            forms = ["({c} + {t})", "({t} + {c})", "({c} - {t})"]
+            return self.let(scope, self.pick(forms).format(c=c, t=term.name), shape)
+        if way == "sparse":
+            zeros = f"xp.zeros_like({c})"
+            term = self.scattered(scope, zeros, shape) if self.chance(0.5) else self.product(scope, shape)
+            return self.let(scope, f"({c} + {term.name})", shape)
+        if way == "decay":
+            return self.let(scope, f"(0.8 * {c} + {self.expression(scope, shape).name})", shape)
+        if way == "scatter":
+            x = self.scattered(scope, c, shape)
             return self.scattered(scope, x.name, shape) if self.chance(0.25) else x
-        same = [c for c in carries if c.shape == shape]
-        if kind < 0.88 and len(same) > 1:
-            return self.pick(same)
-        if kind < 0.92:
+        if way == "itself":
+            x = self.from_itself(scope, carry)
+            return self.from_itself(scope, x) if self.chance(0.25) else x
+        if way == "swap":
+            same = [c for c in carries if c.shape == shape]
+            return same[int(self.rng.integers(len(same)))]
+        if way == "keep":
             return carry
-        return self.old(scope, shape)
+        return self.old(scope, shape) if way == "old" else self.expression(scope, shape)
+
+    def from_itself(self, scope: list[Value], x: Value) -> Value:
+        """Write a scatter into a value of what is computed from its own elements."""
+        counters, size, part = [v for v in scope if v.whole], self.sizes[x.shape[0]], x.shape[1:]
+        places = [str(int(self.rng.integers(-size, size)))]
+        places += [self.index(i, x.shape[0]) for i in counters[-2:]]
+        read = [f"{x.name}[{self.pick(places)}]", f"{x.name}[{self.pick(places)}]", f"xp.sum({x.name}, axis=0)"]
+        value = self.let(scope, self.pick(read), part).name
+        if self.chance(0.6):
+            other = self.pick(read) if self.chance(0.5) else self.part(scope, part).name
+            value = self.let(scope, self.pick(BINARY).format(x=value, y=other), part).name
+        key = self.pick(places) if self.chance(0.7) else f"np.s_[{self.pick(KEYS)}]"
+        return self.let(scope, f"B.at({x.name}, {key}, {self.pick(MODES)!r}, {value})", x.shape)
 
     def carries(self, scope: list[Value]) -> tuple[list[Value], list[Value]]:
         """Return first values, and the names that a body gives to the carries."""
-        shapes = [self.pick(self.shapes) for _ in range(int(self.rng.integers(1, 5)))]
+        shapes = [self.pick(self.shapes) for _ in range(int(self.rng.integers(1, self.most + 1)))]
         first = [self.old(scope, shape) for shape in shapes]
         return first, [Value(self.name("c"), shape) for shape in shapes]
 
@@ -432,7 +311,7 @@ class Generator:
         """
         start = len(inner)
         inner += [c for c in carries if self.chance(0.6)]
-        self.several(inner, depth, 0, 3)
+        self.several(inner, depth, 0, min(self.most, 3))
         after: list[Value] = []
         for carry in carries:
             after.append(self.next_value(inner, carry, carries))
@@ -471,7 +350,7 @@ def _scan(g: Generator, scope: list[Value], depth: int) -> None:
     options = f", reverse={g.chance(0.3)}"
     length = "None"
     if not sequences:
-        length = str(int(g.rng.integers(0, 5)))
+        length = str(int(g.rng.choice(LENGTHS)))
     if g.chance(0.15):
         options += f", checkpoint={g.pick([1, 2, 'sqrt'])!r}"
     elif g.chance(0.12):
@@ -493,7 +372,7 @@ def _fori(g: Generator, scope: list[Value], depth: int) -> None:
     after, _ = g.step([x for x in scope if x.shape[:1] != ("T",)] + [i], carries, depth)
     g.end(listed(after))
     last = [Value(g.name("l"), c.shape) for c in carries]
-    g.write(f"{listed(last)} = B.fori(0, {int(g.rng.integers(0, 5))}, {body}, {listed(first)})")
+    g.write(f"{listed(last)} = B.fori(0, {int(g.rng.choice(LENGTHS))}, {body}, {listed(first)})")
     scope += last
 
 
@@ -504,7 +383,7 @@ def _while(g: Generator, scope: list[Value], depth: int) -> None:
     _unpack(g, [i, *carries], "c")
     after, _ = g.step([x for x in scope if x.shape[:1] != ("T",)] + [i], carries, depth)
     g.end(f"[{i.name} + 1, *{listed(after)}]")
-    steps = int(g.rng.integers(0, 5))
+    steps = int(g.rng.choice(LENGTHS))
     limit: int | None = steps + int(g.rng.integers(0, 3))
     if g.chance(0.3):
         limit, g.reversible = None, False
@@ -512,7 +391,11 @@ def _while(g: Generator, scope: list[Value], depth: int) -> None:
     if g.chance(0.3):
         test = f"lambda c: xp.logical_and(c[0] < {steps}, xp.sum(c[1]) < {1 + g.rng.normal():.2f})"
     last = [Value(g.name("l"), c.shape) for c in carries]
-    g.write(f"_, *{listed(last)[1:-1]}, = B.loop({test}, {body}, [np.int64(0), *{listed(first)}], {limit})".replace("_, *", "_, ", 1))
+    g.write(
+        f"_, *{listed(last)[1:-1]}, = B.loop({test}, {body}, [np.int64(0), *{listed(first)}], {limit})".replace(
+            "_, *", "_, ", 1
+        )
+    )
     scope += last
 
 
@@ -565,12 +448,14 @@ CONTROL = (_scan, _scan, _scan, _fori, _fori, _while, _map, _cond, _switch)
 
 def _draw(seed: int, attempt: int) -> Program:
     rng = np.random.default_rng([seed, attempt])
-    sizes = {"A": int(rng.integers(2, 5)), "B": int(rng.integers(2, 5)), "T": int(rng.integers(0, 5))}
+    sizes = {"A": int(rng.integers(2, 5)), "B": int(rng.integers(2, 5)), "T": int(rng.choice(LENGTHS))}
     g = Generator(rng, sizes, named=bool(seed % 3 == 0))
     g.shapes = tuple(g.pick(SHAPES) for _ in range(3))
+    g.most = int(rng.integers(1, 5))
     scope = [Value(name, shape) for name, shape in INPUTS.items()]
-    for _ in range(int(rng.integers(1, 3))):
-        g.pick(CONTROL[:-1])(g, scope, 2 if g.chance(0.2) else 1)
+    depth = int(rng.choice(3, p=[0.5, 0.4, 0.1]))
+    for _ in range(1 if g.chance(0.7) else 2):
+        g.pick(CONTROL[:-1])(g, scope, depth)
         if g.chance(0.4):
             g.expression(scope, g.pick(g.shapes))
     outputs = [x for x in scope[len(INPUTS) :] if not x.whole]

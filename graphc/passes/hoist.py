@@ -288,11 +288,9 @@ def _untransposed(node: Node) -> tuple[Node, bool]:
 def _without(body: Graph, output: Node, gone: Collection[Node]) -> Node:
     """Return the sum that a carry becomes without some of its terms, of which the carry is none."""
     new: dict[Node, Node | None] = {}
-    adds = sums_of(body, output)
-    for node in reversed(adds):  # operands first
-        left, right = (None if x in gone else new.get(x, x) for x in node.inputs)
-        both = left is not None and right is not None
-        new[node] = rebuild(node, (left, right)) if both else (right if left is None else left)
+    for node in reversed(sums_of(body, output)):  # operands first
+        left = [x for x in (None if x in gone else new.get(x, x) for x in node.inputs) if x is not None]
+        new[node] = rebuild(node, tuple(left)) if len(left) == 2 else next(iter(left), None)
     found = new[output]
     assert found is not None, "the carry is left"
     return found
