@@ -20,6 +20,7 @@ from graphc.ops.base import apply, inside_node
 from graphc.ops.control import Switch, project
 from graphc.ops.pointwise import as_node, cast
 from graphc.scan_rules import capture
+from graphc.streams import streams
 from graphc.tracing import like_first, require_functions
 from graphc.tree import flatten, map_structure, unflatten
 from graphc.types import BOOL, INT64, Array, Sizes, is_float
@@ -68,7 +69,13 @@ def _choose(index: Node, branches: Sequence[Callable[..., Any]], names: Sequence
     traced = [flatten(found[0])]
     for name, result in zip(names[1:], found[1:], strict=True):
         traced.append(like_first(names[0], found[0], name, result))
-    results = build_switch(index, [([], outputs) for outputs in traced], [], since)
+    drawn = streams(traced, since)
+    keys = list(drawn.keys.values()) if drawn else []
+    closed: list[Traced] = []
+    for outputs in traced:
+        inside = [inside_node("key", key.type) for key in keys]
+        closed.append((inside, drawn.resume(outputs, since, None, inside) if drawn else outputs))
+    results = build_switch(index, closed, keys, since)
     return unflatten(found[0], results)
 
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from graphc.errors import ArgumentError, CheckpointError, at
+from graphc.arguments import checked
+from graphc.errors import ArgumentError, CheckpointError, GraphcError, at
 from graphc.node import Shared
 from graphc.state import hold_states
 from graphc.tensorfile import read_tensors, remove_leftovers, show_type, write_tensors
@@ -97,20 +100,38 @@ def load_checkpoint(path: PathLike, objects: Mapping[str, Any] | None = None) ->
     Raises `CheckpointError` where the file is damaged or does not fit, naming every difference; then nothing has
     changed.
     """
-    arrays, about = read_tensors(Path(path))
-    if not all(isinstance(about.get(part), dict) for part in ("states", "values")):
-        raise CheckpointError(f"{path} is no checkpoint{at()}")
-    found = Checkpoint(arrays, about["states"], about["values"])
+    found = _read(Path(path))
     if objects is None:
-        return dataclasses.replace(found, arrays={name: a.copy() for name, a in arrays.items()})
+        return found
+    _load(path, found, objects)
+    return dataclasses.replace(found, arrays={})
+
+
+def _read(path: Path) -> Checkpoint:
+    """Return all that a file holds; raises `CheckpointError` where it is damaged or no checkpoint."""
+    arrays, about = read_tensors(path)
+    states, values = about.get("states"), about.get("values")
+    if not isinstance(states, dict) or not isinstance(values, dict) or not all(map(_is_state, states.values())):
+        raise CheckpointError(f"{path} is no checkpoint{at()}")
+    return Checkpoint(arrays, states, values)
+
+
+def _is_state(item: Any) -> bool:
+    return isinstance(item, dict) and all(isinstance(value, (bool, int, float, str)) for value in item.values())
+
+
+def _load(path: PathLike, found: Checkpoint, objects: Mapping[str, Any]) -> None:
+    """Put what a file holds into objects, or raise and leave them as they are."""
     leaves = list(_leaves(objects))
     needed, keys = _snapshot(leaves)
+    for name, item in leaves:  # state may take another size
+        if isinstance(item, Shared) and name in found.arrays and item.takes(found.arrays[name].shape):
+            needed.arrays[name] = np.empty(found.arrays[name].shape, item.dtype)
     differences = list(_differences(found, needed))
     if differences:
         listed = "\n  ".join(differences)
         raise CheckpointError(f"{path} does not fit what it is loaded into:{at()}\n  {listed}")
-    _restore(leaves, keys, found, needed)
-    return dataclasses.replace(found, arrays={})
+    _restore(path, leaves, keys, found, needed)
 
 
 class Checkpointer:
@@ -128,6 +149,7 @@ class Checkpointer:
         Steps between the checkpoints that `gc.fit` makes inside an epoch; None: only at its end.
     """
 
+    @checked
     def __init__(
         self, directory: PathLike, objects: Mapping[str, Any], *, keep: int | None = 3, every: int | None = None
     ) -> None:
@@ -156,10 +178,32 @@ class Checkpointer:
                 old.unlink(missing_ok=True)
         return path
 
-    def restore(self, more: Mapping[str, Any] | None = None) -> Checkpoint | None:
-        """Load the newest checkpoint into `objects` and `more`; return what it holds, or None where there is none."""
-        paths = self.paths
-        return load_checkpoint(paths[-1], self._with(more)) if paths else None
+    def restore(
+        self, more: Mapping[str, Any] | None = None, *, check: Callable[[Mapping[str, Any]], object] | None = None
+    ) -> Checkpoint | None:
+        """Load the newest checkpoint into `objects` and `more`; return what it holds, or None where there is none.
+
+        Damaged files are passed over, with a warning, where an older one is whole, and renamed to `<name>.damaged`.
+        `check` is called with the plain values before anything is loaded, and may raise.
+        """
+        damaged: dict[Path, CheckpointError] = {}
+        for path in reversed(self.paths):
+            try:
+                found = _read(path)
+            except CheckpointError as error:
+                damaged[path] = error
+                continue
+            if check is not None:
+                check(found.values)
+            _load(path, found, self._with(more))
+            for bad, reason in damaged.items():
+                warnings.warn(f"{reason}\n  continuing from {path.name}", stacklevel=2)
+                with suppress(OSError):
+                    bad.rename(f"{bad}.damaged")
+            return dataclasses.replace(found, arrays={})
+        for reason in damaged.values():  # the newest one's
+            raise reason
+        return None
 
     def _with(self, more: Mapping[str, Any] | None) -> dict[str, Any]:
         both = sorted(self.objects.keys() & (more or {}).keys())
@@ -253,7 +297,9 @@ def _types(saved: Checkpoint) -> dict[str, str]:
     return {name: show_type(array) for name, array in saved.arrays.items()} | states
 
 
-def _restore(leaves: list[tuple[str, Any]], keys: dict[str, list[str]], found: Checkpoint, before: Checkpoint) -> None:
+def _restore(
+    path: PathLike, leaves: list[tuple[str, Any]], keys: dict[str, list[str]], found: Checkpoint, before: Checkpoint
+) -> None:
     """Put what was found into objects; where one refuses it, put back what those before it had, and raise."""
     shared = [item.state for _, item in leaves if isinstance(item, Shared)]
     for state in shared:
@@ -266,13 +312,18 @@ def _restore(leaves: list[tuple[str, Any]], keys: dict[str, list[str]], found: C
     for count, (name, item) in enumerate(others, 1):
         try:
             _set(name, item, keys, found)
-        except BaseException:
+        except BaseException as error:
             for earlier, changed in others[:count]:
                 _set(earlier, changed, keys, before)
+            if isinstance(error, (GraphcError, ValueError, TypeError, OverflowError)):
+                raise CheckpointError(f"{path}: the state of {name} is refused: {error}") from error
             raise
     with hold_states(shared):  # from here on nothing is refused
-        for name, item in [*arrays, *((name, x.state.array) for name, x in leaves if isinstance(x, Shared))]:
+        for name, item in arrays:
             item[...] = found.arrays[name]
+        for name, item in leaves:
+            if isinstance(item, Shared):
+                item.state.put(found.arrays[name])
 
 
 def _set(name: str, item: HasStateDict | HasState, keys: dict[str, list[str]], saved: Checkpoint) -> None:

@@ -11,19 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.branch import cond
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.grad import zeros_of
 from graphc.node import Node, serials
 from graphc.ops.base import constant, inside_node
-from graphc.ops.creation import arange
+from graphc.ops.creation import arange, iota
 from graphc.ops.elementwise import logical_and, where
-from graphc.ops.elementwise_arithmetic import stop_gradient
+from graphc.ops.elementwise_arithmetic import add, multiply, stop_gradient
 from graphc.ops.manipulation import expand_dims, moveaxis, squeeze
-from graphc.ops.pointwise import as_node, broadcast_to_shape
+from graphc.ops.pointwise import as_node, broadcast_to_shape, size_node
+from graphc.ops.random import UINT64
 from graphc.ops.shape import axis_index, join, reshape_to, slice_axis
 from graphc.scan_rules import Traced, build_scan
-from graphc.tracing import condition, next_carry, refuse_draws, require_functions
+from graphc.streams import Streams, streams
+from graphc.tracing import condition, next_carry, require_functions
 from graphc.tree import flatten, map_structure, unflatten
 from graphc.types import Dim, Size, TensorType, floor_div, isqrt, size_max, size_min
 from graphc.while_rules import build_while
@@ -31,6 +34,7 @@ from graphc.while_rules import build_while
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
+@checked
 def scan(
     f: Step,
     init: Any,
@@ -87,8 +91,10 @@ def scan(
     found = _result_pair(f(unflatten(init, carries), unflatten(xs, elements)))
     after = next_carry("scan: f", unflatten(init, carries), found[0])
     stacked = [as_node(leaf) for leaf in flatten(found[1])]
-    refuse_draws("scan", [*after, *stacked], since)
     traced = Traced(carries, elements, after, stacked)
+    if drawn := streams([[*after, *stacked]], since):
+        traced, begins = _drawing(traced, drawn, since, steps)
+        sequences = [*sequences, begins]
     if checkpoint is None:
         outputs = build_scan(first, sequences, traced, steps, reverse)
     else:
@@ -96,6 +102,7 @@ def scan(
     return unflatten(init, outputs[: len(first)]), unflatten(found[1], outputs[len(first) :])
 
 
+@checked
 def while_loop(
     cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, *, max_steps: int | None = None
 ) -> Any:
@@ -117,8 +124,21 @@ def while_loop(
     test = condition("while_loop: cond_fun", cond_fun(unflatten(init_val, carries)))
     before = unflatten(init_val, carries)
     after = next_carry("while_loop: body_fun", before, body_fun(before))
-    refuse_draws("while_loop", [test, *after], since)
+    if drawn := streams([[test, *after]], since):
+        begin = inside_node("draws", TensorType(UINT64, ()))
+        test, *after = drawn.resume([test, *after], since, begin, list(drawn.keys.values()))
+        after = [*after, add(begin, size_node(drawn.count, UINT64))]
+        first, carries = [*first, constant(0, UINT64)], [*carries, begin]
     return unflatten(init_val, build_while(first, carries, test, after))
+
+
+def _drawing(traced: Traced, drawn: Streams, since: int, steps: Size) -> tuple[Traced, Node]:
+    """Return a body with one more element, where the step's draws begin, and the sequence of those."""
+    begin = inside_node("draws", TensorType(UINT64, ()))
+    outputs = drawn.resume([*traced.after, *traced.stacked], since, begin, list(drawn.keys.values()))
+    begins = multiply(iota((steps,), 0, UINT64), size_node(drawn.count, UINT64))
+    count = len(traced.after)
+    return Traced(traced.carries, [*traced.elements, begin], outputs[:count], outputs[count:]), begins
 
 
 def _bounded(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, max_steps: int) -> Any:
@@ -207,7 +227,7 @@ def _in_chunks(
     return [*late[: len(first)], *stacks]
 
 
-def fori_loop(lower: int, upper: Any, body: Callable[[Node, Any], Any], init: Any) -> Any:
+def fori_loop(lower: Size, upper: Any, body: Callable[[Node, Any], Any], init: Any) -> Any:
     """Return the carry after `carry = body(i, carry)` for i from `lower` to `upper - 1`; sizes may be `Dim`s.
 
     >>> import graphc as gc
@@ -233,6 +253,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
 
 
+@checked
 def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
     """Return the running combination of the elements along `axis`: y[0] = x[0], y[i] = fn(y[i - 1], x[i]).
 

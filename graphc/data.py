@@ -11,11 +11,12 @@ import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.types import Array, is_masked
 
@@ -27,12 +28,14 @@ _Build = Callable[[list[Array]], Any]
 
 @dataclass(frozen=True)
 class BatchesState:
-    """The epoch, from 0, and how many batches of it were delivered."""
+    """The epoch, from 0, how many batches of it were delivered, and what its batches are."""
 
     epoch: int
     position: int
+    order: str = field(default="", compare=False)
 
 
+@checked
 def batches(
     arrays: Any, batch_size: int, *, shuffle: bool = False, seed: int = 0, drop_last: bool = False, prefetch: int = 0
 ) -> Batches:
@@ -95,15 +98,30 @@ class Batches:
 
     # -- state
 
+    @property
+    def _what(self) -> str:
+        """What a position inside an epoch is a position in."""
+        order = "in order" if self._seed is None else f"shuffled by seed {self._seed}"
+        return f"{self.rows} rows by {self.batch_size}, {order}"
+
     def get_state(self) -> BatchesState:
         """Return the epoch and the position in it: that of the iteration that went on last."""
-        return BatchesState(self._epoch, self._position)
+        return BatchesState(self._epoch, self._position, self._what)
 
     def set_state(self, state: BatchesState) -> None:
-        """Let the next iteration begin at `state`, as `get_state` returned it."""
+        """Let the next iteration begin at `state`, as `get_state` returned it.
+
+        Raises `ArgumentError` for a position inside an epoch of other batches: of another size, order, or number of
+        rows. At the beginning of an epoch these may change.
+        """
         if not isinstance(state, BatchesState):
             raise ArgumentError(f"set_state: a BatchesState is needed, got {state!r}{at()}")
-        if state.epoch < 0 or not (0 <= state.position <= len(self)):
+        if state.position and state.order and state.order != self._what:
+            raise ArgumentError(
+                f"set_state: the state is inside an epoch of {state.order}; these are {self._what}, of which other rows"
+                f" would be left{at()}"
+            )
+        if not _is_count(state.epoch) or not _is_count(state.position) or state.position > len(self):
             raise ArgumentError(f"set_state: {state} does not fit {len(self)} batches an epoch{at()}")
         self._epoch, self._position = state.epoch, state.position
         self._start = state.position
@@ -134,7 +152,7 @@ class Batches:
         if self._seed is not None:
             order = _generator(self._seed, epoch).permutation(self.rows)[:end]
             chunk = self.batch_size * (1 if self._prefetch else self._batches_in_chunk())
-            return lambda i: [x.take(order[i : i + chunk], 0) for x in leaves], chunk
+            return lambda i: [_rows_of(x, order[i : i + chunk]) for x in leaves], chunk
         if self._prefetch:  # a view of a memory map would leave the reading to the consumer
             chunk = self.batch_size
             return lambda i: [np.array(x[i : min(i + chunk, end)]) for x in leaves], chunk
@@ -146,6 +164,7 @@ class Batches:
         return max(1, CHUNK_BYTES // max(1, row_bytes * self.batch_size))
 
 
+@checked
 def split(
     arrays: Any, test_size: float | int, *, seed: int = 0, shuffle: bool = True, stratify: Any = None
 ) -> tuple[Any, Any]:
@@ -179,7 +198,7 @@ def split(
     kept = np.ones(rows, bool)
     kept[chosen] = False
     train = rng.permutation(np.flatnonzero(kept))
-    return build([x.take(train, axis=0) for x in leaves]), build([x.take(chosen, axis=0) for x in leaves])
+    return build([_rows_of(x, train) for x in leaves]), build([_rows_of(x, chosen) for x in leaves])
 
 
 def _test_rows(rows: int, test_size: float | int) -> int:
@@ -207,28 +226,19 @@ def _stratified(labels: Any, rows: int, count: int, rng: np.random.Generator) ->
     return rng.permutation(np.concatenate([grouped[f : f + q] for f, q in zip(firsts, quota, strict=True)]))
 
 
-def _generator(seed: int, *more: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([seed, *more]))
+def _rows_of(x: Array, chosen: Array) -> Array:
+    """Return rows of an array in C order.
 
-
-def call_with(function: Callable[..., Any], batch: Any) -> tuple[Any, int]:
-    """Call a function with a batch, as `gc.fit` does; return its result and the batch's rows.
-
-    A tuple or list gives positional arguments, a dict named ones, anything else the only one. What has no rows
-    counts as one.
+    `take` is the faster one, but first copies the whole of an array that is not contiguous, aligned and native.
     """
-    if isinstance(batch, (tuple, list)):
-        return function(*batch), _rows(batch[0]) if batch else 1
-    if isinstance(batch, dict):
-        return function(**batch), _rows(next(iter(batch.values()))) if batch else 1
-    return function(batch), _rows(batch)
+    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+        return x.take(chosen, 0)
+    return np.ascontiguousarray(x[chosen])
 
 
-def _rows(value: Any) -> int:
-    try:
-        return len(value)
-    except TypeError:  # a number, or an array without axes
-        return 1
+def _generator(seed: int, epoch: int = 0) -> np.random.Generator:
+    """Return the generator of an epoch; seeds above 32 bits take words of their own, behind the epoch's."""
+    return np.random.Generator(np.random.PCG64([seed & 0xFFFFFFFF, epoch, seed >> 32]))
 
 
 # -- arguments
@@ -269,6 +279,10 @@ def _whole(name: str, what: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ArgumentError(f"{name}: {what} must be an int of at least {least}, got {value!r}{at()}")
     return int(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 
 
 # -- the thread that works ahead

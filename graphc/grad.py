@@ -1,9 +1,10 @@
 """Differentiation: `grad` and its relatives append ordinary nodes by the chain rule.
 
-`grad` first applies the EXACT and STABILISE rules to the forward graph (with `wrt` pinned), so that the
-gradient is built from the numerically safe form; then it walks the graph once in reverse topological order.
-Only nodes between `wrt` and the loss are visited, cotangents accumulate as they arrive, and the result can be
-differentiated again.
+`grad` first brings the forward graph into the form that `function` computes (`NORMAL`), so that value and gradient
+are built from one numerically safe form; then it walks the graph once in reverse topological order. Only nodes
+between `wrt` and the loss are visited, cotangents accumulate as they arrive, and the result can be differentiated
+again. A `wrt` that is itself computed is cut out of the graph before: passes see a placeholder in its place, and so
+cannot look into it, or rewrite it away.
 
 Where no `where` (or relu, maximum, clip) masks a cotangent upstream, the zero-absorbing products of the rules
 become plain ones before the nodes are handed out.
@@ -14,16 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
-from graphc.graph import Graph, NodeMap, collector_paused
+from graphc.graph import Graph, collector_paused, rebuild
 from graphc.node import Guard, Node
-from graphc.ops.base import Placeholder, SharedValue, constant
+from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
 from graphc.ops.elementwise import MULTIPLY
 from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
-from graphc.passes.rewrite import rewrite
-from graphc.passes.rules_exact import EXACT
-from graphc.passes.rules_stabilise import STABILISE
+from graphc.passes import NORMAL
 from graphc.tree import flatten, unflatten
 from graphc.types import TupleType, is_float
 
@@ -82,6 +82,7 @@ def value_and_grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> tupl
     return values[0], unflatten(wrt, pulled)
 
 
+@checked
 def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error") -> Any:
     """Return the vector-Jacobian product: the gradient of sum(cotangent * output) over all outputs.
 
@@ -104,12 +105,18 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
     if len(sources) != len(moves):
         raise ArgumentError(f"jvp: {len(sources)} wrt but {len(moves)} tangents{at()}")
     _check_wrt(sources)
-    graph, forward = _stabilised(flatten(outputs), sources)
-    moving: Cotangents = {}
-    for x, t in zip(sources, moves, strict=True):
-        moving[x] = _like(x, t, "jvp")
+    with collector_paused():
+        pushed = _pushed(flatten(outputs), sources, [_like(x, t, "jvp") for x, t in zip(sources, moves, strict=True)])
+    return unflatten(outputs, pushed)
+
+
+def _pushed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
+    """Return the tangents of `outputs`."""
+    _check_outputs(outputs)
+    cut = _Cut(outputs, wrt)
+    moving: Cotangents = {cut.stands_for(x): t for x, t in zip(wrt, tangents, strict=True)}
     parts: Parts = {}
-    for node in graph.nodes:
+    for node in cut.graph.nodes:
         if isinstance(node.op, Project) and node.inputs[0] in parts:
             tangent = parts[node.inputs[0]][node.op.index]
             moving.update({} if tangent is None else {node: tangent})
@@ -118,10 +125,8 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
                 parts[node] = list(node.op.rules.jvp(node.op, [moving.get(x) for x in node.inputs], node.inputs))
         elif node not in moving and is_float(node.dtype) and any(x in moving for x in node.inputs):
             _push(node, moving)
-    heads = [forward[y] for y in flatten(outputs)]
-    pushed = [moving.get(y) if y in moving else zeros_of(y) for y in heads]
-    derived = _plain_products([t for t in pushed if t is not None], graph)
-    return unflatten(outputs, _guarded(derived, _distinct_guards(Graph(flatten(outputs)))))
+    pushed = [moving[y] if y in moving else zeros_of(y) for y in cut.heads]
+    return cut.restored(_plain_products(pushed, cut.graph))
 
 
 def _push(node: Node, moving: Cotangents) -> None:
@@ -164,46 +169,76 @@ def _check_outputs(outputs: Sequence[Any]) -> None:
             raise GradientError(f"grad: {y!r} has dtype {y.dtype}; only floats have gradients{at()}")
 
 
-def _stabilised(outputs: Sequence[Node], wrt: Sequence[Node]) -> tuple[Graph, NodeMap]:
-    _check_outputs(outputs)
-    return rewrite(Graph(outputs), (*EXACT, *STABILISE), pinned=frozenset(wrt))
+class _Cut:
+    """The normalised graph of `outputs`, in which placeholders stand for every `wrt` that is computed.
+
+    `heads` are the outputs in it, `definitions` what stands behind each placeholder, whose operands are part of the
+    graph too (a `wrt` may depend on another one). A definition comes before its placeholder in `graph.nodes`.
+    """
+
+    def __init__(self, outputs: Sequence[Node], wrt: Sequence[Node]) -> None:
+        self.given = Graph(outputs)
+        computed = {x for x in wrt if not isinstance(x.op, (Placeholder, SharedValue))}
+        self.names = {x: inside_node("wrt", x.type) for x in self.given.nodes if x in computed}
+        written: Cotangents = {}
+
+        def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+            if node not in self.names:
+                return None
+            written[node] = rebuild(node, inputs)
+            return self.names[node]
+
+        heads = self.given.map(visit)[0].outputs if self.names else self.given.outputs
+        graph = Graph([*written.values(), *heads])
+        for normalise in NORMAL:
+            graph = normalise(graph)
+        self.graph, self.heads = graph, graph.outputs[len(written) :]
+        self.definitions = dict(zip(self.names.values(), graph.outputs, strict=False))
+
+    def stands_for(self, x: Node) -> Node:
+        """Return the node of the graph that is `x`."""
+        return self.names.get(x, x)
+
+    def restored(self, derived: Sequence[Node]) -> list[Node]:
+        """Return derivatives on the nodes that were cut out, with the guards of what they were derived from.
+
+        What they were derived from need not be computed itself.
+        """
+        nodes = (
+            Graph(derived).replace({name: x for x, name in self.names.items()})[0].outputs if self.names else derived
+        )
+        guards = tuple({(left, right): guard for guard in self.given.guards for left, right, *_ in (guard,)}.values())
+        return [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
 
 
 def _pull(
     outputs: Sequence[Node], wrt: Sequence[Node], seeds: Sequence[Node], disconnected: str
 ) -> tuple[list[Node], list[Node]]:
-    """Return the stabilised outputs and the cotangents of `wrt`."""
+    """Return the normalised outputs and the cotangents of `wrt`."""
     _check_wrt(wrt)
     if disconnected not in ("error", "zero"):
         raise ArgumentError(f'grad: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
-    graph, forward = _stabilised(outputs, wrt)
-    heads = [forward[y] for y in outputs]
-    reached = _depends_on(graph, set(wrt))
-    given = Graph(outputs)
-    _check_connected(given, wrt, disconnected)
+    _check_outputs(outputs)
+    cut = _Cut(outputs, wrt)
+    _check_connected(cut.given, wrt, disconnected)
+    reached = _depends_on(cut.graph, {cut.stands_for(x) for x in wrt})
     cotangents: Cotangents = {}
-    for y, g in zip(heads, seeds, strict=True):
+    for y, g in zip(cut.heads, seeds, strict=True):
         _accumulate(cotangents, y, g)
     parts: Parts = {}
-    for node in reversed(graph.nodes):
+    for node in reversed(cut.graph.nodes):
         if isinstance(node.op, Project):
             _pull_project(node, node.op.index, cotangents, parts)
         elif isinstance(node.op, Control):
             _pull_several(node, node.op, cotangents, parts, reached)
+        elif node in cotangents and node in cut.definitions:
+            _accumulate(cotangents, cut.definitions[node], cotangents[node])
         elif node in cotangents and node in reached:
             _pull_node(node, cotangents, reached)
-    pulled = [cotangents[x] if x in cotangents else zeros_of(x) for x in wrt]
-    guards = _distinct_guards(given)
-    return _guarded(heads, guards), _guarded(_plain_products(pulled, graph), guards)
-
-
-def _distinct_guards(graph: Graph) -> tuple[Guard, ...]:
-    return tuple({(left, right): guard for guard in graph.guards for left, right, *_ in (guard,)}.values())
-
-
-def _guarded(derived: Sequence[Node], guards: tuple[Guard, ...]) -> list[Node]:
-    """Return derivatives that carry the guards of what they were derived from, which need not be computed itself."""
-    return [_with_guards(node, guards) for node in derived] if guards else list(derived)
+    pulled = [cotangents.get(cut.stands_for(x)) for x in wrt]
+    found = [zeros_of(x) if g is None else g for x, g in zip(wrt, pulled, strict=True)]
+    restored = cut.restored([*cut.heads, *_plain_products(found, cut.graph)])
+    return restored[: len(outputs)], restored[len(outputs) :]
 
 
 def _with_guards(node: Node, guards: tuple[Guard, ...]) -> Node:
@@ -286,6 +321,7 @@ def _plain_products(results: Sequence[Node], forward: Graph) -> list[Node]:
     return list(graph.outputs)
 
 
+@checked
 def check_grad(
     loss: Node,
     wrt: Any,

@@ -17,6 +17,7 @@ from graphc.errors import ArgumentError, at
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
+from graphc.types import Dim, symbols
 
 if TYPE_CHECKING:
     import networkx
@@ -116,6 +117,11 @@ class Graph:
         return tuple(dict.fromkeys([*read, *self.updates]))
 
     @lazy_property
+    def resizable(self) -> tuple[Shared, ...]:
+        """The shared nodes with dimensions whose size only a call knows."""
+        return tuple(s for s in self.shared if any(isinstance(n, Dim) for n in s.shape))
+
+    @lazy_property
     def index(self) -> dict[Node, int]:
         """The position of each node in `nodes`: its `%` number in the text."""
         return {n: i for i, n in enumerate(self.nodes)}
@@ -147,8 +153,17 @@ class Graph:
         return self.with_outputs([every[o] for o in self.outputs]), every
 
     def replace(self, replacements: Mapping[Node, Node]) -> tuple[Graph, NodeMap]:
-        """Return the graph with nodes replaced (their own inputs are left alone), and the map."""
-        return self.map(lambda node, inputs: replacements.get(node))
+        """Return the graph with nodes replaced (their own inputs are left alone), and the map.
+
+        Where a named dimension is replaced by another size and no input is left to give it one, the program takes
+        the new size wherever it mentions the dimension.
+        """
+        graph, moved = self.map(lambda node, inputs: replacements.get(node))
+        if all(old.type is new.type or old.shape == new.shape for old, new in replacements.items()):
+            return graph, moved
+        from graphc.substitution import resize
+
+        return resize(graph, moved, replacements)
 
     def with_outputs(self, outputs: Sequence[Node]) -> Graph:
         """Return a graph of other outputs with the same signature, updates and guards; itself if they are its own."""
@@ -240,3 +255,17 @@ def require_inputs(graph: Graph, inputs: Sequence[Node]) -> None:
         raise ArgumentError(
             f"placeholder {missing[0].name!r} is needed by the outputs{where} but is not among the inputs{at()}"
         )
+
+
+def refuse_unused(graph: Graph) -> None:
+    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
+    unused = [x for x in graph.inputs if x not in graph.index]
+    if not unused:
+        return
+    sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]
+    needed = set(symbols(sizes))
+    for x in unused:
+        if not needed & set(symbols(x.shape)):
+            raise ArgumentError(
+                f'input {x.name!r} is not needed by any output or update; on_unused="ignore" accepts it{at()}'
+            )

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphc.data import call_with
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
+from graphc.rows import call_with, row_counter
 from graphc.types import Array, is_masked
 
 __all__ = [
@@ -47,6 +48,7 @@ def accuracy(y_true: Any, y_pred: Any) -> float:
     return float(np.mean(true == pred))
 
 
+@checked
 def top_k_accuracy(y_true: Any, scores: Any, k: int = 5) -> float:
     """Return the share of rows whose true class, an int, has one of the `k` largest of the (n, classes) scores.
 
@@ -198,17 +200,17 @@ class Mean:
 
     def __init__(self) -> None:
         self.totals: dict[str | None, float] = {}
-        self.rows = 0
+        self.rows: float = 0
 
     def reset(self) -> None:
         """Forget everything."""
         self.totals, self.rows = {}, 0
 
-    def update(self, value: Any, rows: int = 1) -> None:
+    def update(self, value: Any, rows: float = 1) -> None:
         """Take in a number, or a dict of numbers with the same names every time, that stands for `rows` rows."""
         self.update_all([(value, rows)])
 
-    def update_all(self, pairs: Sequence[tuple[Any, int]]) -> None:
+    def update_all(self, pairs: Sequence[tuple[Any, float]]) -> None:
         """Take in several values with their rows, in order, at less cost: those after the first are of its kind."""
         if not pairs:
             return
@@ -232,19 +234,19 @@ class Mean:
         return means.get(None, means)
 
 
-def average(function: Callable[..., Any], data: Iterable[Any]) -> Any:
+def average(function: Callable[..., Any], data: Iterable[Any], *, rows: Callable[[Any], float] | None = None) -> Any:
     """Return the mean over rows of what `function` returns for each batch: a number or a dict of named numbers.
 
-    Batches are given as `gc.fit` gives them: a tuple as positional arguments, a dict by name.
+    Batches are given as `gc.fit` gives them: a tuple as positional arguments, a dict by name; `rows` is as there.
 
     >>> import numpy as np
     >>> from graphc.data import batches
     >>> average(lambda x: x.mean(), batches(np.array([1.0, 2.0, 6.0]), 2))
     3.0
     """
-    mean = Mean()
+    mean, count = Mean(), row_counter("average", function, rows)
     for batch in data:
-        mean.update(*call_with(function, batch))
+        mean.update(call_with(function, batch), count(batch))
     return mean.result()
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphc import distributions as laws
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import shared
@@ -54,10 +55,10 @@ class Generator:
     Numbers and arrays outside a distribution's range raise `ArgumentError`; where a node has such a value, the draw is
     NaN, or -1 for integers.
 
-    A draw inside the body of a loop is refused: draw an array before it and pass it as `xs`. So is a draw inside a
-    branch. `node.eval` of two draws, one at a time, starts both at the same position; use
-    `gc.evaluate` for both. Functions in several threads may share a generator: each call takes its numbers and moves
-    the position as one step.
+    A loop or a branch that draws takes one number, as the key of a stream of its own in which every step has its place:
+    a step's numbers are the same in every mode and for every `checkpoint`, and new in every call and every step.
+    `node.eval` of two draws, one at a time, starts both at the same position; use `gc.evaluate` for both. Functions in
+    several threads may share a generator: each call takes its numbers and moves the position as one step.
 
     >>> import graphc as gc
     >>> rng = gc.random.Generator(7)
@@ -68,6 +69,7 @@ class Generator:
     True
     """
 
+    @checked
     def __init__(self, seed: int) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ArgumentError(f"Generator: seed must be an int from 0 to 2**64 - 1, got {seed!r}{at()}")
@@ -88,6 +90,9 @@ class Generator:
         """Continue from a state that `get_state` returned, of this generator or another."""
         if not isinstance(state, GeneratorState):
             raise ArgumentError(f"set_state: a GeneratorState is needed, got {state!r}{at()}")
+        numbers = state.key, state.position, state.splits
+        if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**64 for n in numbers):
+            raise ArgumentError(f"set_state: numbers from 0 to 2**64 - 1 are needed, got {state!r}{at()}")
         self.key.set_value(np.array(state.key, UINT64))
         self.position.set_value(np.array(state.position, UINT64))
         self._splits = state.splits
@@ -276,6 +281,7 @@ class Generator:
         """
         return laws.permutation(self._take, n, shape)
 
+    @checked
     def shuffle(self, x: Any, *, axis: int = 0) -> Node:
         """Return `x` with its parts along `axis` in random order.
 
@@ -284,6 +290,7 @@ class Generator:
         """
         return laws.shuffle(self._take, x, axis)
 
+    @checked
     def choice(self, a: Any, shape: Any = (), *, replace: bool = True, p: Any = None) -> Node:
         """Return values of the array `a` along its first axis, or positions where `a` is an int or a dimension.
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import mmap
 import os
 import re
+import stat
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -53,33 +53,48 @@ def write_tensors(path: Path, arrays: Mapping[str, Array], about: Mapping[str, A
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the arrays of a file, as read-only views of its mapped pages, and what was written `about` them.
+    """Return the arrays of a file, as views of its contents in memory, and what was written `about` them.
 
-    Raises `CheckpointError` where the file is not, byte for byte, as it was written, and `OSError` where it cannot be
-    read.
+    Nothing is mapped: what another process does to the file while it is read is damage like any other. Raises
+    `CheckpointError` where the file is not, byte for byte, as it was written, and `OSError` where it cannot be read.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     try:
-        return _parse(pages)
+        return _parse(_read_regular(path))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} is truncated, damaged or no file of graphc: {error}{at()}") from error
 
 
-def _parse(pages: mmap.mmap | bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+def _read_regular(path: Path) -> bytearray:
+    """Return the bytes of a file; pipes, which would block, and devices are refused."""
+    flags = (getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))
+    handle = os.open(path, os.O_RDONLY | sum(flags))
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(handle)
+        raise ValueError("it is not a regular file")
+    with os.fdopen(handle, "rb") as file:
+        start = file.read(8)
+        if not 2 <= int.from_bytes(start, "little") <= min(info.st_size - 8, MAX_HEADER):
+            raise ValueError("it has no header")  # before memory is taken for it
+        data = bytearray(info.st_size)
+        data[:8] = start
+        size = 8 + file.readinto(memoryview(data)[8:])
+    if size < len(data):
+        raise ValueError(f"{size} of {len(data)} bytes could be read")
+    return data
+
+
+def _parse(data: bytearray) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return the arrays of a file and what is written about them; raises in many ways where it is not intact."""
-    length = int.from_bytes(pages[:8], "little")
-    if not 2 <= length <= min(len(pages) - 8, MAX_HEADER):
-        raise ValueError("it has no header")
-    entries = json.loads(pages[8 : 8 + length])
+    length = int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8 : 8 + length])
     checksum, _, content = entries.pop("__metadata__")["graphc"].partition(" ")
     if checksum != _text_checksum(content):
         raise ValueError("the header's checksum differs")
     about = json.loads(content)
     if about.pop("version") != VERSION:
         raise ValueError("this version cannot be read")
-    arrays = _views(entries, pages, 8 + length)
+    arrays = _views(entries, data, 8 + length)
     if {name: _sum(a) for name, a in arrays.items()} != about.pop("arrays"):
         raise ValueError("the arrays' checksums differ")
     return arrays, about
@@ -129,7 +144,7 @@ def _parts(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Iterator[by
         yield _bytes(a)
 
 
-def _views(entries: dict[str, Any], pages: mmap.mmap | bytes, base: int) -> dict[str, Array]:
+def _views(entries: dict[str, Any], data: bytearray, base: int) -> dict[str, Array]:
     """Return the arrays that the header describes; together they must fill the file."""
     arrays, end = {}, 0
     for name, entry in entries.items():
@@ -137,8 +152,8 @@ def _views(entries: dict[str, Any], pages: mmap.mmap | bytes, base: int) -> dict
         if start != end or start > stop:
             raise ValueError(f"{name} is out of place")
         count, end = (stop - start) // dtype.itemsize, stop
-        arrays[name] = np.frombuffer(pages, dtype, count, base + start).reshape(entry["shape"])
-    if base + end != len(pages):
+        arrays[name] = np.frombuffer(data, dtype, count, base + start).reshape(entry["shape"])
+    if base + end != len(data):
         raise ValueError("its length is wrong")
     return arrays
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.graph import topological_order
 from graphc.node import Node
 from graphc.ops.pointwise import as_node, cast
-from graphc.ops.random import Draw
 from graphc.tree import flatten, flatten_like, show_structure
 from graphc.types import BOOL
 
@@ -19,16 +16,6 @@ def require_functions(what: str, *functions: Any) -> None:
     for f in functions:
         if not callable(f):
             raise ArgumentError(f"{what} must be functions, got {type(f).__name__}; write lambda: ...{at()}")
-
-
-def refuse_draws(name: str, outputs: Sequence[Node], since: int) -> None:
-    """Raise for a random draw inside a loop: it would be made once, and every step would see the same numbers."""
-    drawn = [n for n in topological_order(outputs) if isinstance(n.op, Draw) and n.serial >= since]
-    if drawn:
-        raise ArgumentError(
-            f"{name}: a draw inside the loop would give every step the same numbers; draw all of them before the loop"
-            f" and pass them as xs{at(drawn[0].source)}"
-        )
 
 
 def next_carry(what: str, before: Any, found: Any) -> list[Node]:

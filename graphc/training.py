@@ -7,6 +7,7 @@ run that was killed continues, bit for bit, where its last checkpoint was made.
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import threading
@@ -20,14 +21,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.checkpoint import Checkpointer, HasState
-from graphc.data import call_with
-from graphc.errors import ArgumentError, at
+from graphc.errors import ArgumentError, CheckpointError, at
 from graphc.function import Function
 from graphc.history import CsvLog, History
 from graphc.metrics import Mean, as_number
 from graphc.node import Shared
 from graphc.progress import INTERVAL, Progress, make_progress
+from graphc.rows import Weigh, call_with, row_counter
 
 __all__ = ["EarlyStopping", "StopTraining", "fit"]
 
@@ -69,6 +71,7 @@ class EarlyStopping:
     weights: Sequence[Shared] | None = None
 
 
+@checked
 def fit(
     step: Callable[..., Any],
     data: Iterable[Any],
@@ -80,6 +83,7 @@ def fit(
     log: str | PathLike[str] | Callback | None = None,
     progress: bool = True,
     checkpoint: Checkpointer | None = None,
+    rows: Callable[[Any], float] | None = None,
 ) -> History:
     """Call `step` with every batch of `data`, `epochs` times, and return the history of what it gave.
 
@@ -106,7 +110,12 @@ def fit(
         Whether to show a bar (where tqdm is installed) or else a line per epoch.
     checkpoint
         Saves after every epoch, every `checkpoint.every` steps, and on Ctrl-C. If its directory has a checkpoint,
-        training continues from the newest.
+        training continues from the newest that is whole. Inside an epoch, data with `get_state` goes on where it was;
+        of other data the batches already taken are passed over, so it must give the same ones again.
+    rows
+        From a batch to the number of rows that it stands for in means. By default, for a compiled function the product
+        of the named dimensions that all its inputs with named dimensions share; else the length of the arrays' first
+        axis, or, where these differ, the one size that all arrays have in common, or 1.
 
     Ctrl-C ends training after the step it falls into; the model stays, and the history of complete epochs is
     returned. A second one ends it at once.
@@ -119,7 +128,8 @@ def fit(
     [0.625, 0.0390625]
     """
     _check(step, data, epochs, validate, callbacks, checkpoint)
-    run = _Run(step, data, _Stopper.make(early_stopping, step, validate), checkpoint)
+    count = row_counter("fit", step, rows)
+    run = _Run(step, data, count, _Stopper.make(early_stopping, step, validate), checkpoint)
     run.resume()
     with ExitStack() as stack:
         loggers = list(callbacks)
@@ -141,14 +151,22 @@ class _Run:
     """A call of `fit`: where it is, and what a checkpoint keeps of that."""
 
     def __init__(
-        self, step: Callable[..., Any], data: Iterable[Any], stopper: _Stopper | None, checkpoint: Checkpointer | None
+        self,
+        step: Callable[..., Any],
+        data: Iterable[Any],
+        rows: Weigh,
+        stopper: _Stopper | None,
+        checkpoint: Checkpointer | None,
     ) -> None:
         self.step = step
         self.data = data
+        self.rows = rows
         self.stopper = stopper
         self.checkpoint = checkpoint
         self.history = History()
         self.steps = 0
+        self.position = 0
+        """Batches taken in this epoch."""
         self.mean = Mean()
         self.interrupts = 0
         self.due = 0.0
@@ -178,12 +196,12 @@ class _Run:
 
     def train_epoch(self, bar: Progress) -> None:
         """Take the steps of an epoch, or of what a checkpoint left of it."""
-        step, clock, due = self.step, time.perf_counter, self.due
+        step, rows, clock, due = self.step, self.rows, time.perf_counter, self.due
         every = self.checkpoint.every if self.checkpoint is not None else None
         room = 0 if every is None else every - self.steps % every  # steps until a checkpoint
-        taken: list[tuple[Any, int]] = []  # averaged now and then: doing so in every step would be felt
-        for batch in self.data:
-            taken.append(call_with(step, batch))
+        taken: list[tuple[Any, float]] = []  # averaged now and then: doing so in every step would be felt
+        for batch in self.rest():
+            taken.append((call_with(step, batch), rows(batch)))
             if self.interrupts or len(taken) == room or clock() >= due:
                 saving = len(taken) == room
                 room -= len(taken)
@@ -197,10 +215,20 @@ class _Run:
         self.take_in(taken, bar)
         self.due = due
 
-    def take_in(self, taken: list[tuple[Any, int]], bar: Progress) -> None:
+    def rest(self) -> Iterable[Any]:
+        """Return the batches of this epoch that are left."""
+        if not self.position or isinstance(self.data, HasState):
+            return self.data
+        left = iter(self.data)
+        if sum(1 for _ in itertools.islice(left, self.position)) < self.position:
+            raise ArgumentError(f"fit: the checkpoint was made after {self.position} batches, data has fewer{at()}")
+        return left
+
+    def take_in(self, taken: list[tuple[Any, float]], bar: Progress) -> None:
         """Average what steps returned, and empty the list."""
         self.mean.update_all(taken)
         self.steps += len(taken)
+        self.position += len(taken)
         taken.clear()
         if self.mean.rows:
             bar.advance(self.steps, _named(self.mean.result(), ""))
@@ -211,6 +239,7 @@ class _Run:
             raise ArgumentError(f"fit: epoch {self.history.epochs + 1} had no batches{at()}")
         values = _named(self.mean.result(), "")
         self.mean.reset()
+        self.position = 0
         if validate is not None:
             values |= _named(validate(), "val_")
         self.history.add(values)
@@ -235,6 +264,7 @@ class _Run:
         """Return what a checkpoint keeps of this run, besides the objects that the user gave."""
         state: dict[str, Any] = {
             "steps": self.steps,
+            "position": self.position,
             "history": [[name, column] for name, column in self.history.items()],
             "stopped": self.history.stopped,
             "rows": self.mean.rows,
@@ -248,18 +278,17 @@ class _Run:
 
     def resume(self) -> None:
         """Continue from the newest checkpoint, if there is one."""
-        found = None if self.checkpoint is None else self.checkpoint.restore({"fit": self.state()})
+        found = None if self.checkpoint is None else self.checkpoint.restore({"fit": self.state()}, check=_saved)
         if found is None:
             return
-        self.steps = found.values["fit.steps"]
-        columns = dict(found.values["fit.history"])
-        for numbers in zip(*columns.values(), strict=True):
-            self.history.add(dict(zip(columns, numbers, strict=True)))
-        stopped = found.values["fit.stopped"]
-        self.history.stopped = stopped if stopped in FINAL else ""
-        self.mean.rows, self.mean.totals = found.values["fit.rows"], dict(found.values["fit.totals"])
+        saved = _saved(found.values)
+        self.steps, self.position = saved.steps, saved.position
+        for numbers in zip(*saved.history.values(), strict=True):
+            self.history.add(dict(zip(saved.history, numbers, strict=True)))
+        self.history.stopped = saved.stopped if saved.stopped in FINAL else ""  # type: ignore[assignment]
+        self.mean.rows, self.mean.totals = saved.rows, saved.totals
         if self.stopper is not None:
-            self.stopper.resume(found.values)
+            self.stopper.best, self.stopper.best_epoch = saved.best, saved.best_epoch
 
     # -- interrupts
 
@@ -339,9 +368,49 @@ class _Stopper:
         """Return what a checkpoint keeps."""
         return {"best": self.best, "best_epoch": self.best_epoch, "weights": self.kept}
 
-    def resume(self, values: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint's plain values; the weights are back already."""
-        self.best, self.best_epoch = values["fit.early_stopping.best"], values["fit.early_stopping.best_epoch"]
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a checkpoint has of a run, as it must be."""
+
+    steps: int
+    position: int
+    history: dict[str, list[float]]
+    stopped: str
+    rows: float
+    totals: dict[str | None, float]
+    best: float
+    best_epoch: int
+
+
+def _saved(values: Mapping[str, Any]) -> _Saved:
+    """Read the plain values of a checkpoint; raises `CheckpointError` for what `fit` cannot have written."""
+    try:
+        history = {_text(name): [float(x) for x in column] for name, column in values["fit.history"]}
+        totals = {None if name is None else _text(name): float(total) for name, total in values["fit.totals"]}
+        if len({len(column) for column in history.values()}) > 1:
+            raise ValueError("the history's columns differ in length")
+        best = float(values.get("fit.early_stopping.best", 0.0))
+        best_epoch = _count(values.get("fit.early_stopping.best_epoch", 0))
+        rows = float(values["fit.rows"])
+        if not 0 <= rows < math.inf or (rows and not totals):
+            raise ValueError(f"{rows} rows of {list(totals)}")
+        steps, position = _count(values["fit.steps"]), _count(values.get("fit.position", 0))
+        return _Saved(steps, position, history, _text(values["fit.stopped"]), rows, totals, best, best_epoch)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"the checkpoint's state of fit is wrong: {error}{at()}") from error
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def _named(value: Any, prefix: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     found = gc.load_checkpoint(tmp_path / "a.safetensors", fresh)
     assert state(fresh) == state(saved) != state(objects())
     assert found.values == {"epoch": 7, "history.loss": [0.1, float("inf")]} and not found.arrays
-    assert found.states["data"] == {"epoch": 0, "position": 1}
+    assert found.states["data"] == {"epoch": 0, "position": 1, "order": "10 rows by 3, shuffled by seed 0"}
 
 
 @pytest.mark.parametrize("dtype", SHORT_NAMES)
@@ -136,10 +137,10 @@ def test_every_mismatch_is_named_and_nothing_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("refusing", ["data", "last", "table"])
 def test_an_object_that_refuses_leaves_all_as_they_were(tmp_path: Path, refusing: str) -> None:
     path, saved, fresh = tmp_path / "a.safetensors", objects(3.0), objects()
-    list(saved["data"])
+    for _ in zip(range(2), saved["data"], strict=False):
+        pass
     saved["last"], fresh["last"] = Refusing(1.0), Refusing(1.0)
     if refusing == "data":
-        saved["data"].set_state(gc.data.BatchesState(0, 4))
         fresh["data"] = gc.data.batches(np.arange(4), 3)
     elif refusing == "last":
         saved["last"] = Refusing(3.0)
@@ -147,7 +148,9 @@ def test_an_object_that_refuses_leaves_all_as_they_were(tmp_path: Path, refusing
         fresh["table"].flags.writeable = False
     gc.save_checkpoint(path, saved)
     before = state(fresh)
-    with pytest.raises((RuntimeError, gc.ArgumentError), match=r"refused|does not fit 2 batches|table is a read-only"):
+    with pytest.raises(
+        (RuntimeError, gc.GraphcError), match=r"^refused|10 rows by 3.*4 rows by 3|table is a read-only"
+    ):
         gc.load_checkpoint(path, fresh)
     assert state(fresh) == before
 
@@ -323,3 +326,134 @@ def test_threads_save_to_one_path(tmp_path: Path) -> None:
         thread.join()
     np.testing.assert_array_equal(gc.load_checkpoint(tmp_path / "a").arrays["x"], array)
     assert os.listdir(tmp_path) == ["a"]
+
+
+# -- files that are not what they seem
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a checkpoint says about its arrays, and make the checksum right again."""
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    about = json.loads(header["__metadata__"]["graphc"].partition(" ")[2])
+    change(about)
+    content = json.dumps(about)
+    header["__metadata__"]["graphc"] = f"{zlib.crc32(content.encode()):08x} {content}"
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+
+
+def _states(**states: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda about: about["states"].update(states)
+
+
+GENERATOR = {"key": 1, "position": 0, "splits": 0}
+FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "a number for a state": (_states(rng=5), "is no checkpoint"),
+    "a list in a state": (_states(rng=GENERATOR | {"key": [1]}), "is no checkpoint"),
+    "a negative key": (_states(rng=GENERATOR | {"key": -1}), "the state of rng is refused: .*numbers from 0"),
+    "a key beyond 64 bits": (_states(rng=GENERATOR | {"key": 2**64}), "the state of rng is refused"),
+    "negative splits": (_states(rng=GENERATOR | {"splits": -1}), "the state of rng is refused"),
+    "a boolean key": (_states(rng=GENERATOR | {"key": True}), "key: bool, .*key: int"),
+    "another field": (_states(rng={"seed": 1}), r"state\(seed: int\) in the file"),
+    "a negative epoch": (_states(data={"epoch": -1, "position": 0, "order": ""}), "state of data is refused"),
+    "a long epoch": (_states(data={"epoch": 0, "position": 99, "order": ""}), "state of data is refused"),
+    "no states": (lambda about: about.pop("states"), "is no checkpoint"),
+    "values as a list": (lambda about: about.update(values=[1]), "is no checkpoint"),
+    "arrays as a number": (lambda about: about.update(arrays=3), "checksums differ"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_right_checksums_of_wrong_contents(tmp_path: Path, name: str) -> None:
+    change, message = FORGED[name]
+    path, w = tmp_path / "a", gc.shared([1.0, 2.0], name="w")
+    gc.save_checkpoint(path, {"w": w, "rng": gc.random.Generator(1), "data": gc.data.batches(np.arange(9), 2)})
+    rewritten(path, change)
+    w.set_value([3.0, 4.0])
+    target = {"w": w, "rng": gc.random.Generator(9), "data": gc.data.batches(np.arange(9), 2)}
+    with pytest.raises(gc.CheckpointError, match=message):
+        gc.load_checkpoint(path, target)
+    assert w.get_value().tolist() == [3, 4]
+    assert target["rng"].get_state() == gc.random.Generator(9).get_state()  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has FIFOs")
+def test_a_fifo_does_not_block_and_a_directory_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    for path in (tmp_path / "a", Path(os.devnull)):
+        with pytest.raises(gc.CheckpointError, match="not a regular file"):
+            gc.load_checkpoint(path)
+    with pytest.raises(gc.CheckpointError, match="not a regular file"):
+        gc.load_checkpoint(tmp_path)
+
+
+def test_a_header_that_claims_much_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with open(path, "wb") as file:
+        file.write(b"\xff" * 8)
+        file.truncate(2**40)  # without blocks
+    with pytest.raises(gc.CheckpointError, match="it has no header"):
+        gc.load_checkpoint(path)
+
+
+TRUNCATING = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+size = os.stat(sys.argv[1]).st_size
+os.truncate(sys.argv[1], 4096)
+print("ready", flush=True)
+while os.path.exists(sys.argv[1]):
+    try:
+        os.truncate(sys.argv[1], 4096)
+        os.truncate(sys.argv[1], size)
+    except FileNotFoundError:
+        break
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX truncates open files")
+def test_a_file_that_is_truncated_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    gc.save_checkpoint(path, {"w": np.ones(1_000_000)})
+    process = subprocess.Popen([sys.executable, "-c", TRUNCATING, path, LOADED], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for _ in range(50):
+        with pytest.raises(gc.CheckpointError):
+            gc.load_checkpoint(path)
+    path.unlink()
+    process.wait(10)
+    process.stdout.close()
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    w = gc.shared(0.0, name="w")
+    manager = gc.Checkpointer(tmp_path, {"w": w}, keep=2)
+    for step in (1, 2, 3):
+        w.set_value(float(step))
+        manager.save(step, {"step": step})
+    newest = manager.paths[-1]
+    newest.write_bytes(newest.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match=r"000000003.safetensors is truncated.*\n  continuing from .*000000002"):
+        found = manager.restore()
+    assert found is not None and found.values == {"step": 2} and w.get_value() == 2.0
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint-000000002.safetensors",
+        "checkpoint-000000003.safetensors.damaged",
+    ]
+    manager.save(4)  # the damaged file does not count among those kept
+    assert [p.name for p in manager.paths] == ["checkpoint-000000002.safetensors", "checkpoint-000000004.safetensors"]
+    for path in manager.paths:
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(gc.CheckpointError, match=r"checkpoint-000000004\.safetensors is truncated"):
+        manager.restore()
+    assert len(manager.paths) == 2 and w.get_value() == 2.0
+
+
+def test_a_newest_checkpoint_of_another_model_is_not_passed_over(tmp_path: Path) -> None:
+    gc.Checkpointer(tmp_path, {"w": np.ones(2)}).save(1)
+    gc.Checkpointer(tmp_path, {"w": np.ones(3)}).save(2)
+    with pytest.raises(gc.CheckpointError, match="does not fit"):
+        gc.Checkpointer(tmp_path, {"w": np.ones(2)}).restore()

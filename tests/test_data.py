@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +194,79 @@ def test_split_refuses_bad_labels() -> None:
         data.split(Y, 2, stratify=[1, 2, 3])
     with pytest.raises(ArgumentError, match="stratify needs shuffle=True"):
         data.split(Y, 2, stratify=Y, shuffle=False)
+
+
+# -- what a state belongs to, seeds, memory
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: data.batches(Y, 3, shuffle=True, seed=1),
+        lambda: data.batches(Y, 4, shuffle=True, seed=2),
+        lambda: data.batches(Y, 4),
+        lambda: data.batches(np.arange(12), 4, shuffle=True, seed=1),
+    ],
+)
+def test_a_position_inside_an_epoch_belongs_to_its_batches(other: Callable[[], data.Batches]) -> None:
+    batches, changed = data.batches(Y, 4, shuffle=True, seed=1), other()
+    iterator = iter(batches)
+    next(iterator)
+    with pytest.raises(
+        ArgumentError, match=r"inside an epoch of 11 rows by 4, shuffled by seed 1; these are 1[12] rows"
+    ):
+        changed.set_state(batches.get_state())
+    assert changed.get_state() == data.BatchesState(0, 0)
+    list(iterator)
+    changed.set_state(batches.get_state())  # at an epoch's beginning all may change
+    assert changed.get_state() == data.BatchesState(1, 0)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 1, 2**64, 7 << 32, 2**200])
+def test_large_seeds_share_no_epoch_with_others(seed: int) -> None:
+    rows = np.arange(50)
+    seeds = (seed, seed & 0xFFFFFFFF, seed >> 32, (seed >> 32) + 1)
+    found = [data.batches(rows, 50, shuffle=True, seed=s) for s in dict.fromkeys(seeds)]
+    orders = [tuple(order) for b in found for _ in range(3) for order in b]
+    assert len(set(orders)) == len(orders)
+
+
+def test_small_seeds_keep_their_orders() -> None:
+    expected = np.random.Generator(np.random.PCG64([5, 0])).permutation(11)
+    assert next(iter(data.batches(Y, 11, shuffle=True, seed=5))).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", ["F", "memory map in F order", "big-endian", "unaligned", "every second row"])
+def test_shuffled_rows_are_read_without_a_copy_of_the_array(tmp_path: Path, kind: str) -> None:
+    rows, width = 4000, 64
+    values = np.arange(rows * width, dtype=np.float64).reshape(rows, width)
+    if kind == "F":
+        stored: Any = np.asfortranarray(values)
+    elif kind == "memory map in F order":
+        stored = np.memmap(tmp_path / "x", np.float64, "w+", shape=(rows, width), order="F")
+        stored[...] = values
+    elif kind == "big-endian":
+        stored = values.astype(">f8")
+    elif kind == "unaligned":
+        stored = np.zeros(rows * width * 8 + 1, np.uint8)[1:].view(np.float64).reshape(rows, width)
+        stored[...] = values
+    else:
+        stored = np.repeat(values, 2, axis=0)[::2]
+    batches = data.batches(stored, 8, shuffle=True)
+    iterator = iter(batches)
+    next(iterator)
+    tracemalloc.start()
+    for x in itertools.islice(iterator, 100):
+        assert x.flags.c_contiguous
+        np.testing.assert_array_equal(x, values[(x[:, 0] // width).astype(int)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.nbytes / 2
+
+
+def test_split_reads_rows_of_any_layout() -> None:
+    for stored in (np.asfortranarray(X), X.astype(">i8")):
+        train, test = data.split(stored, 0.3, seed=1)
+        expected = data.split(X, 0.3, seed=1)
+        np.testing.assert_array_equal(train, expected[0])
+        np.testing.assert_array_equal(test, expected[1])

@@ -288,6 +288,76 @@ def test_an_interrupted_run_continues_and_a_finished_one_does_not(tmp_path: Path
     assert third.state() == whole.state() and os.listdir(tmp_path) == before
 
 
+def interrupted_after(step: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A step that is interrupted while it runs for the `count`-th time."""
+    left = iter(range(count - 1))
+
+    def wrapped(*args: Any) -> Any:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*args)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6, 10])
+def test_an_interrupted_run_passes_over_the_batches_it_had_of_data_without_state(tmp_path: Path, count: int) -> None:
+    batches = [(X[i : i + 5], Y[i : i + 5]) for i in range(0, 22, 5)]
+    whole, first, second = Problem(), Problem(), Problem()
+    history = gc.fit(whole.step, batches, 2, progress=False)
+    manager = gc.Checkpointer(tmp_path, first.objects)
+    cut = gc.fit(interrupted_after(first.step, count), batches, 2, checkpoint=manager, progress=False)
+    assert cut.stopped == "interrupted" and cut.epochs == (count - 1) // 5
+    resumed = gc.fit(second.step, batches, 2, checkpoint=gc.Checkpointer(tmp_path, second.objects), progress=False)
+    assert resumed == history and second.state() == whole.state()
+
+
+def test_data_that_has_become_shorter_is_refused(tmp_path: Path) -> None:
+    batches, problem = [(X[i : i + 5], Y[i : i + 5]) for i in range(0, 22, 5)], Problem()
+    manager = gc.Checkpointer(tmp_path, problem.objects)
+    gc.fit(interrupted_after(problem.step, 4), batches, 1, checkpoint=manager, progress=False)
+    with pytest.raises(gc.ArgumentError, match="the checkpoint was made after 4 batches, data has fewer"):
+        gc.fit(problem.step, batches[:2], 1, checkpoint=manager, progress=False)
+
+
+def test_a_run_inside_an_epoch_does_not_go_on_with_other_batches(tmp_path: Path) -> None:
+    first, second = Problem(), Problem()
+    gc.fit(interrupting(first, 9), first.data, 3, checkpoint=gc.Checkpointer(tmp_path, first.objects), progress=False)
+    second.data = gc.data.batches((X, Y), 11, shuffle=True, seed=1)
+    before = second.state()
+    with pytest.raises(gc.CheckpointError, match=r"22 rows by 4, shuffled by seed 1; these are 22 rows by 11"):
+        quiet(second, checkpoint=gc.Checkpointer(tmp_path, second.objects))
+    assert second.state() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", -1),
+        ("steps", "9"),
+        ("position", 1.5),
+        ("history", 3),
+        ("history", [["loss", [1.0]], ["other", []]]),
+        ("history", [["loss", None]]),
+        ("totals", [[3, 1.0]]),
+        ("rows", float("nan")),
+        ("rows", 5),
+        ("stopped", None),
+    ],
+)
+def test_a_run_does_not_go_on_from_what_none_can_have_saved(tmp_path: Path, name: str, value: Any) -> None:
+    first, second = Problem(), Problem()
+    manager = gc.Checkpointer(tmp_path, first.objects)
+    quiet(first, 1, checkpoint=manager)
+    found = gc.load_checkpoint(manager.paths[-1])
+    more = {"fit": {k.removeprefix("fit."): v for k, v in found.values.items()} | {"data": first.data, name: value}}
+    manager.save(99, more)
+    before = second.state()
+    with pytest.raises(gc.CheckpointError, match="the checkpoint's state of fit is wrong"):
+        quiet(second, checkpoint=gc.Checkpointer(tmp_path, second.objects))
+    assert second.state() == before
+
+
 def test_more_epochs_continue_and_an_early_stop_is_final(tmp_path: Path) -> None:
     whole, first, second = Problem(), Problem(), Problem()
     history = quiet(whole, 4, early_stopping=9)

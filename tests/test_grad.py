@@ -210,6 +210,30 @@ def test_wrt_an_input_and_a_node_between_it_and_the_loss() -> None:
     assert (value(da), value(dx)) == pytest.approx((np.cos(0.49), 1.4 * np.cos(0.49)))
 
 
+@pytest.mark.parametrize("name", INNER)
+def test_derivatives_are_built_on_the_inner_node_itself(name: str) -> None:
+    """So that `givens` finds it, and nothing before it is computed for the derivative in it alone."""
+    inner, outer, _ = INNER[name]
+    a = inner(X)
+    for derivative in (gc.grad(outer(a), a), gc.jvp(outer(a), a, 1.0), gc.grad(gc.grad(outer(a) * a, a), a)):
+        f = gc.function([X], derivative, givens={a: gc.constant(0.3)}, on_unused="ignore")
+        assert f(50.0) == f(-2.0)
+
+
+def test_one_inner_node_behind_another() -> None:
+    """The cotangent of the later one goes on to the earlier one, through what passes have made of both."""
+    a = gc.exp(X)
+    b = gc.reshape(gc.log(1 + a), (1,))
+    c = gc.log(a) * b
+    da, db, dc, dx = gc.grad(gc.sum(c * c), [a, b, c, X])
+    s = np.log1p(np.exp(0.7))
+    assert value(dc[0]) == pytest.approx(2 * 0.7 * s, rel=1e-14)
+    assert value(db[0]) == pytest.approx(2 * 0.7 * s * 0.7, rel=1e-14)
+    through_b = 2 * 0.7**2 * s / (1 + np.exp(0.7))
+    assert value(da) == pytest.approx(2 * 0.7 * s * s / np.exp(0.7) + through_b, rel=1e-14)
+    assert value(dx) == pytest.approx(2 * 0.7 * s * s + through_b * np.exp(0.7), rel=1e-14)
+
+
 # -- what has no gradient
 
 

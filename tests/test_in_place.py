@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -226,3 +227,84 @@ def test_indices_of_rows_without_elements_are_checked(mode: Any) -> None:
     assert f([0, 2]).shape == (2, 0)
     with pytest.raises(gc.IndexOutOfBoundsError):
         f([3])
+
+
+def in_every_order(updates: dict[str, Any]) -> list[tuple[str, ...]]:
+    return list(itertools.permutations(updates))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("order", in_every_order({"buffer": 0, "position": 0}))
+def test_a_ring_buffer(order: tuple[str, ...], mode: Any) -> None:
+    states = {"buffer": gc.shared(np.zeros(4)), "position": gc.shared(np.int64(0))}
+    buffer, position = states.values()
+    x = gc.placeholder("x")
+    new = {"buffer": buffer.at[position].set(x), "position": (position + 1) % 4}
+    f = gc.function([x], [], updates={states[name]: new[name] for name in order}, mode=mode)
+    for k in range(6):
+        f(10.0 + k)
+    np.testing.assert_array_equal(buffer.get_value(), [14, 15, 12, 13])
+    assert position.get_value() == 2
+    position.set_value(4)
+    with pytest.raises(gc.IndexOutOfBoundsError):
+        f(0.0)
+    assert position.get_value() == 4
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("order", in_every_order({"a": 0, "b": 0, "c": 0, "rate": 0}))
+def test_tables_in_a_cycle_cost_their_rows(order: tuple[str, ...], mode: Any) -> None:
+    rng = np.random.default_rng(1)
+    rows, width = 50, 3
+    old = {name: rng.normal(size=(rows, width)) for name in "abc"} | {"rate": np.array(0.5)}
+    s = {name: gc.shared(value, name=name) for name, value in old.items()}
+    new = {
+        "a": s["a"].at[INDEX].add(-s["rate"] * s["b"][INDEX]),
+        "b": s["b"].at[INDEX].set(s["c"][1:3]),
+        "c": s["c"].at[INDEX].add(s["a"][INDEX]).at[[0]].set(s["c"][7:8]),
+        "rate": s["rate"] * 0.9,
+    }
+    f = gc.function([INDEX], [], updates={s[name]: new[name] for name in order}, mode=mode)
+    for i in ([3, 5], [5, 0], [9, 9]):
+        with pytest.raises(gc.GraphcError):
+            f([i[0], rows])
+        f(i)
+        a, b, c = old["a"].copy(), old["b"].copy(), old["c"].copy()
+        np.add.at(a, i, -old["rate"] * old["b"][i])
+        b[i] = old["c"][1:3]
+        np.add.at(c, i, old["a"][i])
+        c[0] = old["c"][7]
+        old = {"a": a, "b": b, "c": c, "rate": old["rate"] * 0.9}
+        for name, state in s.items():
+            np.testing.assert_allclose(state.get_value(), old[name], rtol=1e-13, err_msg=name)
+    if mode != "reference":
+        assert largest(f, b=2) == 2 * width
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_value_of_state_is_no_temporary(mode: Any) -> None:
+    """A value that is copied into state at the end of a call: a scatter that alone reads it must not write into it."""
+    s = gc.shared(np.arange(4.0))
+    f = gc.function([INDEX], gc.sin((s * 2).at[INDEX].add(1.0)) + 0, updates={s: s * 2}, mode=mode)
+    np.testing.assert_allclose(f([1]), np.sin([0, 3, 4, 6]), rtol=1e-15)
+    np.testing.assert_array_equal(s.get_value(), [0, 2, 4, 6])
+
+
+def test_scatters_that_continue_each_other_share_memory() -> None:
+    x = gc.placeholder("x", shape=(100,))
+    total = gc.sum(gc.sin((x * 2).at[INDEX].add(1.0).at[INDEX].set(2.0).at[3].add(1.0)))
+    f = gc.function([x, INDEX], total)
+    wanted = 2 * np.arange(100.0)
+    wanted[[1, 5]] = 2.0
+    wanted[3] += 1
+    assert f(np.arange(100.0), [1, 5]) == pytest.approx(np.sin(wanted).sum(), rel=1e-13)
+    assert f.plan.peak_bytes == 832
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_scatter_between_that_others_read(mode: Any) -> None:
+    s = gc.shared(np.arange(4.0))
+    between = s.at[INDEX].add(1.0)
+    f = gc.function([INDEX], [], updates={s: between.at[INDEX].add(gc.sum(between))}, mode=mode)
+    f([1])
+    np.testing.assert_array_equal(s.get_value(), [0, 9, 2, 3])

@@ -90,12 +90,12 @@ def test_micro_batches_make_the_step_of_the_whole_batch(make: Callable[[], Any],
         before = w.get_value()
         step(xs[i * 4 : i * 4 + 4], ys[i * 4 : i * 4 + 4])
         assert (w.get_value() == before).all() == (i % 3 != 2)
-        assert parts.state_dict()["step"] == (i + 1) // 3
+        assert parts.state_dict()["w.step"] == (i + 1) // 3
     np.testing.assert_allclose(w.get_value(), expected, rtol=1e-12)
     state = parts.state_dict()
     for name, value in whole.state_dict().items():
         np.testing.assert_allclose(state[name], value, rtol=1e-12)
-    assert state["micro_step"] == 0 and (state["w.accumulated"] == 0).all()
+    assert state["w.micro_step"] == 0 and (state["w.accumulated"] == 0).all()
 
 
 def test_an_infinite_gradient_is_forgotten_after_its_step() -> None:
@@ -140,7 +140,8 @@ def test_wrappers_nest_and_share_one_state() -> None:
     inside = Adam(0.1)
     optimizer = Accumulate(ExponentialMovingAverage(inside, 0.5), 2)
     step = gc.function([x, y], [], updates=optimizer.updates(loss, {"layer": {"w": w}}))
-    names = ["step", "layer.w.exp_avg", "layer.w.exp_avg_sq", "layer.w.average", "micro_step", "layer.w.accumulated"]
+    slots = ("step", "exp_avg", "exp_avg_sq", "average", "micro_step", "accumulated")
+    names = [f"layer.w.{slot}" for slot in slots]
     assert sorted(optimizer.state_dict()) == sorted(names) == sorted(inside.state_dict())
     start = w.get_value()
     step(xs, ys)

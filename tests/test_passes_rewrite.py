@@ -1,4 +1,4 @@
-"""The engine: pinned nodes, guards, bounds, messages; and that a rule cannot lack what makes it testable."""
+"""The engine: guards, bounds, messages; and that a rule cannot lack what makes it testable."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_fast_is_opt_in() -> None:
     assert [o.op.name for o in rewrite(graph, FAST)[0].outputs] == ["constant", "sqrt", "exp"]
 
 
-# -- the map, pinned nodes, guards
+# -- the map, guards
 
 
 def test_the_map_covers_every_node() -> None:
@@ -96,24 +96,6 @@ def test_the_map_covers_every_node() -> None:
     after, new = rewrite(graph, ALL)
     assert set(new) == set(graph.nodes)
     assert new[x] is x and new[inner].op.name == "log1p" and new[graph.outputs[0]] is after.outputs[0]
-
-
-def test_pinned_nodes_are_the_same_objects_and_opaque() -> None:
-    x = gc.placeholder("x")
-    inside = gc.exp(x)
-    pinned = 1 + inside
-    outer = gc.log(pinned)
-    graph, new = rewrite(Graph([outer]), ALL, pinned=frozenset([pinned]))
-    assert graph.outputs == (outer,) and new[pinned] is pinned and pinned.inputs[1] is inside
-    graph, new = rewrite(Graph([gc.log(1 + inside)]), ALL, pinned=frozenset([inside]))
-    assert expression(graph.outputs[0]) == "log1p(exp(x))" and graph.outputs[0].inputs[0] is inside
-
-
-def test_a_pinned_node_that_a_rule_would_remove_stays() -> None:
-    x = gc.placeholder("x")
-    pinned = gc.negative(-x)
-    graph, _ = rewrite(Graph([pinned * 1.0]), EXACT, pinned=frozenset([pinned]))
-    assert graph.outputs == (pinned,)
 
 
 def test_gradients_of_inner_nodes() -> None:

@@ -6,6 +6,7 @@ call, slots of loop bodies that move are written by the loop.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -41,7 +42,7 @@ from graphc.codegen.transposer import transposer_address
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
-from graphc.types import Size, Sizes, size_value
+from graphc.types import Array, Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
@@ -78,8 +79,8 @@ class Memory:
         # By section: a loop's body and its derivative's share nodes, each with memory of its own.
         self.addresses: dict[Section, dict[Node, int]] = {section: {} for section in main.every()}
         self.addresses[main] |= {s: s.state.array.ctypes.data for s in graph.shared}
-        for state, value in main.aliased.items():
-            self.addresses[main][value] = self.addresses[main][state]
+        for state, values in main.in_state.items():
+            self.addresses[main] |= dict.fromkeys(values, self.addresses[main][state])
         self._place(main, self.arena.ctypes.data)
         self.bases = {node: k for k, node in enumerate((*graph.inputs, *main.results))}
         self.patches: list[Patch] = []
@@ -126,7 +127,10 @@ class Memory:
         names = {n: f"%{i}" for n, i in section.graph.index.items()}
         nests, arena = self.nests[section], section.arena
         together = [run.numbers() for run, _ in self.runs.values()] if section is self.main else []
-        self.plans[section] = plan_buffers(nests, arena, self.sizes, names, regions, section.placed, together)
+        share = self.main.options.uses("share_memory")
+        self.plans[section] = plan_buffers(
+            nests, arena, self.sizes, names, regions, section.placed, together, share=share
+        )
         return self.plans[section]
 
     def _place(self, section: Section, base: int) -> None:
@@ -150,11 +154,19 @@ class Memory:
             if number in found:
                 continue
             cost = self.cost(main, nest)
-            product = product_replicas(nest, self.sizes, cost)
+            chunks = main.options.uses("product_chunks")
+            product = product_replicas(nest, self.sizes, cost) if chunks else None
             replicas = product or replicas_of(nest, self.sizes, cost, self.least_ns, threads=self.threads)
             if replicas is not None:
                 found[number] = replicas
         return found
+
+    def read(self, node: Node, address: int) -> Array:
+        """Return a copy of a value in memory, for who looks into a run."""
+        shape = tuple(self._size(s) for s in node.shape)
+        out: Array = np.empty(shape, node.dtype)
+        ctypes.memmove(out.ctypes.data, address, out.nbytes)
+        return out
 
     # -- frames and tapes
 
@@ -178,6 +190,7 @@ class Memory:
         elif may_divide(nest) or self._guard(section, number, cost):
             # One call of BLAS runs the whole range of a product.
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
+            whole = whole or not self.main.options.uses("chunks")
             chunks = [(0, extent)] if whole else chunk_edges(extent, cost, self.least_ns)
             if nest.target_rows:
                 chunks = stretches(extent, target_rows.PARTS if cost >= target_rows.LEAST_NS else 1)

@@ -99,7 +99,7 @@ def divided(nest: _Lowering, statements: list[Statement], start: str, stop: str)
     body.append(f"middle{last} = ({first} + {lanes - 1}) // {lanes} * {lanes}")
     if _is_light(nest):
         body += [f"pieces{last} = select({final} - {first} >= {2 * lanes}, 3, 0)"]
-        body += _whole_vectors(build, last, lanes, [s for s in inside if isinstance(s, str)])
+        body += _whole_vectors(nest, last, lanes, [s for s in inside if isinstance(s, str)])
         short = f"select(pieces{last} == 0, {final}, {first})"
         if len(regions) > 1:
             body.append(f"{final} = select(pieces{last} == 0, {first}, {final})")
@@ -117,7 +117,9 @@ def _is_light(nest: _Lowering) -> bool:
     Long mathematics is better in two vectors at a time, see `jit`.
     """
     kernel = nest.kernel
-    if any(nest.accesses[x].base in nest.aliased for n in kernel.nodes for x in n.inputs):
+    if not nest.options.uses("whole_vectors") or any(
+        nest.accesses[x].base in nest.aliased for n in kernel.nodes for x in n.inputs
+    ):
         return False
     members = [m for n in kernel.nodes for m in (_computed(n.op) if isinstance(n.op, Framed) else [n])]
     return kernel.kind == "loop" and all(isinstance(n.op, Pointwise) and not is_expensive(n) for n in members)
@@ -127,14 +129,15 @@ def _computed(op: Framed) -> list[Node]:
     return [n for n in op.body.nodes if n not in op.body.inputs]
 
 
-def _whole_vectors(build: Builder, last: int, lanes: int, inside: list[str]) -> list[Statement]:
+def _whole_vectors(nest: _Lowering, last: int, lanes: int, inside: list[str]) -> list[Statement]:
     """Return the loop over whole vectors: the first, those from the middle on, and the last, which may overlap others.
 
     `jit` knows the loop by the name of its variable.
     """
     variable, start, count = f"d{last}", f"from_d{last}", f"count{last}"
     from_middle = f"select(piece == 1, middle{last}, final{last} - {lanes})"
-    before, body = carry_neighbours(build, variable, start, inside)
+    carries = nest.options.uses("neighbours")
+    before, body = carry_neighbours(nest.build, variable, start, inside) if carries else ([], inside)
     whole = Loop(f"whole{last}", "0", f"{count} * {lanes}", [f"{variable} = whole{last} + {start}", *body])
     bounds = [
         f"{start} = select(piece == 0, first{last}, {from_middle})",

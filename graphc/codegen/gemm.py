@@ -40,6 +40,7 @@ from graphc.ops.linalg import MatMulSum, factors_of
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import squeeze_strides
 from graphc.passes.layout import Access, gemm_layout
+from graphc.passes.options import Options
 from graphc.types import Size, floor_div, product, short_name, size_max
 
 Accesses = dict[Node, Access]
@@ -47,37 +48,39 @@ LARGE = {"f32": 1 << 30, "f64": 1 << 28}
 """Multiplications above which BLAS, which packs its operands, is faster than tiles of rows."""
 
 
-def lower_matmul(node: Node, accesses: Accesses) -> list[LoopNest]:
+def lower_matmul(node: Node, accesses: Accesses, options: Options) -> list[LoopNest]:
     """Return the nest of a batch of products."""
-    return lower_matmul_add(node, accesses)
+    return lower_matmul_add(node, accesses, options)
 
 
-def lower_matmul_add(node: Node, accesses: Accesses) -> list[LoopNest]:
+def lower_matmul_add(node: Node, accesses: Accesses, options: Options) -> list[LoopNest]:
     """Let the first product set the result, and every other one add to it."""
     own = Access(node, 0, contiguous_strides(node.shape))
-    made = (_Products(node, pair, accesses, own, add=k > 0) for k, pair in enumerate(factors_of(node)))
+    made = (_Products(node, pair, accesses, own, options, add=k > 0) for k, pair in enumerate(factors_of(node)))
     return [products.nest() for products in made]
 
 
-def lower_matmul_sum(node: Node, accesses: Accesses) -> list[LoopNest]:
+def lower_matmul_sum(node: Node, accesses: Accesses, options: Options) -> list[LoopNest]:
     """Let every product of the batch add to the same result, from zeros on; chunks of the batch have their own."""
     assert isinstance(node.op, MatMulSum)
     own = Access(node, 0, contiguous_strides(node.shape))
     repeated = Access(node, 0, (*(0 for _ in range(node.op.axes)), *own.strides))
     (factors,) = factors_of(node)
-    products = _Products(node, factors, accesses, repeated, add=True)
-    if products.extents:
+    products = _Products(node, factors, accesses, repeated, options, add=True)
+    if products.extents and options.uses("partial_chunks"):
         return [products.summed()]
     return [copy_nest(node, node.shape, own, own, fill=identity("sum", node.dtype)), products.nest()]
 
 
-def lower_matmul_update(node: Node, accesses: Accesses, in_place: bool) -> list[LoopNest]:
+def lower_matmul_update(node: Node, accesses: Accesses, options: Options, in_place: bool) -> list[LoopNest]:
     """Add a multiple of products to a matrix, or to a copy of it."""
     own = Access(node, 0, contiguous_strides(node.shape))
     w, alpha, *_ = node.inputs
     copied = [] if in_place else [copy_nest(node, node.shape, accesses[w], own)]
-    made = (_Products(node, pair, accesses, own, add=True, alpha=accesses[alpha]) for pair in factors_of(node))
-    return [*copied, *(products.nest() for products in made)]
+    factor, nests = accesses[alpha], [*copied]
+    for pair in factors_of(node):
+        nests.append(_Products(node, pair, accesses, own, options, add=True, alpha=factor).nest())
+    return nests
 
 
 class _Products:
@@ -89,6 +92,7 @@ class _Products:
         factors: tuple[Node, Node],
         accesses: Accesses,
         result: Access,
+        options: Options,
         *,
         add: bool,
         alpha: Access | None = None,
@@ -102,7 +106,7 @@ class _Products:
         rows = [squeeze_strides(a.strides[:-2], batch) for a in self.operands]
         self.extents, self.strides = collapse(squeeze_strides(batch, batch), rows)
         self.kind = short_name(node.dtype)
-        self.form = self._form() if vector_bits() else ""
+        self.form = self._form() if vector_bits() and options.uses("tiles") else ""
         self.build = Builder([node], self._blas_slots())
         self.alpha_at = self._alpha_address()
         self.most_at = 0

@@ -18,6 +18,7 @@ from graphc.codegen.nest import STEP, FrameSlot, If, LiteralSlot, Loop, LoopNest
 from graphc.node import Node
 from graphc.ops.base import Constant, inside_node
 from graphc.passes.layout import Access
+from graphc.passes.options import Options
 from graphc.types import Size, short_name
 
 MAX_COST = 240
@@ -68,14 +69,19 @@ def can_inline(nests: Sequence[LoopNest]) -> bool:
 
 
 def inline_loop(
-    nests: Sequence[LoopNest], moving: Mapping[Node, Moving], carries: Sequence[Carry], length: Size, reverse: bool
+    nests: Sequence[LoopNest],
+    moving: Mapping[Node, Moving],
+    carries: Sequence[Carry],
+    length: Size,
+    reverse: bool,
+    options: Options,
 ) -> tuple[tuple[Statement, ...], tuple[Slot, ...], tuple[tuple[Node, Size], ...]]:
     """Return the kernel that runs `nests` at every step: its statements, its frame and its own buffers."""
-    merged = _Merged(moving, length, reverse)
+    merged = _Merged(moving, length, reverse, options.uses("loop_invariants"))
     merged.sizes |= {node: size for nest in nests for node, size in nest.rows}
     parts = [_Part(number, nest, merged) for number, nest in enumerate(nests)]
     merged.written = {at.base for part in parts for base in part.stored() if (at := moving.get(base))}
-    for carry in carries:
+    for carry in carries if options.uses("carries_in_registers") else ():
         if not carry.received.shape and all(part.can_promote(carry) for part in parts):
             merged.promote(carry)
     for part in parts:
@@ -98,8 +104,9 @@ def _texts(body: Iterable[Statement]) -> Iterator[str]:
 class _Merged:
     """The kernel under construction: its frame, what runs before the loop, in a step and after the loop."""
 
-    def __init__(self, moving: Mapping[Node, Moving], length: Size, reverse: bool) -> None:
+    def __init__(self, moving: Mapping[Node, Moving], length: Size, reverse: bool, invariants: bool) -> None:
         self.moving = moving
+        self.invariants = invariants
         self.slots: list[Slot] = [SizeSlot(length)]
         self.step_number = "length - 1 - s" if reverse else "s"
         self.top: list[Statement] = ["length = frame[0]"]
@@ -264,7 +271,12 @@ class _Part:
             self.merged.step.append(f"{self._named(name)} = {found[1]}({place}, {scope})")
 
     def _is_invariant(self, name: str, code: str) -> bool:
-        if name in self.changing or any(used in self.changing for used in _names(code)) or ")[" in code:
+        if (
+            not self.merged.invariants
+            or name in self.changing
+            or any(used in self.changing for used in _names(code))
+            or ")[" in code
+        ):
             return False
         return all(used == "frame" or self._is_fixed(used) for used in re.findall(r"(\w+)\[", code))
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import pairwise
 
 from graphc.codegen.phases import reads_before_writing
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.codegen.reads import Reads
+from graphc.node import Node, Shared
 from graphc.ops.base import Routine
 from graphc.ops.control import Control, While
 from graphc.ops.indexing import Gather, Scatter
@@ -17,78 +18,102 @@ from graphc.ops.linalg import MatMulUpdate
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import INNER, Kernel, Schedule, scatter_chain, squeeze_strides
+from graphc.passes.fuse import INNER, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access
+from graphc.passes.scatters import scatter_chain
 from graphc.types import Shape, Size
 
 
-def updates_in_place(schedule: Schedule) -> dict[Node, Node]:
-    """Return, for each state whose new value may be written over the old one, that value.
+def updates_in_place(schedule: Schedule) -> dict[Node, tuple[Node, ...]]:
+    """Return, for each state whose new value may be written over the old one, the values written there, in order.
 
-    Safe where every other kernel that reads the old value runs before, the kernel itself reads each element only
-    at the index it writes, and no kernel that can fail runs at the same time or after. A scatter into state that
-    nothing reads writes at the end of the tape, after its indices and all others have been checked.
+    Either one value: safe where everything else that reads the old one runs before, the kernel itself reads each
+    element only at the index it writes, and no kernel that can fail runs at the same time or after. Or the scatters
+    that make the new value, where nothing else reads those: they are late, and what they write into must not be read
+    by anything later, other late scatters included.
     """
     graph = schedule.graph
-    first = len(graph.outputs) - len(graph.updates)
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
+    values = dict(zip(graph.updates, graph.outputs[len(graph.outputs) - len(graph.updates) :], strict=True))
+    late = _late_scatters(schedule, place, values)
+    reads = Reads(schedule, late_order(schedule, late))
     last_failing = max((i for i, k in enumerate(schedule) if any(_can_fail(n) for n in k.nodes)), default=-1)
-    readers = schedule.readers
-    found: dict[Node, Node] = {}
-    for state, value in zip(graph.updates, graph.outputs[first:], strict=True):
-        scatters = isinstance(value.op, Scatter) and value.inputs[0] is state and _writes_only(schedule, value)
-        if scatters and value not in readers and graph.outputs.count(value) == 1:
-            found[state] = value
+    found: dict[Node, tuple[Node, ...]] = {}
+    for state, value in values.items():
+        if state in late:
+            found[state] = late[state]
             continue
         at_kernel = place[value]
-        before = all(i < at_kernel for i in readers.get(state, []) if i != at_kernel)
-        own = at_kernel not in readers.get(state, []) or reads_in_place(schedule, at_kernel, state, value)
-        if before and own and at_kernel > last_failing:
-            found[state] = value
+        own = at_kernel not in schedule.readers.get(state, ()) or reads_in_place(schedule, at_kernel, state, value)
+        if own and reads.last_of_others(state, at_kernel) < at_kernel and at_kernel > last_failing:
+            found[state] = (value,)
     return found
 
 
-def carries_in_place(schedule: Schedule, carries: Sequence[int]) -> dict[Node, Node]:
-    """Return, for the scatters that make the next value of some carries of a loop's body, what each writes into.
+def late_order(schedule: Schedule, writes: Mapping[Node, Sequence[Node]]) -> tuple[Node, ...]:
+    """Return the scatters among what is written into states, in the order in which they run."""
+    late = {n for values in writes.values() for n in values}
+    return tuple(k.root for k in schedule if k.kind == "scatter" and k.root in late)
 
-    Safe where every other kernel that reads what a scatter writes into runs before it.
-    """
-    graph, readers = schedule.graph, schedule.readers
+
+def _late_scatters(
+    schedule: Schedule, place: Mapping[Node, int], values: Mapping[Shared, Node]
+) -> dict[Node, tuple[Node, ...]]:
+    """Return the chains of scatters into states that may run after all other kernels: only they read each other."""
+    readers = schedule.readers
+    late: dict[Node, tuple[Node, ...]] = {}
+    for state, value in values.items():
+        chain = scatter_chain(value)
+        alone = all(readers[x] == [place[y]] for x, y in pairwise(chain)) and value not in readers
+        if chain and chain[0].inputs[0] is state and alone:
+            late[state] = chain
+    while True:  # a scatter that cannot wait runs, and reads, at its own time
+        reads = Reads(schedule, late_order(schedule, late))
+        kept = {state: chain for state, chain in late.items() if _may_write(reads, place, chain)}
+        if len(kept) == len(late):
+            return late
+        late = kept
+
+
+def _may_write(reads: Reads, place: Mapping[Node, int], chain: Sequence[Node]) -> bool:
+    """Tell whether scatters may write into what the first is of: what they change is not read later, nor by them."""
+    unread = (reads.last_of_others(n.inputs[0], place[n]) < reads.at[place[n]] for n in chain)
+    return all(unread) and all(_writes_only(reads.schedule, n) for n in chain)
+
+
+def carries_in_place(schedule: Schedule, carries: Sequence[int]) -> dict[Node, Node]:
+    """Return, for the scatters that make the next value of some carries of a loop's body, what each writes into."""
+    graph, reads = schedule.graph, Reads(schedule)
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     found: dict[Node, Node] = {}
     for carry, value in ((graph.inputs[i], graph.outputs[i]) for i in carries):
         chain = scatter_chain(value)
-        if chain and chain[0].inputs[0] is carry and all(_is_private(graph, x, value) for x in chain):
-            before = all(i <= place[x] for x in chain for i in readers[x.inputs[0]])
-            if before and all(_writes_only(schedule, x) for x in chain):
-                found |= {x: x.inputs[0] for x in chain}
+        private = chain and chain[0].inputs[0] is carry and graph.outputs.count(value) == 1
+        if private and _may_write(reads, place, chain):
+            found |= {x: x.inputs[0] for x in chain}
     return found
 
 
-def _is_private(graph: Graph, node: Node, output: Node) -> bool:
-    return graph.outputs.count(node) == (1 if node is output else 0)
-
-
 def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, Node]:
-    """Return, for temporary values that only a scatter reads, that scatter: it writes into the value's memory."""
-    readers = schedule.readers
-    stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
+    """Return the temporary values that only a scatter reads, each with the last scatter that writes into its memory."""
+    reads = Reads(schedule)
+    stored = {n for k in schedule for n in k.stored if k.kind in ("loop", "scatter")}
     found: dict[Node, Node] = {}
-    for kernel in schedule:
+    for number, kernel in reversed(list(enumerate(schedule))):
         node = kernel.root
-        if isinstance(node.op, Scatter) and node not in elsewhere:
+        if kernel.kind == "scatter" and node not in elsewhere:
             x = node.inputs[0]
-            if x in stored and x not in elsewhere and len(readers[x]) == 1 and _writes_only(schedule, node):
-                found[x] = node
+            if x in stored and x not in elsewhere and reads.only(x, number) and _writes_only(schedule, node):
+                found[x] = found.get(node, node)
     return found
 
 
 def parts_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, tuple[Node, Size]]:
     """Return, for temporary values that only a concatenation along the first axis reads, their place in it."""
-    readers = schedule.readers
+    reads = Reads(schedule)
     stored = {n for k in schedule for n in k.stored if k.kind == "loop"}
     found: dict[Node, tuple[Node, Size]] = {}
-    for kernel in schedule:
+    for number, kernel in enumerate(schedule):
         node = kernel.nodes[0]
         if not isinstance(node.op, Concat) or node in elsewhere or any(n != 1 for n in node.shape[: node.op.axis]):
             continue
@@ -96,7 +121,7 @@ def parts_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node,
         for x in node.inputs:
             access = schedule.accesses[x]
             base, whole = access.base, access.offset == 0 and access.strides == contiguous_strides(x.shape)
-            alone = base in stored and base not in elsewhere and len(readers[base]) == 1 and base.size == x.size
+            alone = base in stored and base not in elsewhere and reads.only(base, number) and base.size == x.size
             if whole and alone and sum(schedule.accesses[y].base is base for y in node.inputs) == 1:
                 found[base] = node, offset
             offset = offset + x.size
@@ -137,7 +162,7 @@ def reads_in_place(schedule: Schedule, position: int, state: Node, value: Node) 
         elsewhere = isinstance(node.op, (Framed, Gather)) or any(_walked(schedule, x) != whole for x in reads)
         if inner != (level == INNER) or elsewhere:
             return False
-    return kernel.split is None or reads_before_writing(kernel, schedule.accesses, state, value)
+    return kernel.split is None or reads_before_writing(kernel, schedule, state, value)
 
 
 def _walked(schedule: Schedule, x: Node) -> Shape | None:

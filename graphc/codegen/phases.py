@@ -11,8 +11,9 @@ from graphc.codegen.nest import Statement
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import is_expensive
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel
+from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
 from graphc.passes.layout import Access
+from graphc.passes.options import Options
 
 Accesses = dict[Node, Access]
 
@@ -54,28 +55,31 @@ def roots_by_phase(kernel: Kernel, phase_of: dict[Node, int]) -> dict[int, list[
     return roots
 
 
-def rows_to_keep(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]]) -> list[Node]:
+def rows_to_keep(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]], options: Options) -> list[Node]:
     """Return the inner values that one phase computes and a later one reads from memory.
 
     Whatever stands on a dear value is kept itself: it takes the place of that value, and need not be computed.
     """
-    return _phases(kernel, accesses, roots)[0] if len(roots) > 1 else []
+    return _phases(kernel, accesses, roots, options)[0] if len(roots) > 1 else []
 
 
-def reads_before_writing(kernel: Kernel, accesses: Accesses, state: Node, value: Node) -> bool:
+def reads_before_writing(kernel: Kernel, schedule: Schedule, state: Node, value: Node) -> bool:
     """Tell whether no phase reads `state` after the one that stores its new value."""
+    accesses = schedule.accesses
     phase_of = first_phases(kernel, accesses)
-    _, last = _phases(kernel, accesses, roots_by_phase(kernel, phase_of))
+    _, last = _phases(kernel, accesses, roots_by_phase(kernel, phase_of), schedule.options)
     readers = (n for n in kernel.nodes if any(accesses[x].base is state for x in n.inputs))
     return all(last.get(n, phase_of[n]) <= phase_of[value] for n in readers)
 
 
-def _phases(kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]]) -> tuple[list[Node], dict[Node, int]]:
+def _phases(
+    kernel: Kernel, accesses: Accesses, roots: dict[int, list[Node]], options: Options
+) -> tuple[list[Node], dict[Node, int]]:
     """Return the values to keep from phase to phase, and the last phase that computes each inner value."""
     keep: list[Node] = []
     first: dict[Node, int] = {}
     last: dict[Node, int] = {}
-    dear = _dear(kernel, accesses)
+    dear = _dear(kernel, accesses) if options.uses("row_buffers") else set()
     for phase, members in sorted(roots.items()):
         stack = list(members)
         seen = set(stack)

@@ -133,11 +133,13 @@ def plan_buffers(
     regions: Mapping[Node, int] | None = None,
     placed: Placed | None = None,
     together: Sequence[range] = (),
+    *,
+    share: bool = True,
 ) -> Plan:
     """Give every node of `arena` an offset by its live range, and return the plan.
 
     `regions` has the bytes of the arenas of loop bodies, which live while their loop runs; a value in `placed` is a
-    part of another; `together` are the nests that run by turns.
+    part of another; `together` are the nests that run by turns. Without `share` no two values use the same bytes.
     """
     ranges = live_ranges(nests, placed or {}, together)
     rows = {node: size for nest in nests for node, size in nest.rows}
@@ -147,7 +149,7 @@ def plan_buffers(
         count = size_value(rows.get(node, node.size), sizes)
         needed = (regions or {}).get(node, count * node.dtype.itemsize)
         spans.append((*ranges[node], -(-needed // ALIGNMENT) * ALIGNMENT))
-    offsets, peak = pack(spans)
+    offsets, peak = pack(spans) if share else pack([(0, 0, nbytes) for _, _, nbytes in spans])
     placed_at = zip(stored, offsets, spans, strict=True)
     blocks = tuple(Block(node, offset, nbytes, first, last) for node, offset, (first, last, nbytes) in placed_at)
     return Plan(dict(sizes), blocks, peak, names, placed=placed or {})

@@ -24,6 +24,7 @@ from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
+from graphc.passes.options import EVERYTHING, Options
 from graphc.types import Array, Sizes, size_value
 
 RELEASE_NS = 50_000
@@ -52,11 +53,20 @@ class Bound:
 class Program:
     """The compiled form of one graph."""
 
-    def __init__(self, graph: Graph, precision: str = "vector", *, compiled: bool = True, threads: int = 1) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        precision: str = "vector",
+        options: Options = EVERYTHING,
+        *,
+        compiled: bool = True,
+        threads: int = 1,
+    ) -> None:
         started, before = time.perf_counter(), (counters.compiled, counters.from_cache)
         self.graph = graph
         self.threads = threads if compiled else 1
-        self.main = Section(graph, (lambda source: kernel_address(source, precision)) if compiled else register)
+        obtain = (lambda source: kernel_address(source, precision)) if compiled else register
+        self.main = Section(graph, obtain, options)
         lowered = time.perf_counter()
         self.main.finish()
         self.sections = list(self.main.every())

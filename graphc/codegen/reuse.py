@@ -15,45 +15,47 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from graphc.codegen.inplace import reads_in_place
+from graphc.codegen.reads import Reads
 from graphc.node import Node
 from graphc.ops.control import Project, Scan
-from graphc.passes.fuse import Kernel, Schedule
+from graphc.passes.fuse import Kernel
 from graphc.types import Size
 
 
 class Reuse:
     """What is known of the memory of a section's temporary values, while it is lowered.
 
-    Values in `closed` have memory that others know of; `placed` grows with what `pairs` finds. The kernels of the
-    nodes in `deferred` run after all others.
+    Values in `closed` have memory that others know of; `placed` grows with what `pairs` finds.
     """
 
-    def __init__(self, schedule: Schedule, closed: Container[Node], deferred: Container[Node]) -> None:
-        self.schedule = schedule
+    def __init__(self, reads: Reads, closed: Container[Node]) -> None:
+        self.schedule = schedule = reads.schedule
         self.closed = closed
         self.placed: dict[Node, tuple[Node, Size]] = {}
-        end = len(schedule)
-        late = {i for i, k in enumerate(schedule) if k.kind == "scatter" and k.root in deferred}
-        self.read_by: list[list[Node]] = [[] for _ in schedule]
-        self.last: dict[Node, int] = {}
-        for x, positions in schedule.readers.items():
-            self.last[x] = max(end if i in late else i for i in positions)
-            for i in positions:
-                self.read_by[i].append(x)
-        self._members: dict[Node, list[Node]] = {}
+        self.last = {x: reads.end if x in closed else reads.last(x) for x in schedule.readers}
+        self._end = reads.end
+        self._shared: dict[Node, tuple[int, int]] = {}
 
     def place(self, parts: Mapping[Node, tuple[Node, Size]]) -> None:
         """Note values that are parts of others, with their offsets there in elements."""
         self.placed |= parts
         for x, (whole, _) in parts.items():
-            self._members.setdefault(whole, []).append(x)
+            self._shared[whole] = _later(self._block(whole), (self._last(x), 1))
+
+    def _last(self, x: Node) -> int:
+        return self._end if x in self.closed else self.last.get(x, -1)
+
+    def _block(self, whole: Node) -> tuple[int, int]:
+        """Return when a value or another in its memory is last read, and how many of them are read then."""
+        return self._shared.get(whole, (self._last(whole), 1))
 
     def pairs(self, number: int) -> dict[Node, Node]:
         """Return the values that a kernel may write over, each with the one that it writes there; they are placed."""
         kernel = self.schedule.kernels[number]
         found: dict[Node, Node] = {}
-        free = [y for y in kernel.stored if y not in self.closed and y not in self.placed]
-        for x in self.read_by[number] if free and kernel.kind == "loop" else []:
+        stored = kernel.stored if self.schedule.options.uses("reuse") else ()
+        free = [y for y in stored if y not in self.closed and y not in self.placed]
+        for x in self.schedule.reading[number] if free and kernel.kind == "loop" else []:
             if x in self.schedule.kernel_of and self._dies(x, number):
                 y = next((y for y in free if self._fits(kernel, number, x, y)), None)
                 if y is not None:
@@ -68,6 +70,8 @@ class Reuse:
         loop = kernel.nodes[0]
         op, accesses = loop.op, self.schedule.accesses
         assert isinstance(op, Scan)
+        if not self.schedule.options.uses("reuse_rows"):
+            return {}
         given = op.body.outputs
         bases = [accesses[x].base for x in loop.inputs]
         found: dict[Node, Node] = {}
@@ -114,11 +118,13 @@ class Reuse:
     def _dies(self, x: Node, number: int) -> bool:
         """Tell whether a kernel is the last to read a value, and alone reads what shares its bytes."""
         whole = self.placed.get(x, (x, 0))[0]
-        others = [v for v in (whole, *self._members.get(whole, ())) if v is not x]
-        if x in self.closed or any(v in self.closed or self.last.get(v, -1) >= number for v in others):
-            return False
-        return self.last[x] == number
+        return self.last[x] == number and self._block(whole) == (number, 1)
 
     def _fits(self, kernel: Kernel, number: int, x: Node, y: Node) -> bool:
         same = x.dtype == y.dtype and x.size == y.size
         return same and x not in kernel.levels and reads_in_place(self.schedule, number, x, y)
+
+
+def _later(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    """Return the later time of two, and how many values are read then."""
+    return max(a, b) if a[0] != b[0] else (a[0], a[1] + b[1])

@@ -38,14 +38,14 @@ def indexed_shape(node: Node) -> Shape:
 def row_length(nest: _Lowering, extents: list[Size]) -> int | None:
     """Return the extent of the innermost loop where it is to be in the text: that of short rows at indices."""
     extent = extents[-1] if len(extents) > 1 else None
-    walked = any(is_by_rows(nest, n) for n in nest.kernel.nodes)
+    walked = any(is_by_rows(nest, n) for n in nest.kernel.nodes) and nest.options.uses("row_lengths")
     return extent if walked and isinstance(extent, int) and extent <= MAX_LITERAL else None
 
 
 def ask_ahead(nest: _Lowering, extents: list[Size], stops: list[str]) -> list[Statement]:
     """Return the statements, to stand before the innermost loop, that ask for the rows of some steps later."""
     length = row_length(nest, extents)
-    if length is None:
+    if length is None or not nest.options.uses("prefetch"):
         return []
     level = len(extents) - 2
     now = nest.variables[level]

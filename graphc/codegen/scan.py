@@ -34,6 +34,7 @@ from graphc.ops.control import Project, Result, Scan
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.fuse import Kernel
 from graphc.passes.layout import Access
+from graphc.passes.options import Options
 from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min, sum_sizes
 
 STEP_NS = 15.0
@@ -90,7 +91,7 @@ class Placement:
 
 
 def lower_scan(
-    kernel: Kernel, accesses: dict[Node, Access], body: Body, fixed: Container[Node]
+    kernel: Kernel, accesses: dict[Node, Access], body: Body, fixed: Container[Node], options: Options
 ) -> tuple[list[LoopNest], dict[Node, tuple[Node, Size]]]:
     """Return the nests of a scan, and the values that it places inside others; `fixed` as in `Placement`."""
     node = kernel.nodes[0]
@@ -108,7 +109,7 @@ def lower_scan(
     for i, x in enumerate(node.inputs[: op.carries]):
         _place_carry(op, i, accesses[x], body, results, place)
     body.claim({x for x in place.moving if x not in inside})
-    return [*place.starts, *_loops(node, op, body, place), *place.ends], place.placed
+    return [*place.starts, *_loops(node, op, body, place, options), *place.ends], place.placed
 
 
 def _place_carry(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
@@ -217,12 +218,12 @@ def _partial_copy(target: Node, count: Size, source: Access, place: Access) -> L
     return copy_nest(target, (count,), Access(source.base, source.offset, (1,)), Access(place.base, place.offset, (1,)))
 
 
-def _loops(node: Node, op: Scan, body: Body, place: Placement) -> list[LoopNest]:
+def _loops(node: Node, op: Scan, body: Body, place: Placement, options: Options) -> list[LoopNest]:
     """Return the loop as one kernel, or walking its body's tape where threads can share the work of a step.
 
     Both where only sizes tell. What a step's work is depends on sizes alone, so the number of threads changes no bits.
     """
-    if not can_inline(body.nests):
+    if not options.uses("inline_loops") or not can_inline(body.nests):
         return [_loop(node, op, body, place)]
     parts = tuple((nest.unit_ns, nest.work) for nest in body.nests if may_divide(nest) and nest.extent != 1)
     large = Choice(parts, division.LOOP_NS, True, "a loop over the kernels of a step, which threads may share")
@@ -232,17 +233,17 @@ def _loops(node: Node, op: Scan, body: Body, place: Placement) -> list[LoopNest]
         return [_loop(node, op, body, place)]
     if known:
         body.inline()
-        return [_inlined(node, op, body, place)]
-    forms = (_inlined(node, op, body, place), small), (_loop(node, op, body, place), large)
+        return [_inlined(node, op, body, place, options)]
+    forms = (_inlined(node, op, body, place, options), small), (_loop(node, op, body, place), large)
     return [replace(nest, choice=choice) for nest, choice in forms]
 
 
-def _inlined(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
+def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Options) -> LoopNest:
     """Return the loop as one kernel."""
     pairs = zip(body.graph.inputs, body.graph.outputs[: op.carries], strict=False)
     carries = [Carry(received, given) for received, given in pairs]
     nests = [_in_wholes(nest, body.placed) for nest in body.nests]
-    text, slots, buffers = inline_loop(nests, place.moving, carries, op.length, op.reverse)
+    text, slots, buffers = inline_loop(nests, place.moving, carries, op.length, op.reverse, options)
     work = sum_sizes(nest.work for nest in body.nests)
     return LoopNest(
         text,

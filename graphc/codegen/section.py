@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
-from graphc.codegen.inplace import carries_in_place, operands_in_place, parts_in_place, updates_in_place
-from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks
-from graphc.codegen.lower import lower
+from graphc.codegen.inplace import carries_in_place, late_order, operands_in_place, parts_in_place, updates_in_place
+from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks, scatter_nest
 from graphc.codegen.nest import LoopNest, PointerSlot
+from graphc.codegen.reads import Reads
 from graphc.codegen.render import render
 from graphc.codegen.reuse import Reuse
 from graphc.codegen.row_runs import Run, find_runs
@@ -25,6 +25,7 @@ from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.fuse import Kernel, fuse
 from graphc.passes.layout import Access
+from graphc.passes.options import EVERYTHING, Options
 from graphc.passes.recompute import recompute
 from graphc.types import Size
 
@@ -40,6 +41,7 @@ class Section:
         self,
         graph: Graph,
         obtain: Callable[[str], int],
+        options: Options = EVERYTHING,
         *,
         inner: bool = False,
         carries: Sequence[int] = (),
@@ -48,27 +50,32 @@ class Section:
         self.graph = graph
         self.inner = inner
         self.obtain = obtain
-        self.schedule = recompute(fuse(graph))
-        self.in_place = carries_in_place(self.schedule, carries)
-        self.aliased = updates_in_place(self.schedule)
+        self.options = options
+        self.schedule = recompute(fuse(graph, options))
+        self.in_place = carries_in_place(self.schedule, carries) if options.uses("carries_in_place") else {}
+        self.in_state = updates_in_place(self.schedule) if options.uses("state_in_place") else {}
+        self.aliased = {state: values[-1] for state, values in self.in_state.items()}
         self.bodies: list[Section] = []
         self.nests: list[LoopNest] = []
         self.inlined = False
         self.kernel_of: list[int] = []
-        self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *self.aliased.values()}
-        temporary = operands_in_place(self.schedule, self.elsewhere)
-        in_place = {*self.in_place, *temporary.values(), *self.aliased.values()}
-        written = set() if inner else set(self.aliased.values())
-        self.reuse = Reuse(self.schedule, {*graph.outputs, *self.elsewhere, *self.in_place}, written)
+        changed = {n for values in self.in_state.values() for n in values}
+        self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
+        late = late_order(self.schedule, self.in_state)
+        kept = {*self.elsewhere, *self.in_place}
+        temporary = operands_in_place(self.schedule, kept) if options.uses("operands_in_place") else {}
+        in_place = {*self.in_place, *changed}
+        self.reuse = Reuse(Reads(self.schedule, late), {*graph.outputs, *self.elsewhere, *self.in_place})
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
-        self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
+        if options.uses("parts_in_place"):
+            self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         self.steps = self.reuse.steps(rows or {})
         writes: list[tuple[LoopNest, int]] = []
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
-            if kernel.kind == "scatter" and kernel.root in in_place:
-                nest = lower(kernel, self.schedule, self.aliased, divide=not inner)
-                if kernel.root not in written:
+            if kernel.kind == "scatter" and (kernel.root in in_place or kernel.root.inputs[0] in temporary):
+                nest = scatter_nest(kernel, self.schedule, self.aliased, divide=not inner)
+                if kernel.root not in late:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
                     self.append(check_nests(kernel, accesses, checked), number)
@@ -76,7 +83,8 @@ class Section:
                     continue
             else:
                 self.append(self._lower(kernel, number), number)
-            checked |= made_checks(kernel, accesses)
+            if options.uses("checks_once"):
+                checked |= made_checks(kernel, accesses)
         for nest, number in writes:
             self.append([nest], number)
         for state, value in self._updates():
@@ -88,7 +96,7 @@ class Section:
     @lazy_property
     def runs(self) -> tuple[Run, ...]:
         """The nests that may run by turns, block of rows by block of rows."""
-        return () if self.inner else tuple(find_runs(self))
+        return () if self.inner or not self.options.uses("row_runs") else tuple(find_runs(self))
 
     def append(self, nests: list[LoopNest], kernel: int) -> None:
         """Add nests at the end of the tape."""
@@ -102,7 +110,7 @@ class Section:
             carries = [i for i in range(op.carries) if i not in kept]
             body = self._open(op.body, carries, self.reuse.rows(number))
             self.reuse.place_rows(number, self.bodies[body.number].steps)
-            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere)
+            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere, self.options)
             self.reuse.place(placed)
             return nests
         if isinstance(op, Switch):
@@ -116,7 +124,7 @@ class Section:
 
     def _open(self, graph: Graph, carries: Sequence[int] = (), rows: Mapping[Node, Node] | None = None) -> Body:
         """Lower a graph inside an op as a section of its own; `carries` and `rows` may be written over."""
-        section = Section(graph, self.obtain, inner=True, carries=carries, rows=rows)
+        section = Section(graph, self.obtain, self.options, inner=True, carries=carries, rows=rows)
         self.bodies.append(section)
         number, claim = len(self.bodies) - 1, section.elsewhere.update
         parts, inline = section.placed, section.inline
@@ -142,7 +150,7 @@ class Section:
 
     def first_state_write(self) -> int:
         """Return the first nest that writes state: from there on a run must not be interrupted."""
-        changed = set(self.aliased.values())
+        changed = {n for values in self.in_state.values() for n in values}
         for number, (nest, kernel) in enumerate(zip(self.nests, self.kernel_of, strict=True)):
             if kernel < 0 or any(isinstance(s, PointerSlot) and s.base in changed for s in nest.slots):
                 return number

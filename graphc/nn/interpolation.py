@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.geometry import require_elements, sizes_per_axis
 from graphc.nn.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
@@ -28,6 +29,7 @@ _CUBIC = -0.75
 _AXES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
+@checked
 def interpolate(
     x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
 ) -> Node:

@@ -18,7 +18,7 @@ from graphc.node import Node, Shared, serials
 from graphc.ops.base import Composite, Placeholder, placeholder
 from graphc.ops.control import Scan, Switch
 from graphc.ops.creation import Iota
-from graphc.ops.cumulative import Cumulative
+from graphc.ops.cumulative import Running
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import Cast, DimValue, Pointwise
 from graphc.ops.reduction import Reduction
@@ -194,7 +194,7 @@ def node_flops(node: Node) -> Size:
     op, types = node.op, [x.type for x in node.inputs]
     if isinstance(op, MatMul):
         return 2 * node.size * types[0].shape[-1]
-    if isinstance(op, (Reduction, Cumulative)):
+    if isinstance(op, (Reduction, Running)):
         return types[0].size
     if isinstance(op, Pointwise) and not isinstance(op, (Cast, DimValue, Iota)):
         return node.size

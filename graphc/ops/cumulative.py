@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, Op, apply, constant
-from graphc.ops.creation import Iota
-from graphc.ops.pointwise import WHERE, as_node, broadcast, broadcast_to_shape, cast, masked_multiply, pointwise
-from graphc.ops.shape import axis_index, insert_axes, join, permute, slice_axis
-from graphc.types import INT64, Array, DType, Size, TensorType, as_dtype
+from graphc.ops.base import Cotangents, Op, apply, constant
+from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, masked_multiply
+from graphc.ops.shape import axis_index, join, slice_axis
+from graphc.types import Array, DType, Size, TensorType, as_dtype
 
 __all__ = ["cumulative_prod", "cumulative_sum"]
 
@@ -34,8 +34,15 @@ def _accumulator_dtype(dtype: DType) -> DType:
     return as_dtype(widest[dtype.kind]) if dtype.kind in widest else dtype
 
 
+class Running(Op):
+    """What runs along an axis with one accumulator, in either direction."""
+
+    axis: int
+    reverse: bool
+
+
 @dataclass(frozen=True)
-class Cumulative(Op):
+class Cumulative(Running):
     """The running sum (`cumulative_sum`) or product (`cumulative_prod`) along `axis`; from the end if `reverse`."""
 
     name: str = field(repr=False)
@@ -48,10 +55,11 @@ class Cumulative(Op):
     def evaluate(self, *arrays: Array) -> Array:
         (x,) = arrays
         run = np.cumsum if self.name == "cumulative_sum" else np.cumprod
+        wide = {"f": np.longdouble}.get(x.dtype.kind, x.dtype) if self.name == "cumulative_sum" else x.dtype
         with np.errstate(all="ignore"):
-            if self.reverse:
-                return np.flip(run(np.flip(x, self.axis), self.axis, dtype=x.dtype), self.axis)
-            return run(x, self.axis, dtype=x.dtype)
+            ordered = np.flip(x, self.axis) if self.reverse else x
+            out = run(ordered, self.axis, dtype=wide).astype(x.dtype)
+            return np.flip(out, self.axis) if self.reverse else out
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         if self.name == "cumulative_sum":
@@ -71,11 +79,10 @@ class Cumulative(Op):
 
 
 @dataclass(frozen=True)
-class LinearRecurrence(Composite):
+class LinearRecurrence(Running):
     """`out[i] = b[i] + a[i] * out[i-1]` along `axis` for operands `a`, `b`; `out[i+1]` if `reverse`.
 
-    The term before the first is 0. Method of `expand`: recursive doubling (Hillis & Steele, 1986), in
-    log2(n) steps over the whole axis; where n is symbolic, the triangular matrix of products instead.
+    The first has no term before it, so its `a` is not read.
     """
 
     name = "linear_recurrence"
@@ -107,35 +114,6 @@ class LinearRecurrence(Composite):
             moved = term if moved is None else moved + term
         return None if moved is None else apply(self, inputs[0], moved)
 
-    def expand(self, *inputs: Node) -> Node:
-        a, b = inputs
-        length = b.shape[self.axis]
-        if not isinstance(length, int):
-            return _triangular_recurrence(a, b, self.axis, self.reverse)
-        distance = 1
-        while distance < length:
-            b = b + a * shift(b, self.axis, 0, self.reverse, distance)
-            a = a * shift(a, self.axis, 0, self.reverse, distance)
-            distance *= 2
-        return b
-
-
-def _triangular_recurrence(a: Node, b: Node, axis: int, reverse: bool) -> Node:
-    """Return sum over k of b[k] times the product of a[j] for j after k up to i, with k on a new last axis."""
-    from graphc.ops.reduction import sum  # reduction's products are cumulative, and this expansion sums
-
-    length = b.shape[axis]
-    shape = (*b.shape, length)
-    last = b.ndim
-    i, k = apply(Iota(shape, axis, INT64)), apply(Iota(shape, last, INT64))
-    before, after = (i, k) if reverse else (k, i)
-    factors = broadcast_to_shape(insert_axes(a, (last,)), shape)
-    ones = constant(1, b.dtype)
-    products = apply(Cumulative("cumulative_prod", axis, reverse), pointwise(WHERE, before < after, factors, ones))
-    others = [place for place in range(last) if place != axis]
-    sources = broadcast(permute(b, (*others, axis)), shape, (*others, last))
-    return sum(pointwise(WHERE, before <= after, products * sources, constant(0, b.dtype)), last)
-
 
 def shift(x: Node, axis: int, fill: float, reverse: bool, distance: int = 1) -> Node:
     """Return the element `distance` places before each (after, if `reverse`), and `fill` where there is none."""
@@ -146,6 +124,7 @@ def shift(x: Node, axis: int, fill: float, reverse: bool, distance: int = 1) -> 
     return slice_axis(join([x, filled] if reverse else [filled, x], axis), axis, start, length)
 
 
+@checked
 def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Node:
     """Return the running sum along `axis`, which may be left out for one axis only.
 
@@ -157,6 +136,7 @@ def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, inc
     return _cumulative("cumulative_sum", x, axis, dtype, 0 if include_initial else None)
 
 
+@checked
 def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Node:
     """Return the running product along `axis`, which may be left out for one axis only.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.node import Node, Shared
+from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import exp, log, where
@@ -43,9 +43,9 @@ class _Bits(Pointwise):
 
 @dataclass(frozen=True)
 class Draw(_Bits):
-    """The position where a draw of `count` elements starts: the generator's own, until `graphc.draws` moves it.
+    """Where a draw of `count` elements starts, of (position, key): the position, until `graphc.draws` moves it.
 
-    `number` orders the draws as the program made them.
+    `number` orders the draws as the program made them. The key tells `graphc.streams` the generator.
     """
 
     name = "draw"
@@ -180,10 +180,10 @@ class Range:
         return apply(Sample(kind, stream), self.key, self.start, self.index, *whole)
 
 
-def draw(key: Shared, position: Shared, shape: Shape) -> Range:
+def draw(key: Node, position: Node, shape: Shape) -> Range:
     """Return a new range of a generator's stream: element i, in row-major order, has position start + i."""
     count = product(shape)
-    start = apply(Draw(next(_numbers), count), position)
+    start = apply(Draw(next(_numbers), count), position, key)
     index = reshape_to(iota((count,), 0, UINT64), shape)
     return Range(broadcast_to_shape(key, shape), broadcast_to_shape(start, shape), index)
 

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 
 from graphc.node import Node, Shared
 from graphc.ops import abs, exp, greater, maximum, sqrt, square, where
-from graphc.optim.base import Clock, Descent, LearningRate, Scalar, Scalars, State, decayed, towards, zeros
+from graphc.optim.base import (
+    Clock,
+    Descent,
+    LearningRate,
+    Scalar,
+    Scalars,
+    State,
+    decayed,
+    decays,
+    towards,
+    wide,
+    zeros,
+)
 from graphc.types import Array
 
 
@@ -23,19 +35,19 @@ def moment_slots(p: Shared) -> dict[str, Array]:
     return {"exp_avg": zeros(p), "exp_avg_sq": zeros(p)}
 
 
-def shrink(p: Node, s: Scalars, weight_decay: float) -> Node:
+def shrink(p: Node, s: Scalars, weight_decay: Scalar) -> Node:
     """Return p (1 - lr weight_decay): decay that does not pass through the moments."""
-    return p - p * s["shrink"] if weight_decay else p
+    return p - p * s["shrink"] if decays(weight_decay) else p
 
 
-def _adam_scalars(lr: Scalar, clock: Clock, betas: tuple[float, float], eps: float, weight_decay: float) -> Scalars:
+def _adam_scalars(lr: Scalar, clock: Clock, betas: tuple[float, float], eps: float, weight_decay: Scalar) -> Scalars:
     """Return what turns p - lr m_hat / (sqrt(v_hat) + eps) into p - rate m / (sqrt(v) + eps').
 
     Both sides of the fraction are multiplied by sqrt(1 - beta2**t), so that an element costs one division.
     """
     correction = sqrt(clock.one_minus_power(betas[1]))
     rate = lr / clock.one_minus_power(betas[0]) * correction
-    return {"rate": rate, "eps": eps * correction, "shrink": lr * weight_decay}
+    return {"rate": rate, "eps": eps * correction, "shrink": lr * wide(weight_decay)}
 
 
 @dataclass(eq=False, repr=False)
@@ -52,7 +64,7 @@ class Adam(Descent):
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
     amsgrad: bool = False
 
     def slots(self, p: Shared) -> dict[str, Array]:
@@ -77,7 +89,7 @@ class AdamW(Descent):
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 1e-2
+    weight_decay: Scalar = 1e-2
     amsgrad: bool = False
 
     def slots(self, p: Shared) -> dict[str, Array]:
@@ -112,7 +124,7 @@ class Adamax(Descent):
     lr: LearningRate = 2e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
 
     def slots(self, p: Shared) -> dict[str, Array]:
         """Return the running mean and the running infinity norm."""
@@ -142,7 +154,7 @@ class NAdam(Descent):
     lr: LearningRate = 2e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
     momentum_decay: float = 4e-3
     decoupled_weight_decay: bool = False
 
@@ -187,7 +199,7 @@ class RAdam(Descent):
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
     decoupled_weight_decay: bool = False
 
     def slots(self, p: Shared) -> dict[str, Array]:
@@ -204,7 +216,7 @@ class RAdam(Descent):
         safe = where(adaptive, rho, 6.0)
         squared = left * ((safe - 4) * (safe - 2) * last / ((last - 4) * (last - 2) * safe))
         rate = lr / clock.one_minus_power(beta1) * where(adaptive, sqrt(squared), 1.0)
-        return {"rate": rate, "adaptive": where(adaptive, 1.0, 0.0), "shrink": lr * self.weight_decay}
+        return {"rate": rate, "adaptive": where(adaptive, 1.0, 0.0), "shrink": lr * wide(self.weight_decay)}
 
     def step(self, p: Node, g: Node, state: State, s: Scalars) -> tuple[Node, State]:
         """Return the parameter after one step, and the running means."""

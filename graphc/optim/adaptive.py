@@ -24,7 +24,7 @@ class RMSprop(Descent):
     lr: LearningRate = 1e-2
     alpha: float = 0.99
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
     momentum: float = 0.0
     centered: bool = False
 
@@ -61,7 +61,7 @@ class Adagrad(Descent):
 
     lr: LearningRate = 1e-2
     lr_decay: float = 0.0
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
     initial_accumulator: float = 0.0
     eps: float = 1e-10
 
@@ -90,7 +90,7 @@ class Adadelta(Descent):
     lr: LearningRate = 1.0
     rho: float = 0.9
     eps: float = 1e-6
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
 
     def slots(self, p: Shared) -> dict[str, Array]:
         """Return the running means of squares of gradients and of moves."""

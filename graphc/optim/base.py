@@ -21,16 +21,16 @@ from graphc.grad import grad
 from graphc.node import Node, Shared
 from graphc.ops import astype, expm1, shared
 from graphc.ops.pointwise import as_node
-from graphc.optim.clipping import clip_by_global_norm, clip_by_value
+from graphc.optim.clipping import clip_by_norm, clip_by_value, global_norm
 from graphc.optim.parameters import Named, load_states, named_parameters
 from graphc.optim.settings import Settings
+from graphc.optim.updates import Norms, Updates
 from graphc.tree import flatten
 from graphc.types import FLOAT64, Array, DType, is_float
 
 Scalar = Node | float
 Scalars = Mapping[str, Scalar]
 State = Mapping[str, Node]
-Updates = dict[Shared, Node]
 LearningRate = float | Node | Callable[[Node], Any]
 """A number, a 0-d float node (shared: set between calls), or a function of the int64 count of finished steps."""
 
@@ -48,7 +48,8 @@ class Optimizer(Settings, ABC):
 
         `loss` is a 0-d float node. `params` holds shared float nodes: one, or a nesting of lists and dicts, or what a
         module's `parameters()` returns. Parameters that need other settings take an optimiser of their own:
-        `SGD(0.1).updates(loss, a) | SGD(0.01).updates(loss, b)`.
+        `SGD(0.1).updates(loss, a) | SGD(0.01).updates(loss, b)`; groups of one loss that have a `clip_norm` are clipped
+        by the norm of all their gradients together.
 
         Raises `ArgumentError` for parameters that are not shared or given twice, `DTypeError` for integers,
         `GradientError` for a loss that is not 0-d or does not depend on a parameter.
@@ -69,7 +70,9 @@ class Optimizer(Settings, ABC):
             raise GradientError(
                 f"{what}: loss must be a 0-d float, got {loss.type}; reduce it with .sum() or .mean(){at()}"
             )
-        return self._updates(named, grad(loss, list(named.values())))
+        found = self._updates(named, grad(loss, list(named.values())))
+        found.norms = dict.fromkeys(found.norms, loss)
+        return found
 
     def updates_from_gradients(self, grads: Any, params: Any) -> Updates:
         """Return the same as `updates` for gradients in the nesting of `params`, however they were made.
@@ -87,6 +90,10 @@ class Optimizer(Settings, ABC):
     @abstractmethod
     def _updates(self, named: Named, grads: list[Node]) -> Updates:
         """Return the updates for checked parameters and gradients."""
+
+    def finishes(self, named: Named) -> Node | None:
+        """Return whether a call's gradients complete a step, where not every call's do."""
+        return None
 
     # -- state
 
@@ -133,19 +140,21 @@ def _check_gradient(what: str, g: Any, name: str, p: Shared) -> Node:
 
 
 class Clock:
-    """What a step's scalars are made of: the count of steps, scalar state, and the updates of both.
+    """What one parameter's scalars are made of: the count of its own steps, its scalar state, the updates of both.
 
+    A parameter that joins later, or that only one of two programs moves, has its own bias corrections, as in PyTorch.
     All of it is float64 (the count is an int64 state), so that `1 - beta**t` keeps its digits at any count.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, name: str) -> None:
         self._optimizer = optimizer
-        self.updates: Updates = {}
+        self._name = name
+        self.updates: dict[Shared, Node] = {}
 
     @property
     def count(self) -> Node:
-        """The number of finished steps."""
-        count = self._optimizer.keep("step", np.int64(0))
+        """The number of steps that the parameter has made."""
+        count = self._optimizer.keep(f"{self._name}.step", np.int64(0))
         if count not in self.updates:
             self.updates[count] = count + 1
         return count
@@ -160,28 +169,27 @@ class Clock:
         return -expm1(self.t * math.log(beta)) if beta else as_node(1.0)
 
     def scalar(self, name: str, initial: float) -> Shared:
-        """Return a float64 state of the whole optimiser; set its next value in `updates`."""
-        return self._optimizer.keep(name, np.float64(initial))
+        """Return a float64 state of the parameter; set its next value in `updates`."""
+        return self._optimizer.keep(f"{self._name}.{name}", np.float64(initial))
 
 
 @dataclass(eq=False, repr=False)
 class Descent(Optimizer):
     """The family of rules that move each parameter by its gradient and its own state.
 
-    `lr` is a number, a schedule, or a 0-d float node: shared, it may be set between calls. Gradients are clipped to
-    +-`clip_value` first, then to a global norm of `clip_norm`, where these are given.
+    `lr` is a number, a schedule, or a 0-d float node: shared, it may be set between calls. `weight_decay`, `clip_value`
+    and `clip_norm` may be such nodes, too. Gradients are clipped to +-`clip_value` first, then to a global norm of
+    `clip_norm`, where these are given. Bias corrections, and what else changes with the number of steps, count those
+    of each parameter; a schedule counts the optimiser's, in all programs that it is part of.
     """
 
     lr: LearningRate = 1e-3
-    clip_value: float | None = field(default=None, kw_only=True)
-    clip_norm: float | None = field(default=None, kw_only=True)
+    clip_value: Scalar | None = field(default=None, kw_only=True)
+    clip_norm: Scalar | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self.check()
-        if isinstance(self.lr, Node):
-            _check_rate(type(self).__name__, self.lr)
-            if isinstance(self.lr, Shared):
-                self._states["lr"] = self.lr
+        self._states |= {name: node for name, node in vars(self).items() if isinstance(node, Shared)}
 
     @abstractmethod
     def slots(self, p: Shared) -> dict[str, Array]:
@@ -196,31 +204,36 @@ class Descent(Optimizer):
         """Return a parameter's new value and new state; `s` are the scalars in the parameter's dtype."""
 
     def _updates(self, named: Named, grads: list[Node]) -> Updates:
-        clock = Clock(self)
-        scalars = self.scalars(self._rate(clock), clock)
-        typed: dict[DType, Scalars] = {}
-        updates: Updates = {}
-        for (name, p), g in zip(named.items(), self._clipped(grads), strict=True):
-            s = typed.setdefault(p.dtype, {k: _typed(v, p.dtype) for k, v in scalars.items()})
+        clipped, norms = self._clipped(grads)
+        updates: dict[Shared, Node] = {}
+        rate = self._rate(updates)
+        for (name, p), g in zip(named.items(), clipped, strict=True):
             known = self.name_of(name, p)
+            clock = Clock(self, known)
+            s = {k: typed(v, p.dtype) for k, v in self.scalars(rate, clock).items()}
             state = {slot: self.keep(f"{known}.{slot}", value) for slot, value in self.slots(p).items()}
             updates[p], after = self.step(p, g, state, s)
-            updates |= {state[slot]: value for slot, value in after.items()}
-        return updates | clock.updates
+            updates |= {state[slot]: value for slot, value in after.items()} | clock.updates
+        return Updates(updates, {p: name for name, p in named.items()}, norms)
 
-    def _rate(self, clock: Clock) -> Scalar:
-        if isinstance(self.lr, Node):
-            return astype(self.lr, FLOAT64)
+    def _rate(self, updates: dict[Shared, Node]) -> Scalar:
+        """Return the learning rate in float64; a schedule counts the steps of the whole optimiser."""
         if not callable(self.lr):
-            return float(self.lr)
-        rate = as_node(self.lr(clock.count))
+            return wide(self.lr)
+        count = self.keep("step", np.int64(0))
+        updates[count] = count + 1
+        rate = as_node(self.lr(count))
         _check_rate(f"{type(self).__name__}: the schedule's result", rate)
-        return astype(rate, FLOAT64)
+        return wide(rate)
 
-    def _clipped(self, grads: list[Node]) -> list[Node]:
+    def _clipped(self, grads: list[Node]) -> tuple[list[Node], Norms]:
+        """Return the gradients clipped, and the norm that they are clipped by."""
         if self.clip_value is not None:
             grads = clip_by_value(grads, self.clip_value)
-        return grads if self.clip_norm is None else clip_by_global_norm(grads, self.clip_norm)
+        if self.clip_norm is None:
+            return grads, {}
+        norm = global_norm(grads)
+        return clip_by_norm(grads, norm, self.clip_norm), {norm: None}
 
 
 def _check_rate(what: str, rate: Node) -> None:
@@ -228,8 +241,14 @@ def _check_rate(what: str, rate: Node) -> None:
         raise ArgumentError(f"{what}: lr must be a 0-d float, got {rate!r}{at()}")
 
 
-def _typed(value: Scalar, dtype: DType) -> Scalar:
+def typed(value: Scalar, dtype: DType) -> Scalar:
+    """Return a scalar in a parameter's dtype; numbers take it anyway."""
     return astype(value, dtype) if isinstance(value, Node) else value
+
+
+def wide(value: Scalar) -> Scalar:
+    """Return a scalar in float64."""
+    return astype(value, FLOAT64) if isinstance(value, Node) else float(value)
 
 
 def zeros(p: Shared) -> Array:
@@ -245,6 +264,11 @@ def towards(old: Node, new: Node, weight: Scalar) -> Node:
     return old + (new - old) * weight
 
 
-def decayed(p: Node, g: Node, weight_decay: float) -> Node:
+def decays(weight_decay: Scalar) -> bool:
+    """Tell whether a weight decay changes anything: a node always may."""
+    return isinstance(weight_decay, Node) or weight_decay != 0
+
+
+def decayed(p: Node, g: Node, weight_decay: Scalar) -> Node:
     """Return the gradient of the loss plus the L2 penalty weight_decay/2 |p|^2."""
-    return g + p * weight_decay if weight_decay else g
+    return g + p * typed(weight_decay, p.dtype) if decays(weight_decay) else g

@@ -9,7 +9,7 @@ import numpy as np
 from graphc.node import Node, Shared
 from graphc.ops import logical_and, maximum, mean, minimum, reciprocal, sqrt, square, sum, where
 from graphc.optim.adam import moment_slots, moments
-from graphc.optim.base import Clock, Descent, LearningRate, Scalar, Scalars, State, towards, zeros
+from graphc.optim.base import Clock, Descent, LearningRate, Scalar, Scalars, State, decays, towards, typed, wide, zeros
 from graphc.types import Array
 
 
@@ -23,7 +23,7 @@ class LAMB(Descent):
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-6
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
 
     def slots(self, p: Shared) -> dict[str, Array]:
         """Return both running means."""
@@ -41,8 +41,8 @@ class LAMB(Descent):
         """Return the parameter after one step, and the running means."""
         m, v = moments(g, state, self.betas)
         r = m * s["correct1"] / (sqrt(v * s["correct2"]) + self.eps)
-        if self.weight_decay:
-            r = r + p * self.weight_decay
+        if decays(self.weight_decay):
+            r = r + p * typed(self.weight_decay, p.dtype)
         size, length = (sqrt(sum(square(x))) for x in (p, r))
         trust = where(logical_and(size > 0, length > 0), size / length, 1.0)
         return p - s["lr"] * trust * r, {"exp_avg": m, "exp_avg_sq": v}
@@ -62,7 +62,7 @@ class Adafactor(Descent):
     beta2_decay: float = -0.8
     eps: tuple[float | None, float] = (None, 1e-3)
     max_update: float = 1.0
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
 
     def slots(self, p: Shared) -> dict[str, Array]:
         """Return means of squares: of rows and columns of a matrix, of elements of a vector."""
@@ -77,7 +77,7 @@ class Adafactor(Descent):
         return {
             "rho": minimum(lr, reciprocal(sqrt(t))),
             "fresh": t**self.beta2_decay,
-            "shrink": lr * self.weight_decay,
+            "shrink": lr * wide(self.weight_decay),
         }
 
     def step(self, p: Node, g: Node, state: State, s: Scalars) -> tuple[Node, State]:
@@ -87,7 +87,7 @@ class Adafactor(Descent):
         after, estimate = _second_moments(square(g), state, s["fresh"], eps1)
         u = g / sqrt(maximum(estimate, eps1 * eps1))
         scale = rate / maximum(_rms(u) / self.max_update, 1.0)
-        kept = p - p * s["shrink"] if self.weight_decay else p
+        kept = p - p * s["shrink"] if decays(self.weight_decay) else p
         return kept - u * scale, after
 
 

@@ -46,10 +46,10 @@ class ReduceLROnPlateau(Settings):
     _states: dict[str, Shared] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.check()
         what = type(self).__name__
         if not isinstance(self.lr, Shared) or self.lr.shape != () or self.lr.dtype.kind != "f":
             raise ArgumentError(f"{what}: lr must be a 0-d float shared node, got {self.lr!r}{at()}")
+        self.check()
         if self.mode not in ("min", "max") or self.threshold_mode not in ("rel", "abs"):
             raise ArgumentError(
                 f'{what}: mode must be "min" or "max", threshold_mode "rel" or "abs", got {self.mode!r} and'

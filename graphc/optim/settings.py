@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
+from graphc.types import is_float
 
 RANGES: dict[str, tuple[float, float]] = {
     "lr": (0, math.inf),
@@ -45,6 +46,9 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """What numbers of these names may be, wherever they occur; the upper end is excluded."""
 
+NODES = {"lr", "weight_decay", "clip_value", "clip_norm", "eta_min", "gamma", "start_factor", "end_factor", "power"}
+"""What may also be a 0-d float node."""
+
 COUNTS = {
     "steps": 1,
     "step_size": 1,
@@ -75,13 +79,20 @@ class Settings:
             value = getattr(self, f.name)
             if f.name in COUNTS:
                 self._check_count(f.name, value)
-            elif f.name in RANGES and value is not None and not isinstance(value, Node) and not callable(value):
+            elif isinstance(value, Node):
+                self._check_node(f.name, value)
+            elif f.name in RANGES and value is not None and not callable(value):
                 self._check_numbers(f.name, value)
 
     def _check_count(self, name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < COUNTS[name]:
             what = type(self).__name__
             raise ArgumentError(f"{what}: {name} must be an int, at least {COUNTS[name]}, got {value!r}{at()}")
+
+    def _check_node(self, name: str, value: Node) -> None:
+        if name in RANGES and (name not in NODES or value.shape != () or not is_float(value.dtype)):
+            what, kind = type(self).__name__, "a 0-d float" if name in NODES else "a number"
+            raise ArgumentError(f"{what}: {name} must be {kind}, got {value!r}{at()}")
 
     def _check_numbers(self, name: str, value: Any) -> None:
         low, high = RANGES[name]

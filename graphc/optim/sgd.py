@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from graphc.errors import ArgumentError, at
 from graphc.node import Node, Shared
 from graphc.ops import equal, sign, where
-from graphc.optim.base import Clock, Descent, LearningRate, Scalar, Scalars, State, decayed, towards, zeros
+from graphc.optim.base import (
+    Clock,
+    Descent,
+    LearningRate,
+    Scalar,
+    Scalars,
+    State,
+    decayed,
+    decays,
+    towards,
+    typed,
+    zeros,
+)
 from graphc.types import Array
 
 
@@ -25,7 +37,7 @@ class SGD(Descent):
 
     momentum: float = 0.0
     dampening: float = 0.0
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
     nesterov: bool = False
 
     def __post_init__(self) -> None:
@@ -63,7 +75,7 @@ class Lion(Descent):
 
     lr: LearningRate = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
+    weight_decay: Scalar = 0.0
 
     def slots(self, p: Shared) -> dict[str, Array]:
         """Return the momentum."""
@@ -77,6 +89,6 @@ class Lion(Descent):
         """Return the step along the sign, and the new momentum."""
         m = state["exp_avg"]
         move = sign(towards(m, g, 1 - self.betas[0]))
-        if self.weight_decay:
-            move = move + p * self.weight_decay
+        if decays(self.weight_decay):
+            move = move + p * typed(self.weight_decay, p.dtype)
         return p - s["lr"] * move, {"exp_avg": towards(m, g, 1 - self.betas[1])}

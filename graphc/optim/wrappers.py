@@ -6,24 +6,25 @@ A wrapper has the methods of the optimiser inside, and shares its state, so that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from graphc.errors import ArgumentError, at
 from graphc.node import Node, Shared
-from graphc.ops import astype, equal, minimum, where
-from graphc.optim.base import Optimizer, Scalar, Updates, towards, zeros
+from graphc.ops import equal, minimum, where
+from graphc.optim.base import Clock, Optimizer, Scalar, towards, typed, zeros
 from graphc.optim.parameters import Named
-from graphc.types import FLOAT64
+from graphc.optim.updates import Updates
 
 
 @dataclass(eq=False, repr=False)
 class Accumulate(Optimizer):
     """Step once in `steps` calls, by the mean of their gradients: batches larger than memory.
 
-    Between steps neither parameters nor the state of `optimizer` (its count and schedule included) change; clipping
+    Between steps neither parameters nor the state of `optimizer` (its counts and schedule included) change; clipping
     applies to the mean. For mini-batches of equal size and a mean loss the result is that of one large batch.
+    Parameters given together count their calls together.
 
     >>> import graphc as gc
     >>> w, x = gc.shared(0.0, name="w"), gc.placeholder("x")
@@ -34,29 +35,46 @@ class Accumulate(Optimizer):
 
     optimizer: Optimizer
     steps: int
+    _together: dict[Shared, set[Shared]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.check()
         share_state(self, self.optimizer)
 
+    def finishes(self, named: Named) -> Node:
+        """Return whether this call is the last of `steps`."""
+        return equal(self._calls(named), self.steps - 1)
+
+    def _calls(self, named: Named) -> Shared:
+        """Return the number of calls since the last step, a state of the parameters that are given together."""
+        params = set(named.values())
+        for name, p in named.items():
+            if self._together.setdefault(p, params) != params:
+                raise ArgumentError(
+                    f"Accumulate: {name} was given together with other parameters before; a set of its own needs an"
+                    f" Accumulate of its own{at()}"
+                )
+        name, first = next(iter(named.items()))
+        return self.keep(f"{self.name_of(name, first)}.micro_step", np.int64(0))
+
     def _updates(self, named: Named, grads: list[Node]) -> Updates:
-        done = self.keep("micro_step", np.int64(0))
-        last = equal(done, self.steps - 1)
+        done, last = self._calls(named), self.finishes(named)
         sums = [self.keep(f"{self.name_of(name, p)}.accumulated", zeros(p)) for name, p in named.items()]
         means = [total + g / self.steps for total, g in zip(sums, grads, strict=True)]
         inside = self.optimizer.updates_from_gradients(means, named)
         updates = {node: where(last, value, node) for node, value in inside.items()}
         updates |= {total: where(last, 0.0, mean) for total, mean in zip(sums, means, strict=True)}
-        return updates | {done: where(last, 0, done + 1)}
+        return Updates(updates | {done: where(last, 0, done + 1)}, inside.params, inside.norms)
 
 
 @dataclass(eq=False, repr=False)
 class ExponentialMovingAverage(Optimizer):
-    """Keep a running mean of every parameter: a <- decay a + (1 - decay) p, from the parameter's first value.
+    """Keep a running mean of every parameter: a <- decay a + (1 - decay) p, from its value before its first step.
 
     Evaluate with the averages in place of the parameters: `gc.function(x, y, givens=average.givens())`. With
-    `warmup`, the decay of step t is at most t / (9 + t), so that early parameters are forgotten. Source: Polyak &
-    Juditsky 1992 (Acceleration of stochastic approximation by averaging), with exponential weights.
+    `warmup`, the decay of step t is at most t / (9 + t), so that early parameters are forgotten. Around `Accumulate`
+    the mean moves when the parameters do. Source: Polyak & Juditsky 1992 (Acceleration of stochastic approximation by
+    averaging), with exponential weights.
     """
 
     optimizer: Optimizer
@@ -69,17 +87,21 @@ class ExponentialMovingAverage(Optimizer):
 
     def _updates(self, named: Named, grads: list[Node]) -> Updates:
         updates = self.optimizer.updates_from_gradients(grads, named)
-        weight: Scalar = 1.0 - self.decay
-        if self.warmup:
-            count = self.keep("averaged_steps", np.int64(0))
-            updates[count] = count + 1
-            t = astype(count + 1, FLOAT64)
-            weight = 1.0 - minimum(self.decay, t / (t + 9))
+        moved = self.optimizer.finishes(named)
         for name, p in named.items():
-            average = self.keep(f"{self.name_of(name, p)}.average", p.get_value())
-            typed = astype(weight, p.dtype) if isinstance(weight, Node) else weight
-            updates[average] = towards(average, updates[p], typed)
+            known = self.name_of(name, p)
+            average, clock = self.keep(f"{known}.average", p.get_value()), Clock(self, known)
+            weight: Scalar = 1.0 - self.decay
+            if self.warmup:
+                weight = typed(1.0 - minimum(self.decay, clock.t / (clock.t + 9)), p.dtype)
+            after = {average: towards(where(equal(clock.t, 1.0), p, average), updates[p], weight)} | clock.updates
+            for node, value in after.items():  # the rule inside may count steps too
+                updates.setdefault(node, value if moved is None else where(moved, value, node))
         return updates
+
+    def finishes(self, named: Named) -> Node | None:
+        """Return what the optimiser inside does."""
+        return self.optimizer.finishes(named)
 
     def average(self, parameter: Shared) -> Shared:
         """Return the running mean of a parameter, a shared node."""

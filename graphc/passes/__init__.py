@@ -1,13 +1,14 @@
 """The passes, and the one tuple that says in which order they run.
 
 A pass is a plain function `Graph -> Graph` in a file of its own; it keeps values, inputs, updates and guards, and
-`verify` holds for what it returns. `grad` has applied EXACT and STABILISE to the forward graph before it
-differentiates; here they see the gradient as well. Fusion comes after these passes, in `fuse.py`.
+`verify` holds for what it returns. `grad` has applied `NORMAL` to the forward graph before it differentiates; here
+the same passes see the gradient as well. Fusion comes after these passes, in `fuse.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial, wraps
 
 from graphc.graph import Graph, collector_paused
 from graphc.graph import verify as verify_graph
@@ -15,10 +16,12 @@ from graphc.passes.accumulate_products import accumulate_products
 from graphc.passes.accumulate_scatters import accumulate_scatters
 from graphc.passes.canonicalize import canonicalize
 from graphc.passes.cse import cse
+from graphc.passes.drop_stops import drop_stops
 from graphc.passes.expand import expand
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.hoist import hoist
 from graphc.passes.merge_loops import merge_loops
+from graphc.passes.options import EVERYTHING, FORMS, REQUIRED, Options
 from graphc.passes.regions import map_bodies, prune
 from graphc.passes.residuals import store_residuals
 from graphc.passes.simplify import simplify
@@ -30,14 +33,16 @@ from graphc.passes.update_products import update_products
 Pass = Callable[[Graph], Graph]
 
 NORMAL: tuple[Pass, ...] = (canonicalize, fold_constants, cse, simplify, stabilize, canonicalize, cse)
+"""One form for equal values, numerically safe: what `grad` differentiates, and what bodies of loops are compared in."""
 
 
-def normalise_bodies(graph: Graph) -> Graph:
+def normalise_bodies(graph: Graph, passes: tuple[Pass, ...] = NORMAL) -> Graph:
     """Give equal values in different loop bodies equal forms."""
-    return map_bodies(graph, lambda body: run(NORMAL, body))
+    return map_bodies(graph, lambda body: run(passes, body))
 
 
 PASSES: tuple[Pass, ...] = (
+    drop_stops,  # no derivative is taken any more
     prune,  # results of loops that nothing reads
     normalise_bodies,  # the next pass compares bodies
     store_residuals,  # before products leave their loops: an adjoint's products may be the forward loop's
@@ -63,6 +68,22 @@ PASSES: tuple[Pass, ...] = (
     update_products,  # the steps of state, once products and their factors have their final form
     cse,  # last: expansions share their parts (the maximum and the exponentials of softmax and logsumexp)
 )
+
+
+def passes_of(options: Options = EVERYTHING) -> tuple[Pass, ...]:
+    """Return the passes of a compilation: PASSES without those that are left out."""
+    if not options.off:
+        return PASSES
+    normal = tuple(p for p in NORMAL if p.__name__ not in options.off)
+    bodies = wraps(normalise_bodies)(partial(normalise_bodies, passes=normal))
+    kept = (p for p in PASSES if p.__name__ not in options.off or p.__name__ in REQUIRED)
+    return tuple(bodies if p is normalise_bodies else p for p in kept)
+
+
+PASS_NAMES = tuple(dict.fromkeys(p.__name__ for p in PASSES if p.__name__ not in REQUIRED))
+"""The passes that can be switched off, by name."""
+SWITCHES = (*PASS_NAMES, *FORMS)
+"""Everything that `Options` can leave out."""
 
 
 def run(passes: Iterable[Pass], graph: Graph, *, verify: bool = False) -> Graph:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphc.node import Node
 from graphc.ops.base import apply
-from graphc.ops.cumulative import Cumulative
+from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.linalg import MatMul
 from graphc.ops.losses import CrossEntropy
 from graphc.ops.pointwise import Broadcast, Cast, Elementwise, broadcast
@@ -48,7 +48,7 @@ def over_steps(node: Node, inputs: Sequence[Node], stacked: Sequence[bool], leng
         return apply(Unslice((length, *op.shape), (0, *op.starts), (1, *op.steps)), *full)
     if isinstance(op, (Squeeze, Reduction, LogSumExp)):
         return apply(replace(op, axes=_moved(op.axes)), *full)
-    if isinstance(op, (Softmax, LogSoftmax, Concat, Cumulative)):
+    if isinstance(op, (Softmax, LogSoftmax, Concat, Cumulative, LinearRecurrence)):
         return apply(replace(op, axis=op.axis + 1), *full)
     return None
 

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
-from graphc.ops.base import Leaf, Placeholder, Routine, SharedValue
+from graphc.ops.base import Leaf, Routine
 from graphc.ops.control import Control, Project
-from graphc.ops.cumulative import Cumulative
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.cumulative import Cumulative, LinearRecurrence
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
@@ -33,6 +33,8 @@ from graphc.passes.frame import Framed
 from graphc.passes.fusion_costs import IN_TURNS, Expression, Repeat
 from graphc.passes.groups import Cluster, Fusion, Group, has_frames
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
+from graphc.passes.options import EVERYTHING, Options
+from graphc.passes.scatters import continued, late_scatters, scatter_chain
 from graphc.types import Shape
 
 MAX_INLINE_DEPTH = 8
@@ -92,6 +94,8 @@ class Schedule:
     """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
     cuts: tuple[Cut, ...] = ()
     repeats: tuple[Repeat, ...] = ()
+    options: Options = EVERYTHING
+    """What this compilation leaves out, for all that follows."""
 
     @lazy_property
     def kernel_of(self) -> dict[Node, Kernel]:
@@ -137,19 +141,6 @@ class Schedule:
         return len(self.kernels)
 
 
-def scatter_chain(value: Node) -> tuple[Node, ...]:
-    """Return the scatters that make a value of an input or state, the first first; empty for other values."""
-    chain = tuple(_scatters(value))[::-1]
-    return chain if chain and isinstance(chain[0].inputs[0].op, (Placeholder, SharedValue)) else ()
-
-
-def _scatters(value: Node) -> Iterator[Node]:
-    """Yield a scatter and those that it continues, which may all write into the same memory."""
-    while isinstance(value.op, Scatter):
-        yield value
-        value = value.inputs[0]
-
-
 def squeezed(shape: Shape) -> Shape:
     """Drop the literal 1s: they neither loop nor stride."""
     return shape if 1 not in shape else tuple(s for s in shape if s != 1)
@@ -188,13 +179,13 @@ def at_hand(access: Access, x: Node, found: str, level: str) -> bool:
     return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
 
 
-def fuse(graph: Graph) -> Schedule:
+def fuse(graph: Graph, options: Options = EVERYTHING) -> Schedule:
     """Partition the computed nodes of `graph` into kernels and order them.
 
     before: `%2 = multiply(%0, %1)`, `%3 = sum[axes=(1,)](%2)`
     after: `kernel 0: loop over [n,m] rows of m: %2 multiply, %3 sum -> %3`
     """
-    fuser = _Fuser(graph)
+    fuser = _Fuser(graph, options)
     for node in graph.nodes:
         fuser.visit(node)
     return fuser.schedule()
@@ -208,8 +199,10 @@ class _Fuser:
     for it.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, options: Options) -> None:
         self.graph = graph
+        self.options = options
+        self.joins, self.inlines = options.uses("fuse"), options.uses("inline_scalars")
         self.accesses = accesses_of(graph)
         self.groups: list[Group] = []
         self.home: dict[Node, Group] = {}
@@ -217,6 +210,7 @@ class _Fuser:
         self.refused: list[tuple[Node, Node, str]] = []
         self.readers: dict[tuple[Shape, Node], Group] = {}
         self.kept = set(graph.outputs)
+        self.late = late_scatters(graph)
         self.inline: dict[Node, int] = {}
         self.fusion = Fusion(graph, self.accesses, self.kept, self.home)
 
@@ -230,7 +224,7 @@ class _Fuser:
         if isinstance(op, Project):
             self._join(self.home[node.inputs[0]], {node: INNER}, None)
             return
-        if isinstance(op, Scatter):
+        if isinstance(op, (Scatter, Offset)):
             self._place_scatter(node)
             return
         if not isinstance(op, (Pointwise, Gather, Reduction, Framed)):
@@ -253,7 +247,7 @@ class _Fuser:
 
     def _inlines(self, node: Node) -> bool:
         """Note a scalar that depends on sizes and literal numbers only, unless its expression grows deep."""
-        if node.shape or not isinstance(node.op, Pointwise) or node.op is COPY or node in self.kept:
+        if node.shape or not isinstance(node.op, Pointwise) or node.op is COPY or node in self.kept or not self.inlines:
             return False
         bases = [self.accesses[x].base for x in node.inputs]
         if not all(is_inline(b.op) or b in self.inline for b in bases):
@@ -265,7 +259,7 @@ class _Fuser:
 
     def _may_wait(self, node: Node, cluster: list[Node]) -> bool:
         users = self.graph.users[node]
-        if isinstance(node.op, Reduction) or len(users) != 1 or node in self.kept:
+        if isinstance(node.op, Reduction) or len(users) != 1 or node in self.kept or not self.joins:
             return False
         (user,) = users
         if isinstance(user.op, Scatter):
@@ -293,10 +287,11 @@ class _Fuser:
         self._join(self._open("loop", nodes, space), levels, split, cluster.expression)
 
     def _place_scatter(self, node: Node) -> None:
-        """Place a scatter, with the values that wait for it unless they read what it may write into."""
-        waiting = self.pending.pop(node.inputs[1], Cluster())
+        """Place a scatter, with the values that wait for it unless they read what it, or an update, may write into."""
+        waiting = self.pending.pop(node.inputs[1], Cluster()) if isinstance(node.op, Scatter) else Cluster()
         cluster = waiting.nodes
-        targets = {self.accesses[n.inputs[0]].base for n in _scatters(node)}
+        targets = {self.accesses[n.inputs[0]].base for n in continued(node)}
+        targets |= set(self.graph.updates if node in self.late else ())
         read = {self.accesses[x].base for n in cluster for x in n.inputs}
         indexed = [x for n in cluster if isinstance(n.op, Gather) for x in n.inputs[1:]]
         # Indices are checked before anything is written: they must be in memory.
@@ -308,6 +303,8 @@ class _Fuser:
 
     def _candidates(self, cluster: list[Node], space: Shape) -> list[Group]:
         """Return the kernels of the operands, latest first, then those that read the same operands."""
+        if not self.joins:
+            return []
         bases = dict.fromkeys(self.accesses[x].base for n in cluster for x in n.inputs)
         homes = sorted({self.home[b] for b in bases if b in self.home}, key=lambda g: (-g.stage, -g.index))
         homes = self._merged([g for g in homes if g.kind == "loop"], bases)
@@ -425,8 +422,10 @@ class _Fuser:
         stored = {b for g in self.groups for b in g.reads}
         stored |= {self.accesses[o].base for o in self.graph.outputs}
         ordered = self._ordered()
-        kernels = [_finished(g, stored) for g in ordered]
-        return Schedule(self.graph, tuple(kernels), self.accesses, frozenset(self.inline), self._cuts(ordered))
+        interleave = self.options.uses("interleave")
+        kernels = [_finished(g, stored, interleave) for g in ordered]
+        cuts, inline = self._cuts(ordered), frozenset(self.inline)
+        return Schedule(self.graph, tuple(kernels), self.accesses, inline, cuts, options=self.options)
 
     def _cuts(self, ordered: list[Group]) -> tuple[Cut, ...]:
         """Return why readers are apart from what they read, once for two kernels."""
@@ -469,16 +468,15 @@ class _Fuser:
 def _kind(node: Node) -> str:
     if isinstance(node.op, Routine):
         return node.op.name
-    kinds: dict[type, str] = {Cumulative: "cumulative", Scatter: "scatter"}
+    kinds: dict[type, str] = {Cumulative: "cumulative", LinearRecurrence: "cumulative", Scatter: "scatter"}
     kinds |= dict.fromkeys((MatMul, MatMulAdd, MatMulSum, MatMulUpdate), "matmul")
     return "control" if isinstance(node.op, Control) else kinds.get(type(node.op), "assembly")
 
 
-def _finished(group: Group, stored: Container[Node]) -> Kernel:
+def _finished(group: Group, stored: Container[Node], interleave: bool) -> Kernel:
     members = tuple(n for n in group.levels if n in stored)
-    return Kernel(
-        group.kind, tuple(group.levels), group.space, group.split, group.levels, members, group.expression.turns
-    )
+    turns = group.expression.turns if interleave else IN_TURNS
+    return Kernel(group.kind, tuple(group.levels), group.space, group.split, group.levels, members, turns)
 
 
 def _root_level(node: Node, level: str, split: int | None) -> str:

@@ -53,6 +53,22 @@ def hoist(graph: Graph) -> Graph:
     return graph.map(visit)[0]
 
 
+def behind_loop(result: Node) -> Node | None:
+    """Return what is computed behind the loop for one of its stacked results, or None where the loop computes it.
+
+    before: `%3 = scan[...](...)`, `%4 = project[index=1](%3)`
+    after: `%5 = scan[...](...)`, `%6 = project[index=3](%5)`, `%7 = softmax[axis=1](%6)`
+    """
+    (loop,) = result.inputs
+    if not isinstance(loop.op, Scan) or not isinstance(result.op, Project):
+        return None
+    if loop.op.results[result.op.index][0] != "stacked":
+        return None
+    with blame(loop.source):
+        found = _Loop(loop, loop.op, loop.inputs).result(result.op.index)
+    return None if isinstance(found.op, Project) else found
+
+
 @dataclass
 class _Term:
     """One value that a carry adds up at every step, whose sum over all steps is one op."""

@@ -8,22 +8,24 @@ describes, in elements, where a view's values are inside the value that is store
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import blame
 from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Constant, Leaf, Op, Routine, View, apply
-from graphc.ops.control import Control, Scan
+from graphc.ops.control import Control, Project, Scan
 from graphc.ops.creation import Iota
-from graphc.ops.cumulative import Cumulative
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import DimValue, Elementwise, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Assembly, PermuteDims, Slice, contiguous_strides
 from graphc.ops.windows import Windows
+from graphc.passes.options import EVERYTHING, Options
+from graphc.passes.scatters import late_scatters
 from graphc.types import Shape, Size, bounds, is_float
 
 COPY = elementwise("copy", numpy=lambda x: x, code="{0}", accepts="any", partials=(1,))
@@ -84,7 +86,7 @@ def _leads(stride: Size) -> bool:
     return low is not None and low >= 0 and stride != 0
 
 
-def lay_out(graph: Graph, carries: int = 0) -> Graph:
+def lay_out(graph: Graph, options: Options = EVERYTHING, carries: int = 0) -> Graph:
     """Insert copies and move axes so that every computed value has a kernel form.
 
     In a loop's body, whose first outputs are the next `carries`, a stacked result may be one of them.
@@ -92,7 +94,7 @@ def lay_out(graph: Graph, carries: int = 0) -> Graph:
     before: `%1 = permute_dims[axes=(1,0)](%0)`, `return %1`
     after: `%1 = permute_dims[axes=(1,0)](%0)`, `%2 = copy(%1)`, `return %2`
     """
-    layout = _Layout()
+    layout = _Layout(options, late_scatters(graph), graph.updates)
     graph, _ = graph.map(layout.visit)
     return graph.with_outputs(_distinct_outputs(graph, layout.accesses, carries))
 
@@ -121,10 +123,17 @@ def copy(x: Node) -> Node:
 
 
 class _Layout:
-    """The rebuild function of `lay_out`, with the accesses of the nodes built so far."""
+    """The rebuild function of `lay_out`, with the accesses of the nodes built so far.
 
-    def __init__(self) -> None:
+    `late` scatters run when states have their new values: what they read of those is copied before.
+    """
+
+    def __init__(self, options: Options, late: Container[Node], updated: Container[Node]) -> None:
+        self.options = options
+        self.late = late
+        self.updated = updated
         self.accesses: dict[Node, Access] = {}
+        self.projections: dict[tuple[Node, int], Node] = {}
 
     def visit(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         """Return the laid-out form of one node on laid-out inputs."""
@@ -145,12 +154,16 @@ class _Layout:
         elif isinstance(node.op, Scatter):
             updates = inputs[1] if isinstance(self._access(inputs[1]).base.op, Constant) else self._stored(inputs[1])
             inputs = (self._stored(inputs[0]), updates, *map(self._stored, inputs[2:]))
-        elif isinstance(node.op, (Assembly, Cumulative)):
+        elif isinstance(node.op, (Assembly, Offset, Running)):
             inputs = tuple(self._stored(x) for x in inputs)
         elif isinstance(node.op, Routine):
             inputs = tuple(self._whole(x) for x in inputs)
+        elif isinstance(node.op, Project):  # a result has one place in memory, and so one node
+            return self._projection(node, node.op.index, inputs)
         elif isinstance(node.op, Control):
             return self._control(node, node.op, tuple(self._whole(x) for x in inputs))
+        if node in self.late:
+            inputs = (inputs[0], *(copy(x) if self._access(x).base in self.updated else x for x in inputs[1:]))
         with blame(node.source):
             moved = _moved_axis(node, inputs)
         out = rebuild(node, inputs) if moved is None else moved
@@ -172,9 +185,14 @@ class _Layout:
 
     def _control(self, node: Node, op: Control, inputs: tuple[Node, ...]) -> Node:
         """Lay out the graphs inside; their outputs have storage of their own."""
-        carries = op.carries if isinstance(op, Scan) else 0
-        inner = op.with_regions([lay_out(region, carries) for region in op.regions()])
+        carries = op.carries if isinstance(op, Scan) and self.options.uses("carries_in_stacks") else 0
+        inner = op.with_regions([lay_out(region, self.options, carries) for region in op.regions()])
         out = Node(inner, inputs, node.type, node.source, node.guards)
+        self._access(out)
+        return out
+
+    def _projection(self, node: Node, index: int, inputs: tuple[Node, ...]) -> Node:
+        out = self.projections.setdefault((inputs[0], index), rebuild(node, inputs))
         self._access(out)
         return out
 
@@ -217,8 +235,8 @@ def _moved_axis(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if isinstance(op, Reduction) and 0 < (inner := _trailing(op, inputs[0].shape)) < len(op.axes):
         rows = apply(replace(op, axes=op.axes[-inner:]), inputs[0])
         return apply(replace(op, axes=op.axes[:-inner]), rows)
-    if isinstance(op, Cumulative) and (op.reverse or op.axis != node.ndim - 1):
-        return _forward_last(op, inputs[0])
+    if isinstance(op, (Cumulative, LinearRecurrence)) and (op.reverse or op.axis != node.ndim - 1):
+        return _forward_last(op, inputs)
     if isinstance(op, MatMul) and not is_float(node.dtype):
         return _sum_of_products(*inputs)
     return None
@@ -234,11 +252,13 @@ def _to_last(ndim: int, axis: int) -> tuple[int, ...]:
     return (*(i for i in range(ndim) if i != axis), axis)
 
 
-def _forward_last(op: Cumulative, x: Node) -> Node:
-    order = _to_last(x.ndim, op.axis)
-    moved = _flip_last(apply(PermuteDims(order), x)) if op.reverse else apply(PermuteDims(order), x)
-    out = apply(Cumulative(op.name, x.ndim - 1, False), moved)
-    back = tuple(order.index(i) for i in range(x.ndim))
+def _forward_last(op: Cumulative | LinearRecurrence, inputs: Sequence[Node]) -> Node:
+    ndim = inputs[0].ndim
+    order = _to_last(ndim, op.axis)
+    turned = [apply(PermuteDims(order), x) for x in inputs]
+    moved = [_flip_last(x) for x in turned] if op.reverse else turned
+    out = apply(replace(op, axis=ndim - 1, reverse=False), *moved)
+    back = tuple(order.index(i) for i in range(ndim))
     return apply(PermuteDims(back), _flip_last(out) if op.reverse else out)
 
 

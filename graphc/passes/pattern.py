@@ -4,23 +4,35 @@ A rule's pattern is a function of wildcards, written with the user's own operato
 placeholders of the rule's domain, when the rule is first used, and the graph it returns is what the engine in
 `rewrite.py` looks for. Matching compares ops and literals only, so one pattern serves every dtype of its domain
 and every shape: commutative ops match in both orders, a literal matches any constant of that value through
-broadcasts and casts, and a rule with `through=True` also sees its operands through broadcasts.
+broadcasts and casts, and what only moves elements (a transpose, a slice, a gather) hides nothing elementwise: where
+it stands between two ops of a pattern, it is moved to the pattern's operands.
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.base import Constant, Op, constant, placeholder
+from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Broadcast, Cast, Elementwise, broadcast_to_shape
 from graphc.ops.reduction import LogSoftmax, LogSumExp, Reduction, Softmax
-from graphc.types import TensorType
+from graphc.ops.shape import PermuteDims, Reshape, Slice, Squeeze
+from graphc.types import TensorType, is_float
+
+VIEWS: frozenset[type[Op]] = frozenset((PermuteDims, Reshape, Slice, Squeeze))
+"""The ops that move elements and repeat none: every pattern is seen through them."""
+MOVERS: frozenset[type[Op]] = VIEWS | {Broadcast, Gather, Cast}
+"""The ops of one operand that give its elements, which may repeat; also casts to a wider float."""
+FAR = 8
+"""The number of ops that move elements one after the other through which a pattern is seen."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,8 @@ class Domain:
 
     `kinds`: NumPy dtype kinds; matching refuses others. `low`, `high`: the values for which the rule's claim is
     made (and tested). `shape`: of the generated instance. `literals`: where given, the wildcard matches only
-    constants, and these values make the instances.
+    constants, and these values make the instances. `form`: instances are this function of a placeholder, where a
+    rule's condition asks what its operand is.
     """
 
     kinds: str = "f"
@@ -37,12 +50,14 @@ class Domain:
     high: float = math.inf
     shape: tuple[int, ...] = ()
     literals: tuple[float, ...] = ()
+    form: Callable[[Node], Node] | None = None
 
     def instance(self, name: str, choice: int = 0) -> Node | tuple[int, ...]:
         """Return an operand for a generated instance: a placeholder, a constant, or the axes (1,)."""
         if self.literals:
             return constant(self.literals[choice % len(self.literals)], self.dtype)
-        return self.wildcard(name)
+        found = self.wildcard(name)
+        return self.form(found) if self.form is not None and isinstance(found, Node) else found
 
     def wildcard(self, name: str) -> Node | tuple[int, ...]:
         """Return the operand that stands for this domain in a pattern."""
@@ -63,7 +78,8 @@ class Rule:
     """One identity: where `pattern` is found and `condition` holds, `replacement` takes its place.
 
     `pattern` and `replacement` are functions of the same wildcards, `domain` has an entry for each; `condition`
-    is called with the matched nodes. A replacement keeps the type. `through`: operands may be broadcast.
+    is called with the matched nodes. A replacement keeps the type. `through`: operands are seen through `MOVERS`,
+    where what the replacement computes may then be computed for repeated elements; else through `VIEWS` only.
     """
 
     text: str
@@ -99,7 +115,7 @@ class Rule:
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    code = function.__code__
+    code: CodeType = inspect.unwrap(function).__code__
     return code.co_varnames[: code.co_argcount]
 
 
@@ -209,21 +225,20 @@ def _is_value(found: Any, wanted: float) -> bool:
 class Match:
     """One attempt: the bindings of the wildcards, and the nodes that the pattern's ops consumed."""
 
-    __slots__ = ("bound", "consumed", "pinned", "through")
+    __slots__ = ("bound", "consumed", "movers")
 
-    def __init__(self, rule: Rule, pinned: frozenset[Node]) -> None:
+    def __init__(self, rule: Rule) -> None:
         self.bound: list[Any] = [None] * len(rule.domain)
         self.consumed: list[Node] = []
-        self.pinned = pinned
-        self.through = rule.through
+        self.movers = MOVERS if rule.through else VIEWS
 
     def match(self, pattern: Pattern, node: Node, lifts: tuple[Node, ...] = ()) -> bool:
-        """Match `node`, seen through the broadcasts `lifts`; patterns are shallow, so this may recurse."""
+        """Match `node`, seen through `lifts`, which move elements; patterns are shallow, so this may recurse."""
         match pattern:
             case Wild():
                 return self._wild(pattern, node, lifts)
             case Literal():
-                return node not in self.pinned and _is_value(literal(node), pattern.value)
+                return _is_value(literal(node), pattern.value)
             case Call():
                 return self._call(pattern, node, lifts)
             case Kept():
@@ -232,8 +247,13 @@ class Match:
     def _wild(self, pattern: Wild, node: Node, lifts: tuple[Node, ...]) -> bool:
         if node.dtype.kind not in pattern.kinds or (pattern.literal and literal(node) is None):
             return False
-        for view in reversed(lifts):
-            node = Node(view.op, (node,), TensorType(node.dtype, view.shape), view.source)
+        if lifts:
+            value = literal(node)
+            if value is None:
+                for mover in reversed(lifts):
+                    node = moved(mover, node)
+            else:
+                node = broadcast_to_shape(constant(value, lifts[0].dtype), lifts[0].shape)
         return self._bind(pattern.index, node)
 
     def _bind(self, index: int, value: Any) -> bool:
@@ -244,10 +264,12 @@ class Match:
         return same_value(bound, value) if isinstance(value, Node) else bool(bound == value)
 
     def _call(self, pattern: Call, node: Node, lifts: tuple[Node, ...]) -> bool:
-        while self.through and type(node.op) is Broadcast and node not in self.pinned:
+        while type(node.op) in self.movers and moves_only(node):
+            if len(lifts) == FAR:
+                return False
             lifts = (*lifts, node)
             node = node.inputs[0]
-        if node in self.pinned or (lifts and not isinstance(node.op, Elementwise)):
+        if lifts and not isinstance(node.op, Elementwise):
             return False
         if node.op is not pattern.op and not self._same_family(pattern, node.op):
             return False
@@ -266,7 +288,7 @@ class Match:
         """Match a value through the broadcasts that put axes back: the outermost ones that put back the bound axes."""
         shape = node.shape
         kept = tuple(range(node.ndim))
-        while type(node.op) is Broadcast and node not in self.pinned:
+        while type(node.op) is Broadcast:
             kept = tuple([kept[a] for a in node.op.axes])
             self.consumed.append(node)
             node = node.inputs[0]
@@ -280,6 +302,23 @@ class Match:
     def _removes(self, pattern: Kept, removed: tuple[int, ...]) -> bool:
         bound = self.bound[pattern.axes]
         return bound is None or bound == removed
+
+
+def moves_only(node: Node) -> bool:
+    """Tell whether one of `MOVERS` loses nothing: a cast must be from a float to a wider one."""
+    if type(node.op) is not Cast:
+        return True
+    (x,) = node.inputs
+    return is_float(x.dtype) and is_float(node.dtype) and x.dtype.itemsize <= node.dtype.itemsize
+
+
+def moved(mover: Node, x: Node) -> Node:
+    """Return what `mover` makes of its first operand, made of another one of that shape; only floats are cast."""
+    op = mover.op
+    if type(op) is Cast and not is_float(x.dtype):
+        return x
+    dtype = op.dtype if type(op) is Cast else x.dtype
+    return Node(op, (x, *mover.inputs[1:]), TensorType(dtype, mover.shape), mover.source, mover.guards)
 
 
 def number_head(value: float) -> str:

@@ -8,24 +8,28 @@ nothing matches, since rules are indexed by the names of the root and of its ope
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from graphc.errors import blame
 from graphc.graph import Graph, NodeMap, rebuild
-from graphc.node import Guard, Node
+from graphc.node import Guard, Node, serials
 from graphc.ops.base import Constant
-from graphc.ops.pointwise import Broadcast, Cast
-from graphc.passes.pattern import Call, Literal, Match, Pattern, Rule, Wild, literal, number_head
+from graphc.ops.control import Scan
+from graphc.ops.pointwise import WHERE, Elementwise
+from graphc.passes.hoist import behind_loop
+from graphc.passes.lift import formula_at, is_promising, on_other_results, results_below
+from graphc.passes.pattern import FAR, MOVERS, Call, Kept, Literal, Match, Pattern, Rule, Wild, literal, number_head
 
 FUEL = 100
 """Replacements per node of the graph; more can only be rules that undo each other."""
 
 
-_SEEN_THROUGH = frozenset((Broadcast, Constant, Cast))
+_SEEN_THROUGH = MOVERS | {Constant}
 """The ops whose name is not what a pattern goes by; asked at every node, so without a call."""
 Signature = tuple[str, ...]
-"""The root's name, then name and dtype kind of each operand, seen through broadcasts; for numbers that patterns
-mention, `=number` instead of the name."""
+"""The root's name, then name and dtype kind of each operand, seen through what moves elements; for numbers that
+patterns mention, `=number` instead of the name."""
 
 
 class _Index:
@@ -35,9 +39,13 @@ class _Index:
         self.roots: dict[str, list[tuple[Rule, Call]]] = {}
         self.numbers: set[str] = set()
         self.found: dict[Signature, list[tuple[Rule, Call]]] = {}
+        self.inside: dict[str, set[str]] = {}
+        """For each root of rules for accuracy, the ops that their patterns mention below it."""
         for rule in rules:
             for variant in rule.variants:
                 self.roots.setdefault(variant.head, []).append((rule, variant))
+                if rule.through:
+                    self.inside.setdefault(variant.head, set()).update(_names(variant.args))
                 self.numbers.update(p.head for p in variant.args if type(p) is Literal)
 
     def candidates(self, node: Node) -> list[tuple[Rule, Call]]:
@@ -57,14 +65,25 @@ class _Index:
         return found
 
     def _head(self, x: Node) -> str:
-        while type(x.op) is Broadcast:
+        value = literal(x)
+        if value is not None:
+            head = number_head(value)
+            return head if head in self.numbers else "constant"
+        for _ in range(FAR):
+            if type(x.op) not in MOVERS:
+                break
             x = x.inputs[0]
-        if type(x.op) is Constant or type(x.op) is Cast:
-            value = literal(x)
-            if value is not None:
-                head = number_head(value)
-                return head if head in self.numbers else "constant"
         return x.op.name
+
+
+def _names(patterns: Iterable[Pattern]) -> Iterator[str]:
+    """Yield the names of the ops in patterns."""
+    for pattern in patterns:
+        if isinstance(pattern, Kept):
+            yield from _names((pattern.inner,))
+        elif isinstance(pattern, Call):
+            yield pattern.head
+            yield from _names(pattern.args)
 
 
 def _may_match(pattern: Call, heads: Sequence[str], kinds: Sequence[str]) -> bool:
@@ -89,16 +108,22 @@ def _index(rules: tuple[Rule, ...]) -> _Index:
 class _Engine:
     """One run over one graph; `done` are the nodes to which no rule applies any more."""
 
-    def __init__(self, rules: tuple[Rule, ...], pinned: frozenset[Node]) -> None:
+    def __init__(self, rules: tuple[Rule, ...], loops: bool) -> None:
         self.index = _index(rules)
-        self.pinned = pinned
-        self.done: set[Node] = set(pinned)
+        self.done: set[Node] = set()
         self.fuel = FUEL
+        self.loops = loops
+        self.behind: dict[Node, Node | None] = {}
+        self.depth = 0
+        self.oldest = sys.maxsize
+        """The serial number of the oldest node that a rule for accuracy has consumed, in the trial at hand."""
 
     def settle(self, node: Node) -> Node:
         """Apply rules at `node`, whose operands are settled, until none matches."""
         while node not in self.done:
             found = self._step(node)
+            if found is None:
+                found = self._lift(node)
             if found is None:
                 self.done.add(node)
                 return node
@@ -107,7 +132,7 @@ class _Engine:
 
     def _step(self, node: Node) -> Node | None:
         for rule, variant in self.index.candidates(node):
-            attempt = Match(rule, self.pinned)
+            attempt = Match(rule)
             if not attempt.match(variant, node):
                 continue
             if rule.condition is not None and not rule.condition(*attempt.bound):
@@ -117,8 +142,54 @@ class _Engine:
             self._check(rule, node, found)
             kept = self._with_guards(found, [g for n in attempt.consumed for g in n.guards])
             if kept is not None:
+                if rule.through:
+                    self.oldest = min(self.oldest, *(n.serial for n in attempt.consumed))
                 return kept
         return None
+
+    def _lift(self, node: Node) -> Node | None:
+        """Take away what stands between the ops of a pattern for accuracy; None where no rule gains by it."""
+        names = self.index.inside.get(node.op.name)
+        if not names or type(node.op) is not Elementwise or node.op is WHERE or self.depth == FAR:
+            return None
+        found = None
+        formula = formula_at(node)
+        if formula is not None and is_promising(formula, names):
+            found = self._gaining(node, next(serials), lambda: formula.spread(self._settle_piece))
+        if found is None and self.loops:
+            order, results = results_below(node)
+            behind = {x: value for x in results if (value := self._behind(x)) is not None}
+            if behind:
+                start = next(serials)
+                found = self._gaining(node, start, lambda: self._settle_piece(on_other_results(order, behind)))
+        if found is None:
+            return None
+        guards = (*node.guards, *formula.source.guards) if formula is not None else node.guards
+        return self._with_guards(found, guards)
+
+    def _gaining(self, node: Node, start: int, build: Callable[[], Node]) -> Node | None:
+        """Return what `build` builds and settles, if a rule for accuracy has consumed a node made before `start`."""
+        outside, self.oldest = self.oldest, sys.maxsize
+        self.depth += 1
+        with blame(node.source):
+            found = build()
+        self.depth -= 1
+        gained = self.oldest < start
+        self.oldest = min(outside, self.oldest) if gained else outside
+        return found if gained else None
+
+    def _behind(self, result: Node) -> Node | None:
+        """Return the settled value behind its loop of a stacked result; see `behind_loop`."""
+        if result not in self.behind:
+            value = behind_loop(result)
+            self.behind[result] = None if value is None else self._settle_piece(value)
+        return self.behind[result]
+
+    def _settle_piece(self, node: Node) -> Node:
+        fuel, self.fuel = self.fuel, FUEL
+        found = self.settle(self._settle_operands(node))
+        self.fuel = fuel
+        return found
 
     def _check(self, rule: Rule, node: Node, found: Node) -> None:
         self.fuel -= 1
@@ -167,21 +238,18 @@ class _Engine:
         return order
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule], *, pinned: frozenset[Node] = frozenset()) -> tuple[Graph, NodeMap]:
+def rewrite(graph: Graph, rules: Sequence[Rule]) -> tuple[Graph, NodeMap]:
     """Apply rules everywhere to a fixed point; return the next graph and the map from old to new nodes.
 
-    Pinned nodes stay the objects they are, and patterns do not look into them. Earlier rules win. A rule that
-    changes a type, or rules that undo each other, raise `AssertionError` with both expressions.
+    Earlier rules win. A rule that changes a type, or rules that undo each other, raise `AssertionError` with both
+    expressions.
 
     before: `%2: f64[n] = add(%1, %0)`, `%3: f64[n] = log(%2)` with `%1` a constant 1
     after: `%1: f64[n] = log1p(%0)`
     """
-    engine = _Engine(tuple(rules), pinned)
+    engine = _Engine(tuple(rules), any(isinstance(n.op, Scan) for n in graph.nodes))
     new: NodeMap = {}
     for node in graph.nodes:
-        if node in pinned:
-            new[node] = node
-            continue
         engine.fuel = FUEL
         new[node] = engine.settle(rebuild(node, tuple([new[x] for x in node.inputs])))
     return graph.with_outputs([new[o] for o in graph.outputs]), new

@@ -1,0 +1,112 @@
+"""Every pass and every form off in turn, and all off: the same results on random graphs and random loops."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.passes import PASS_NAMES, PASSES, SWITCHES, passes_of
+from graphc.passes.options import FORMS, REQUIRED, Options
+from tests.random_graphs import random_program
+from tests.random_loops import arrays, inputs, program
+from tests.test_random_graphs import assert_same
+from tests.test_random_loops import derivatives
+
+OFF = [*((name,) for name in SWITCHES), SWITCHES]
+
+
+def names(off: tuple[str, ...]) -> str:
+    return off[0] if len(off) == 1 else "all"
+
+
+def check_graphs(seeds: range, mode: Any, off: tuple[str, ...]) -> None:
+    """Compare programs, compiled as one, with the values that they were drawn with."""
+    programs = [random_program(seed) for seed in seeds]
+    inputs = [x for p in programs for x in p.bindings]
+    f = gc.function(inputs, [p.outputs for p in programs], mode=mode, on_unused="ignore")._without(*off)
+    results = f(*[v for p in programs for v in p.bindings.values()])
+    for seed, p, found in zip(seeds, programs, results, strict=True):
+        assert_same(found, p, f"seed {seed} without {names(off)}")
+
+
+def check_loops(seed: int, mode: Any, off: tuple[str, ...]) -> None:
+    wrt = inputs(seed)
+    outputs = derivatives(program(seed), wrt)
+    f = gc.function(wrt, outputs, mode=mode, on_unused="ignore")._without(*off)
+    for steps in (0, 1, 3):
+        given = arrays(seed + steps, steps)
+        wanted = gc.evaluate(outputs, dict(zip(wrt, given, strict=True)))
+        for got, value in zip(f(*given), wanted, strict=True):
+            np.testing.assert_allclose(got, value, rtol=1e-8, atol=1e-10, err_msg=f"seed {seed}, {names(off)}")
+
+
+@pytest.mark.parametrize("off", OFF, ids=names)
+def test_each_off_in_turn(off: tuple[str, ...]) -> None:
+    first = 4000 + 11 * OFF.index(off)
+    check_graphs(range(first, first + 3), "debug", off)
+    check_loops(first, "debug", off)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("off", OFF, ids=names)
+def test_each_off_in_turn_on_many(off: tuple[str, ...]) -> None:
+    check_graphs(range(5000, 5200), "debug", off)
+    for seed in range(5000, 5040):
+        check_loops(seed, "debug", off)
+    check_graphs(range(6000, 6020), "compiled", off)
+    for seed in range(6000, 6004):
+        check_loops(seed, "compiled", off)
+
+
+@pytest.mark.slow
+def test_all_off_compiled() -> None:
+    check_graphs(range(7000, 7004), "compiled", SWITCHES)
+
+
+LARGER = [*(() if name is None else (name,) for name in (None, *SWITCHES)), SWITCHES]
+
+
+def check_larger(rows: int, offs: list[tuple[str, ...]]) -> None:
+    """Random programs are small: strips, chunks, tiles and row runs need a larger one."""
+    rng = np.random.default_rng(rows)
+    x, w, k = gc.placeholder("x", ("n", 64)), gc.placeholder("w", (64, 64)), gc.placeholder("k", ("n",), "int64")
+    table = gc.shared(rng.normal(size=(9, 64)), name="table")
+    hidden = gc.tanh(x @ w + gc.exp(x.T).T * 0.1)
+    loss = gc.sum(gc.log_softmax(hidden, axis=1)) + gc.sum(gc.softmax(x, axis=0) * hidden)
+    outputs = [loss, *gc.grad(loss, [x, w]), table[k], gc.sum(hidden, axis=0), x[1:] - x[:-1]]
+    updates = {table: table.at[k].add(hidden)}
+    f = gc.function([x, w, k], outputs, updates=updates)
+    given = [rng.normal(size=(rows, 64)), 0.1 * rng.normal(size=(64, 64)), rng.integers(-9, 9, rows)]
+    start, bindings = table.get_value(), dict(zip([x, w, k], given, strict=True))
+    wanted = [*gc.evaluate(outputs, bindings), gc.evaluate(updates[table], bindings)]
+    for off in offs:
+        table.set_value(start)
+        for got, value in zip([*f._without(*off)(*given), table.get_value()], wanted, strict=True):
+            np.testing.assert_allclose(got, value, rtol=1e-9, atol=1e-9, err_msg=names(off or ("nothing",)))
+
+
+def test_larger_programs() -> None:
+    check_larger(300, [(), SWITCHES])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [1, 70, 5000])
+def test_larger_programs_with_each_off_in_turn(rows: int) -> None:
+    check_larger(rows, LARGER)
+
+
+def test_the_list_is_complete() -> None:
+    """Each pass has a switch or a reason against one; each form says what it does, and some code asks for it."""
+    assert set(SWITCHES) == {*PASS_NAMES, *FORMS} and not set(SWITCHES) & set(REQUIRED)
+    assert {p.__name__ for p in PASSES} == {*PASS_NAMES, "expand", "prune"}
+    assert [p.__name__ for p in passes_of(Options(frozenset(SWITCHES)))] == [
+        p.__name__ for p in PASSES if p.__name__ in REQUIRED
+    ]
+    package = Path(inspect.getfile(gc)).parent
+    asked = "".join(p.read_text("utf-8") for p in package.rglob("*.py") if p.name != "options.py")
+    assert [form for form in FORMS if f'"{form}"' not in asked] == []
