@@ -8,6 +8,7 @@ graph: `map` and `replace` build the next one and return the map from old to new
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,11 @@ class Graph:
             for x in node.inputs:
                 users[x].append(node)
         return users
+
+    @lazy_property
+    def output_counts(self) -> dict[Node, int]:
+        """The nodes that are outputs, each with how often."""
+        return Counter(self.outputs)
 
     @lazy_property
     def shared(self) -> tuple[Shared, ...]:
