@@ -27,6 +27,7 @@ The modules, in the order in which a program meets them:
 | `jacobians` | whole Jacobians and Hessians, by loops |
 | `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
 | `scipy_adaptors`, `native`, `fixed` | functions for `scipy.optimize`; for Numba and C; on fixed arrays |
+| `rounding`, `cases`, `verification` | whether a compiled program is the one that was written, and what is not |
 | `nn` | neural networks: functions and modules |
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
@@ -50,6 +51,7 @@ from graphc.errors import (
     ArgumentError,
     CheckpointError,
     CompileError,
+    DivergenceError,
     DTypeError,
     FormatError,
     GradientError,
@@ -258,6 +260,7 @@ __all__ = [
     "CompileError",
     "DTypeError",
     "Dim",
+    "DivergenceError",
     "EarlyStopping",
     "FormatError",
     "Function",

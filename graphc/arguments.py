@@ -56,8 +56,9 @@ def whole(what: str, value: Any, least: int | None = None, most: int | None = No
     except Exception:
         raise ArgumentError(f"{what} must be an int, got {shown(value)}{at()}") from None
     if (least is not None and found < least) or (most is not None and found > most):
-        limits = f"at least {least}" if most is None else f"at most {most}" if least is None else f"{least} to {most}"
-        raise ArgumentError(f"{what} must be an int, {limits}, got {shown(value)}{at()}")
+        limits = f"of at least {least}" if most is None else f"of at most {most}"
+        limits = f"from {least} to {most}" if None not in (least, most) else limits
+        raise ArgumentError(f"{what} must be an int {limits}, got {shown(value)}{at()}")
     return found
 
 
@@ -81,8 +82,8 @@ def chosen(what: str, value: Any, options: Sequence[Any]) -> Any:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    accepted = ", ".join(f'"{o}"' if isinstance(o, str) else repr(o) for o in options)
-    raise ArgumentError(f"{what} must be one of {accepted}, got {shown(value)}{at()}")
+    names = [f'"{o}"' if isinstance(o, str) else repr(o) for o in options]
+    raise ArgumentError(f"{what} must be {', '.join(names[:-1])} or {names[-1]}, got {shown(value)}{at()}")
 
 
 def entries(value: Any) -> tuple[Any, ...]:

@@ -333,6 +333,15 @@ def bounds(size: Size) -> tuple[int | None, int | None]:
     return low, high
 
 
+def at_most_one(size: Size) -> bool:
+    """Tell whether a size that is no literal is 0 or 1, as that of `x[:1]`: the smaller of 1 and another."""
+    if isinstance(size, Dim) and len(size.terms) == 1:
+        ((monomial, factor),) = size.terms
+        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Extremum):
+            return monomial[0].kind == "min" and 1 in (monomial[0].left, monomial[0].right)
+    return False
+
+
 def _nonnegative(atom: Atom) -> bool:
     """Tell whether an atom is provably at least 0."""
     if isinstance(atom, (Symbol, Isqrt)):

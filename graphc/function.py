@@ -16,9 +16,11 @@ import numpy as np
 
 from graphc.arguments import checked, whole
 from graphc.arrays import fitted
+from graphc.binding import solve_sizes
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
-from graphc.graph import Graph, collector_paused, require_inputs
+from graphc.expected import warn_of_forgotten_updates
+from graphc.graph import Graph, collector_paused, refuse_unused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.ops.pointwise import broadcast
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from graphc.passes.kernel_costs import Costs
     from graphc.runner import Compiled, Reference
     from graphc.scipy_adaptors import ScipyFunction
+    from graphc.verification import Verification
 
 Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
 
@@ -74,7 +77,7 @@ def function(
     precision
         Elementary functions: `"vector"` (up to 4 ULP), `"libm"` (scalar, up to 1 ULP), `"polynomial"`.
     on_unused
-        `"ignore"` accepts inputs that no output needs.
+        `"ignore"` accepts inputs that no output needs. What a loss depends on is needed by its gradients.
 
     Raises `ArgumentError`, `ShapeError`, `DTypeError` here for what is wrong with the program, and in a call for
     what is wrong with its arguments, before any state changes.
@@ -92,7 +95,7 @@ def function(
     pairs = _check_updates(updates)
     graph = _make_graph(signature, nodes, pairs, {} if givens is None else givens)
     if on_unused == "error":
-        _refuse_unused(graph)
+        refuse_unused(graph, [*nodes, *(value for _, value in pairs)])
     return Function(signature, outputs, graph, name or "function", mode, precision, threads)
 
 
@@ -161,7 +164,7 @@ class Function:
         return self
 
     def _make_runner(self) -> Compiled | Reference:
-        from graphc.runner import Compiled, Reference
+        from graphc.runner import Compiled, Reference, result_mode
 
         if self.mode == "reference":
             return Reference(self.graph)
@@ -177,7 +180,7 @@ class Function:
         threads = default_threads() if self.threads is None else self.threads
         program = Program(optimized, self.precision, self._options, compiled=not debug, threads=threads)
         self._seconds |= program.seconds
-        mode = _result_mode(self._outputs)
+        mode = result_mode(self._outputs)
         self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)
         return self._compiled
 
@@ -197,7 +200,9 @@ class Function:
 
     def _install(self, bound: Bound) -> None:
         """Make the native entry this function's call; a nesting that it cannot build is built around it."""
-        if _result_mode(self._outputs) is not None:
+        from graphc.runner import result_mode
+
+        if result_mode(self._outputs) is not None:
             self.__call__ = bound.native(self._slow_call)
             return
         native, outputs = bound.native(self._slow_results), self._outputs
@@ -227,10 +232,12 @@ class Function:
         """The arena at the sizes of the last call (at once where all sizes are static)."""
         compiled = self._built
         if compiled.last is None:
-            if any(True for x in self.graph.inputs for _ in symbols(x.shape)):
+            states = self.graph.resizable
+            sizes = solve_sizes(states, [s.state.array.shape for s in states])
+            if any(name not in sizes for x in self.graph.inputs for name in symbols(x.shape)):
                 raise ArgumentError(f"the plan of {self.name} depends on sizes: call it first{at()}")
-            arrays = [np.zeros([size_value(s, {}) for s in x.shape], x.dtype) for x in self.graph.inputs]
-            compiled.last = compiled.program.bind(arrays, {}, compiled.mode)
+            arrays = [np.zeros([size_value(s, sizes) for s in x.shape], x.dtype) for x in self.graph.inputs]
+            compiled.last = compiled.program.bind(arrays, sizes, compiled.mode)
         return compiled.last.plan
 
     @property
@@ -273,6 +280,24 @@ class Function:
         from graphc.scipy_adaptors import ScipyFunction
 
         return ScipyFunction(self, wrt, x0)
+
+    def verify(self, *args: Any, **kwargs: Any) -> Verification:
+        """Compare the compiled program with the program as written, interpreted, on these arguments.
+
+        State is afterwards as it was. Where results differ by more than rounding explains (the interpreter is run
+        again with noise in the last digits, to see how far that moves them), it finds the pass, the form or the
+        kernel that makes the difference, the value and your line, writes the smallest part of the program that
+        differs to a file to attach to a report, and raises `graphc.verification.VerificationError`, whose `report`
+        has all that. Takes many times as long as a call. `graphc.cases.load_case` reads such a file.
+
+        >>> import graphc as gc
+        >>> x = gc.placeholder("x", shape=("n",))
+        >>> print(gc.function([x], gc.sum(gc.exp(x) * x)).verify([1.0, 2.0]))
+        output 0: 1 elements agree, 0 are open
+        """
+        from graphc.verification import verify_function
+
+        return verify_function(self, self._signature.bind(args, kwargs))
 
     def bind(self, *args: Any, out: Any = None, **kwargs: Any) -> Callable[[], Any]:
         """Return a callable without arguments that runs on these arrays, in place of checking them at every call.
@@ -367,17 +392,6 @@ class Function:
         return pack_function(self)
 
 
-def _result_mode(outputs: Any) -> int | None:
-    """Return how the native entry builds results of this nesting, or None where it cannot."""
-    from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, TUPLE_MODE
-
-    if outputs is None or isinstance(outputs, Node):
-        return NONE_MODE if outputs is None else SINGLE_MODE
-    modes: dict[type, int] = {list: LIST_MODE, tuple: TUPLE_MODE}
-    kind = modes.get(type(outputs))
-    return kind if all(isinstance(o, Node) for o in outputs) else None
-
-
 # -- checks of the program
 
 
@@ -441,8 +455,10 @@ def _make_graph(
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
+    asked = {target for target, _ in pairs}
     pairs = [*pairs, *advanced]
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
+    warn_of_forgotten_updates(graph, asked)
     source = user_source()
     extra += [
         (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n
@@ -476,17 +492,3 @@ def _check_givens(givens: Mapping[Node, Node]) -> list[Guard]:
             raise ShapeError(f"givens: {new!r} cannot stand for {old!r}{at()}")
     pairs = [pair for old, new in givens.items() for pair in zip(old.shape, new.shape, strict=True)]
     return [(m, n, "givens", user_source()) for m, n in pairs if m != n]
-
-
-def _refuse_unused(graph: Graph) -> None:
-    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
-    unused = [x for x in graph.inputs if x not in graph.index]
-    if not unused:
-        return
-    sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]
-    needed = set(symbols(sizes))
-    for x in unused:
-        if not needed & set(symbols(x.shape)):
-            raise ArgumentError(
-                f'input {x.name!r} is not needed by any output or update; on_unused="ignore" accepts it{at()}'
-            )

@@ -208,7 +208,7 @@ BY_CALLABLE: dict[str, dict[str, Any]] = {
     "data.split": {"arrays": ROWS},
     "metrics.top_k_accuracy": {"scores": SPD, "k": 2},
     "gc.Function.to_scipy": {"wrt": M},
-    "gc.Function.bind": {"args": (SPD,)},
+    **{f"gc.Function.{n}": {"args": (SPD,)} for n in ("bind", "verify")},
     "gc.Function.cfunc": {"signature": "double(double*, int)"},
     "optim.SGD.updates": {"loss": LOSS},
     "optim.SGD.updates_from_gradients": {"grads": SPD},

@@ -21,7 +21,7 @@ from graphc.ops.normalization import RSQRT, moments, standardize
 from graphc.ops.pointwise import as_node, cast, pointwise, promote, size_node
 from graphc.ops.reduction import Reduction, sum
 from graphc.ops.shape import axis_index, insert_axes, never_equal, slice_axis, zeros
-from graphc.types import Shape, Size, floor_div, make_shape, product
+from graphc.types import Shape, Size, floor_div, make_shape, product, size_min
 
 __all__ = [
     "batch_norm",
@@ -101,6 +101,7 @@ def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-
         raise ShapeError(f"instance_norm: axes after the channels are needed, got {node.type}{at()}")
     _check_parameters("instance_norm", (channels,), parameters)
     out = standardize(node, tuple(range(2, node.ndim)), _eps("instance_norm", eps))
+    out = _of_several("instance_norm: more than 1 value a channel is needed", out, product(node.shape[2:]))
     per_channel = {k: _reshaped(v, _channel_shape(node)) for k, v in parameters.items()}
     return _scaled(out, per_channel["weight"], per_channel["bias"])
 
@@ -139,13 +140,23 @@ def batch_norm(
         return _with_statistics(node, shaped, _eps("batch_norm", eps)), mean, var
     axes = tuple(a for a in range(node.ndim) if a != 1)
     count = product(node.shape[a] for a in axes)
-    if count == 1:
-        raise ShapeError(f"batch_norm: more than 1 value a channel is needed in training, got {node.type}{at()}")
-    out = _scaled(standardize(node, axes, _eps("batch_norm", eps)), shaped["weight"], shaped["bias"])
+    what = "batch_norm: more than 1 value a channel is needed in training"
+    normal = _of_several(what, standardize(node, axes, _eps("batch_norm", eps)), count)
+    out = _scaled(normal, shaped["weight"], shaped["bias"])
     seen, variance, _ = moments(node, axes)
     size = size_node(count, node.dtype)
     unbiased = variance * (size / maximum(size - 1.0, 1.0))
     return out, _moved(mean, seen, momentum), _moved(var, unbiased, momentum)
+
+
+def _of_several(what: str, out: Node, count: Size) -> Node:
+    """Return what statistics over `count` values gave, or raise for one value: here, or in the call that has one."""
+    if count == 1:
+        raise ShapeError(f"{what}, got {out.type}{at()}")
+    if isinstance(count, int):
+        return out
+    ones = size_min(count, 2) - 1  # -1, 0 or 1: its square is 1 for every count but 1
+    return Node(out.op, out.inputs, out.type, out.source, (*out.guards, (ones * ones, 1, what, out.source)))
 
 
 def _with_statistics(x: Node, parameters: dict[str, Node | None], eps: float) -> Node:

@@ -152,6 +152,23 @@ class Scatter(Op):
         return None if still else apply(self, *moved, *inputs[2:])
 
 
+@dataclass(frozen=True)
+class Offset(Op):
+    """x plus a number, operands (x, number), where the number is mostly 0: then nothing is computed.
+
+    Made by `accumulate_scatters` after differentiation: 0 times a factor, which is not 0 where that is not finite.
+    """
+
+    name = "offset"
+    differentiable = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0] + arrays[1])
+
+
 def _where_last(picked: Node, x: Node, axes: tuple[int, ...], indices: Sequence[Node]) -> Node:
     """Return `picked` with zeros where a later equal index overwrote the update."""
     shape = indices[0].shape

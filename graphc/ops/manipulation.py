@@ -15,7 +15,7 @@ import numpy as np
 from graphc.arguments import checked, entries, shown
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, promote
+from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, promote, single
 from graphc.ops.shape import (
     axis_index,
     axis_tuple,
@@ -159,7 +159,8 @@ def broadcast_to(x: Any, /, shape: Any) -> Node:
     if clash:
         wanted = TensorType(node.dtype, sizes)
         raise ShapeError(f"broadcast_to: {node.type} does not broadcast to {wanted}{at()}")
-    return broadcast(node, sizes, tuple(range(first, len(sizes))))
+    node, axes = single(node, sizes)
+    return broadcast(node, sizes, axes)
 
 
 def broadcast_arrays(*arrays: Any) -> list[Node]:

@@ -25,6 +25,7 @@ from graphc.types import (
     Size,
     TensorType,
     as_dtype,
+    at_most_one,
     is_float,
     short_name,
     size_max,
@@ -277,12 +278,16 @@ def _common_dtype(name: str, accepts: str, operands: Sequence[Any]) -> DType:
 
 
 def broadcast_shapes(name: str, *types: TensorType) -> Shape:
-    """Return the common shape; only a literal 1 broadcasts. Raises `ShapeError`."""
+    """Return the common shape: a literal 1 broadcasts, and what is at most 1 (`x[:1]`) does beside other sizes.
+
+    Raises `ShapeError`.
+    """
     ndim = max(t.ndim for t in types)
     out: list[Size] = []
     for axis in range(-ndim, 0):
         here = [t.shape[axis] for t in types if t.ndim >= -axis]
         wide = [s for s in here if s != 1] or [1]
+        wide = [s for s in wide if not at_most_one(s)] or wide
         fixed = [s for s in wide if isinstance(s, int)]
         if any(s != fixed[0] for s in fixed):
             shown = ", ".join(map(str, types))
@@ -345,16 +350,29 @@ def broadcast(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
     return x if x.shape == shape and axes == tuple(range(len(shape))) else apply(Broadcast(shape, axes), x)
 
 
+def single(x: Node, shape: Shape) -> tuple[Node, tuple[int, ...]]:
+    """Return `x` and the places of its axes in `shape`, whose last axes they are.
+
+    Without the axes of a size that is at most 1 where `shape` has another: those stretch, and a call checks that they
+    are 1.
+    """
+    first = len(shape) - x.ndim
+    dropped = [i for i, s in enumerate(x.shape) if at_most_one(s) and s != shape[first + i]]
+    if dropped:
+        from graphc.ops.shape import Squeeze  # views of shapes are built on broadcasts
+
+        return apply(Squeeze(tuple(dropped)), x), tuple([first + i for i in range(x.ndim) if i not in dropped])
+    return x, tuple(range(first, len(shape)))
+
+
 def broadcast_to_shape(x: Node, shape: Shape) -> Node:
     """Broadcast `x` by NumPy's rule: trailing axes are aligned."""
     if x.shape == shape:
         return x
-    first = len(shape) - x.ndim
-    pairs = ((s, x.shape[i - first] if i >= first else 1) for i, s in enumerate(shape))
-    sizes = tuple(s if own == 1 else own for s, own in pairs)
-    if x.shape == sizes:
-        return x
-    return broadcast(x, sizes, tuple(range(first, len(shape))))
+    x, axes = single(x, shape)
+    own = dict(zip(axes, x.shape, strict=True))
+    sizes = tuple([s if own.get(a, 1) == 1 else own[a] for a, s in enumerate(shape)])
+    return broadcast(x, sizes, axes)
 
 
 _NUMBER_ARITHMETIC = frozenset(
