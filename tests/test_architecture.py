@@ -21,7 +21,7 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("arguments", "identity", "lazy", "text", "tree"),
+    ("arguments", "forks", "identity", "lazy", "text", "tree"),
     ("dims",),
     ("types",),
     ("state", "tensorfile"),
