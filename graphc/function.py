@@ -76,7 +76,7 @@ def function(
     precision
         Elementary functions: `"vector"` (up to 4 ULP), `"libm"` (scalar, up to 1 ULP), `"polynomial"`.
     on_unused
-        `"ignore"` accepts inputs that no output needs.
+        `"ignore"` accepts inputs that no output needs. What a loss depends on is needed by its gradients.
 
     Raises `ArgumentError`, `ShapeError`, `DTypeError` here for what is wrong with the program, and in a call for
     what is wrong with its arguments, before any state changes.
@@ -94,7 +94,7 @@ def function(
     pairs = _check_updates(updates)
     graph = _make_graph(signature, nodes, pairs, givens or {})
     if on_unused == "error":
-        refuse_unused(graph)
+        refuse_unused(graph, [*nodes, *(value for _, value in pairs)])
     return Function(signature, outputs, graph, name or "function", mode, precision, threads)
 
 
