@@ -17,7 +17,7 @@ from typing import Any, overload
 
 from graphc.arguments import checked
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
-from graphc.graph import Graph, collector_paused, rebuild
+from graphc.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.node import Guard, Node
 from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
@@ -208,7 +208,9 @@ class _Cut:
             Graph(derived).replace({name: x for x, name in self.names.items()})[0].outputs if self.names else derived
         )
         guards = tuple({(left, right): guard for guard in self.given.guards for left, right, *_ in (guard,)}.values())
-        return [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        found = [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        note_derived(found, self.given)
+        return found
 
 
 def _pull(
