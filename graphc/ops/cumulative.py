@@ -55,10 +55,11 @@ class Cumulative(Running):
     def evaluate(self, *arrays: Array) -> Array:
         (x,) = arrays
         run = np.cumsum if self.name == "cumulative_sum" else np.cumprod
+        wide = {"f": np.longdouble}.get(x.dtype.kind, x.dtype) if self.name == "cumulative_sum" else x.dtype
         with np.errstate(all="ignore"):
-            if self.reverse:
-                return np.flip(run(np.flip(x, self.axis), self.axis, dtype=x.dtype), self.axis)
-            return run(x, self.axis, dtype=x.dtype)
+            ordered = np.flip(x, self.axis) if self.reverse else x
+            out = run(ordered, self.axis, dtype=wide).astype(x.dtype)
+            return np.flip(out, self.axis) if self.reverse else out
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         if self.name == "cumulative_sum":

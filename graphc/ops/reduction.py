@@ -11,6 +11,7 @@ the right derivatives with any number of zeros; `std` of equal values has deriva
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,6 +90,8 @@ class Reduction(Op):
         with np.errstate(all="ignore"):
             if self.name in ("argmax", "argmin"):
                 return np.asarray(_NUMPY[self.name](x, self.axes[0]))
+            if self.name == "sum" and x.dtype.kind == "f":
+                return _pairwise_sum(x, self.axes)
             return np.asarray(_NUMPY[self.name](x, axis=self.axes, **self._keywords(x.dtype)))
 
     def _keywords(self, dtype: DType) -> dict[str, Any]:
@@ -118,6 +121,13 @@ class Reduction(Op):
             moved = pointwise(WHERE, extreme, t, constant(0, t.dtype))
             return apply(Reduction("sum", self.axes), moved) / count
         return None
+
+
+def _pairwise_sum(x: Array, axes: tuple[int, ...]) -> Array:
+    """Sum by NumPy's pairwise method, which it uses along the last axis of contiguous arrays only."""
+    kept = [a for a in range(x.ndim) if a not in axes]
+    rows = np.ascontiguousarray(np.transpose(x, (*kept, *axes)))
+    return np.asarray(np.sum(rows.reshape(*(x.shape[a] for a in kept), math.prod(x.shape[a] for a in axes)), -1))
 
 
 def _refuse_empty(prefix: str, reduced: Sequence[Size], suffix: str = "") -> None:
