@@ -70,7 +70,7 @@ def feeds(rule: Rule, inputs: list[Node]) -> Iterator[dict[Node, Array]]:
         yield {x: table[:, i].astype(x.dtype) for i, x in enumerate(inputs)}
         return
     rng = np.random.default_rng(0)
-    base = {x: np.abs(rng.normal(size=x.shape)) for x in inputs}  # type: ignore[arg-type]
+    base = {x: np.abs(rng.normal(size=x.shape)) for x in inputs}
     for x, value in itertools.product(inputs, SPECIAL[:3]):
         fed = dict(base)
         fed[x] = base[x].copy()
