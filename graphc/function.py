@@ -20,6 +20,7 @@ from graphc.binding import solve_sizes
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.expected import warn_of_forgotten_updates
+from graphc.forks import FORK_LOCK
 from graphc.graph import Graph, collector_paused, refuse_unused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
@@ -164,15 +165,15 @@ class Function:
         return self
 
     def _make_runner(self) -> Compiled | Reference:
-        from graphc.runner import Compiled, Reference, result_mode
+        with FORK_LOCK:  # for which a fork waits
+            from graphc.codegen.program import Program
+            from graphc.codegen.tape import LIST_MODE
+            from graphc.codegen.team import default_threads
+            from graphc.passes.optimize import optimize
+            from graphc.runner import Compiled, Reference, result_mode
 
         if self.mode == "reference":
             return Reference(self.graph)
-        from graphc.codegen.program import Program
-        from graphc.codegen.tape import LIST_MODE
-        from graphc.codegen.team import default_threads
-        from graphc.passes.optimize import optimize
-
         started = time.perf_counter()
         optimized = optimize(self.graph, self._options)
         self._seconds = {"passes": time.perf_counter() - started}

@@ -12,8 +12,7 @@ become plain ones before the nodes are handed out.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from graphc.arguments import checked, chosen
@@ -317,31 +316,3 @@ def _plain_products(results: Sequence[Node], forward: Graph) -> list[Node]:
 
     graph, _ = Graph(results).map(visit)
     return list(graph.outputs)
-
-
-@checked
-def check_grad(
-    loss: Node,
-    wrt: Any,
-    bindings: Mapping[Node, Any],
-    *,
-    eps: float = 1e-6,
-    rtol: float = 1e-5,
-    atol: float = 1e-7,
-) -> float:
-    """Compare `grad` with central differences in the reference interpreter; return the largest error.
-
-    The error is |grad - difference| / (atol/rtol + |difference|); `GradientError` above `rtol`. Bind float64
-    arrays: the step `eps` is too small for float32. Shared nodes in `wrt` are moved and put back.
-    """
-    from graphc.differences import largest_error
-
-    for name, value in (("eps", eps), ("rtol", rtol), ("atol", atol)):
-        if not 0 < value < math.inf:
-            raise ArgumentError(f"check_grad: {name} must be a positive number, got {value!r}{at()}")
-
-    nodes = flatten(wrt)
-    error, where = largest_error(loss, nodes, flatten(grad(loss, nodes)), bindings, eps, atol / rtol)
-    if not error <= rtol:
-        raise GradientError(f"check_grad: relative error {error:.3g} at {where}, {rtol:g} allowed{at()}")
-    return error
