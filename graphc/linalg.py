@@ -13,6 +13,7 @@ import math
 from typing import Any, NamedTuple
 
 from graphc.arguments import checked, chosen, shown
+from graphc.elsewhere import advice
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
@@ -88,6 +89,10 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'graphc.linalg' has no attribute {name!r}{advice('linalg', name)}")
 
 
 class EighResult(NamedTuple):
@@ -372,8 +377,6 @@ def matrix_power(x: Any, n: int, /) -> Node:
            [0., 1.]])
     """
     (a,) = promote("matrix_power", "number", [x])
-    if not isinstance(n, int) or isinstance(n, bool):
-        raise ArgumentError(f"matrix_power: n must be an int, got {n!r}{at()}")
     if a.ndim < 2 or never_equal(*a.shape[-2:]):
         raise ShapeError(f"matrix_power: square matrices needed, got {a.type}{at()}")
     square = inv(a) if n < 0 else a

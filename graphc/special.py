@@ -1,5 +1,12 @@
 """`gc.special`: special functions with SciPy's names, on nodes."""
 
+from typing import Any
+
+from graphc.elsewhere import advice
 from graphc.ops.special import digamma, erf, erfc, gammaln, ndtr, polygamma
 
 __all__ = ["digamma", "erf", "erfc", "gammaln", "ndtr", "polygamma"]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'graphc.special' has no attribute {name!r}{advice('special', name)}")
