@@ -185,11 +185,11 @@ class Function:
         self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)
         return self._compiled
 
-    def _slow_call(self, *args: Any, **kwargs: Any) -> Any:
+    def _slow_call(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run through Python, and return the results in their nesting."""
         return unflatten(self._outputs, self._slow_results(*args, **kwargs))
 
-    def _slow_results(self, *args: Any, **kwargs: Any) -> list[Any]:
+    def _slow_results(self, /, *args: Any, **kwargs: Any) -> list[Any]:
         """Bind, check and convert the arguments, run, and install the native entry for these shapes."""
         runner = self.compile()._runner
         assert runner is not None
@@ -282,7 +282,7 @@ class Function:
 
         return ScipyFunction(self, wrt, x0)
 
-    def verify(self, *args: Any, **kwargs: Any) -> Verification:
+    def verify(self, /, *args: Any, **kwargs: Any) -> Verification:
         """Compare the compiled program with the program as written, interpreted, on these arguments.
 
         State is afterwards as it was. Where results differ by more than rounding explains (the interpreter is run
@@ -300,7 +300,7 @@ class Function:
 
         return verify_function(self, self._signature.bind(args, kwargs))
 
-    def bind(self, *args: Any, out: Any = None, **kwargs: Any) -> Callable[[], Any]:
+    def bind(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Callable[[], Any]:
         """Return a callable without arguments that runs on these arrays, in place of checking them at every call.
 
         It reads the arguments' present contents and writes the results into `out`, which it returns: arrays in the
@@ -317,6 +317,8 @@ class Function:
         """
         from graphc.fixed import bind_function
 
+        if out is not None and "out" in self._signature.names[len(args) :]:  # an input of that name
+            out, kwargs = None, {**kwargs, "out": out}
         return bind_function(self, self._signature.bind(args, kwargs), self._outputs, out)
 
     @checked
