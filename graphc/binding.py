@@ -16,6 +16,7 @@ import numpy as np
 from graphc.errors import ArgumentError, DTypeError, GraphcError, IndexOutOfBoundsError, ShapeError, at
 from graphc.graph import Graph
 from graphc.node import Guard, Node
+from graphc.tree import refuse_endless
 from graphc.types import Array, Dim, DType, Size, is_masked, size_value, symbol_name, symbols
 
 
@@ -53,6 +54,7 @@ def _to_numpy(node: Node, value: Any) -> Array:
     if isinstance(value, np.ndarray):
         array: Array = value
     else:
+        refuse_endless(f"argument {node.name}", value)
         exported = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
         try:
             array = np.from_dlpack(value) if exported else np.asarray(value)

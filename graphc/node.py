@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
+from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at, printable
 from graphc.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.state import State
+from graphc.tree import refuse_endless
 from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product, size_value, symbol_name
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Node:
     def __repr__(self) -> str:
         operands = ", ".join(x.name or str(x.type) for x in self.inputs)
         label = f"{self.name}: " if self.name else ""
-        return f"{label}{self.type} = {self.op}({operands})" if operands else f"{label}{self.type} = {self.op}"
+        return printable(f"{label}{self.type} = {self.op}" + (f"({operands})" if operands else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         from graphc.pickling import pack_node
@@ -418,6 +419,7 @@ class Shared(Node):
             raise ArgumentError(
                 f"set_value of {self.name}: masked arrays are not accepted; use value.filled(...){at()}"
             )
+        refuse_endless(f"set_value of {self.name}", value)
         try:
             return np.asarray(value)
         except GraphcError:

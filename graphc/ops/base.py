@@ -31,6 +31,7 @@ from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.node import Guard, Node, Shared
 from graphc.state import State
+from graphc.tree import refuse_endless
 from graphc.types import (
     Array,
     Dim,
@@ -210,6 +211,7 @@ def constant(value: Any, dtype: Any = None, *, what: str = "constant") -> Node:
 
 def literal(value: Any, dtype: Any = None, what: str = "constant") -> Array:
     """Return a new C-contiguous array of a supported dtype from an array or numbers, or raise."""
+    refuse_endless(what, value)
     try:
         array = np.asarray(value)
     except ValueError as error:
