@@ -21,8 +21,11 @@ from graphc.graph import Graph, collector_paused, rebuild
 from graphc.node import Guard, Node
 from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
-from graphc.ops.elementwise import MULTIPLY
+from graphc.ops.creation import iota
+from graphc.ops.elementwise import MULTIPLY, cos
 from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
+from graphc.ops.shape import reshape_to
+from graphc.ops.spectral import Eigh, Svd
 from graphc.passes import NORMAL
 from graphc.tree import flatten, unflatten
 from graphc.types import TupleType, is_float
@@ -114,6 +117,8 @@ def _pushed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Nod
     """Return the tangents of `outputs`."""
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
+    if any(isinstance(node.op, (Eigh, Svd)) for node in cut.graph.nodes):
+        return _transposed(outputs, wrt, tangents)
     moving: Cotangents = {cut.stands_for(x): t for x, t in zip(wrt, tangents, strict=True)}
     parts: Parts = {}
     for node in cut.graph.nodes:
@@ -127,6 +132,22 @@ def _pushed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Nod
             _push(node, moving)
     pushed = [moving[y] if y in moving else zeros_of(y) for y in cut.heads]
     return cut.restored(_plain_products(pushed, cut.graph))
+
+
+def _transposed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
+    """Return tangents as the derivative of cotangents, which are linear in what is pulled back.
+
+    Only cotangents know how results depend on eigenvectors, and so what their derivative is at equal eigenvalues. What
+    is pulled back is arbitrary, but of no special values that would hide a derivative that does not exist.
+    """
+    probes = [_probe(y, number) for number, y in enumerate(outputs)]
+    pulled = _pull(outputs, wrt, probes, "zero")[1]
+    return _pull(pulled, probes, tangents, "zero")[1]
+
+
+def _probe(y: Node, number: int) -> Node:
+    places = cast(iota((y.size,), 0), y.dtype)
+    return reshape_to(cos(places * 1.7 + (0.3 + number)) + 2.0, y.shape)
 
 
 def _push(node: Node, moving: Cotangents) -> None:
