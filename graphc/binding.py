@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, IndexOutOfBoundsError, ShapeError, at
+from graphc.graph import Graph
 from graphc.node import Guard, Node
 from graphc.types import Array, Dim, DType, Size, is_masked, size_value, symbol_name, symbols
 
@@ -96,6 +97,14 @@ def _literal_fits(array: Array, wanted: DType) -> bool:
         return False
     finite = array[np.isfinite(array)]
     return bool((np.abs(finite) <= np.finfo(wanted).max).all())
+
+
+def sizes_of(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
+    """Return the value of each symbol from arguments and states, having checked all that a graph asks of sizes."""
+    nodes: tuple[Node, ...] = (*graph.inputs, *graph.resizable)
+    sizes = solve_sizes(nodes, [*(a.shape for a in arrays), *(s.state.array.shape for s in graph.resizable)])
+    check_guards(graph.guards, nodes, sizes)
+    return sizes
 
 
 def solve_sizes(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from graphc.arguments import checked, whole
+from graphc.binding import solve_sizes
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.expected import warn_of_forgotten_updates
+from graphc.forks import FORK_LOCK
 from graphc.graph import Graph, collector_paused, refuse_unused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
@@ -75,7 +77,7 @@ def function(
     precision
         Elementary functions: `"vector"` (up to 4 ULP), `"libm"` (scalar, up to 1 ULP), `"polynomial"`.
     on_unused
-        `"ignore"` accepts inputs that no output needs.
+        `"ignore"` accepts inputs that no output needs. What a loss depends on is needed by its gradients.
 
     Raises `ArgumentError`, `ShapeError`, `DTypeError` here for what is wrong with the program, and in a call for
     what is wrong with its arguments, before any state changes.
@@ -93,7 +95,7 @@ def function(
     pairs = _check_updates(updates)
     graph = _make_graph(signature, nodes, pairs, givens or {})
     if on_unused == "error":
-        refuse_unused(graph)
+        refuse_unused(graph, [*nodes, *(value for _, value in pairs)])
     return Function(signature, outputs, graph, name or "function", mode, precision, threads)
 
 
@@ -162,15 +164,15 @@ class Function:
         return self
 
     def _make_runner(self) -> Compiled | Reference:
-        from graphc.runner import Compiled, Reference, result_mode
+        with FORK_LOCK:  # for which a fork waits
+            from graphc.codegen.program import Program
+            from graphc.codegen.tape import LIST_MODE
+            from graphc.codegen.team import default_threads
+            from graphc.passes.optimize import optimize
+            from graphc.runner import Compiled, Reference, result_mode
 
         if self.mode == "reference":
             return Reference(self.graph)
-        from graphc.codegen.program import Program
-        from graphc.codegen.tape import LIST_MODE
-        from graphc.codegen.team import default_threads
-        from graphc.passes.optimize import optimize
-
         started = time.perf_counter()
         optimized = optimize(self.graph, self._options)
         self._seconds = {"passes": time.perf_counter() - started}
@@ -230,10 +232,12 @@ class Function:
         """The arena at the sizes of the last call (at once where all sizes are static)."""
         compiled = self._built
         if compiled.last is None:
-            if any(True for x in self.graph.inputs for _ in symbols(x.shape)):
+            states = self.graph.resizable
+            sizes = solve_sizes(states, [s.state.array.shape for s in states])
+            if any(name not in sizes for x in self.graph.inputs for name in symbols(x.shape)):
                 raise ArgumentError(f"the plan of {self.name} depends on sizes: call it first{at()}")
-            arrays = [np.zeros([size_value(s, {}) for s in x.shape], x.dtype) for x in self.graph.inputs]
-            compiled.last = compiled.program.bind(arrays, {}, compiled.mode)
+            arrays = [np.zeros([size_value(s, sizes) for s in x.shape], x.dtype) for x in self.graph.inputs]
+            compiled.last = compiled.program.bind(arrays, sizes, compiled.mode)
         return compiled.last.plan
 
     @property

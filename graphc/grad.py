@@ -12,12 +12,12 @@ become plain ones before the nodes are handed out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from graphc.arguments import checked
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
-from graphc.graph import Graph, collector_paused, rebuild
+from graphc.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.node import Guard, Node
 from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
@@ -229,7 +229,9 @@ class _Cut:
             Graph(derived).replace({name: x for x, name in self.names.items()})[0].outputs if self.names else derived
         )
         guards = tuple({(left, right): guard for guard in self.given.guards for left, right, *_ in (guard,)}.values())
-        return [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        found = [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        note_derived(found, self.given)
+        return found
 
 
 def _pull(
@@ -340,27 +342,3 @@ def _plain_products(results: Sequence[Node], forward: Graph) -> list[Node]:
 
     graph, _ = Graph(results).map(visit)
     return list(graph.outputs)
-
-
-@checked
-def check_grad(
-    loss: Node,
-    wrt: Any,
-    bindings: Mapping[Node, Any],
-    *,
-    eps: float = 1e-6,
-    rtol: float = 1e-5,
-    atol: float = 1e-7,
-) -> float:
-    """Compare `grad` with central differences in the reference interpreter; return the largest error.
-
-    The error is |grad - difference| / (atol/rtol + |difference|); `GradientError` above `rtol`. Bind float64
-    arrays: the step `eps` is too small for float32. Shared nodes in `wrt` are moved and put back.
-    """
-    from graphc.differences import largest_error
-
-    nodes = flatten(wrt)
-    error, where = largest_error(loss, nodes, flatten(grad(loss, nodes)), bindings, eps, atol / rtol)
-    if not error <= rtol:
-        raise GradientError(f"check_grad: relative error {error:.3g} at {where}, {rtol:g} allowed{at()}")
-    return error

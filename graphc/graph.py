@@ -8,15 +8,17 @@ graph: `map` and `replace` build the next one and return the map from old to new
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from graphc.errors import ArgumentError, at
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
-from graphc.types import symbols
+from graphc.types import Dim, symbols
 
 if TYPE_CHECKING:
     import networkx
@@ -105,10 +107,20 @@ class Graph:
         return users
 
     @lazy_property
+    def output_counts(self) -> dict[Node, int]:
+        """The nodes that are outputs, each with how often."""
+        return Counter(self.outputs)
+
+    @lazy_property
     def shared(self) -> tuple[Shared, ...]:
         """The shared nodes that are read or updated."""
         read = [n for n in self.nodes if isinstance(n, Shared)]
         return tuple(dict.fromkeys([*read, *self.updates]))
+
+    @lazy_property
+    def resizable(self) -> tuple[Shared, ...]:
+        """The shared nodes with dimensions whose size only a call knows."""
+        return tuple(s for s in self.shared if any(isinstance(n, Dim) for n in s.shape))
 
     @lazy_property
     def index(self) -> dict[Node, int]:
@@ -246,9 +258,28 @@ def require_inputs(graph: Graph, inputs: Sequence[Node]) -> None:
         )
 
 
-def refuse_unused(graph: Graph) -> None:
-    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
+_sources: WeakKeyDictionary[Node, tuple[Node, ...]] = WeakKeyDictionary()
+
+
+def note_derived(derivatives: Iterable[Node], of: Graph) -> None:
+    """Remember the inputs of what was differentiated: a derivative may need fewer, which its user cannot foresee."""
+    inputs = tuple({*of.inputs, *_inputs_of_derived(of.nodes)})
+    for node in derivatives:
+        _sources[node] = inputs
+
+
+def _inputs_of_derived(nodes: Iterable[Node]) -> set[Node]:
+    return {x for n in nodes for x in _sources.get(n, ())}
+
+
+def refuse_unused(graph: Graph, written: Sequence[Node]) -> None:
+    """Raise for an input that no output needs, as the user wrote them.
+
+    An input that gives a dimension its size is needed, and one that a differentiated value depends on.
+    """
     unused = [x for x in graph.inputs if x not in graph.index]
+    derived = _inputs_of_derived(topological_order(written)) if unused else set()
+    unused = [x for x in unused if x not in derived]
     if not unused:
         return
     sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]

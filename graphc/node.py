@@ -16,7 +16,7 @@ import numpy as np
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
 from graphc.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.state import State
-from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product
+from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product, size_value, symbol_name
 
 if TYPE_CHECKING:
     from graphc import ops as _ops
@@ -373,7 +373,7 @@ class Shared(Node):
 
     @property
     def state(self) -> State:
-        """The storage; its address never changes."""
+        """The storage behind this node, which stays the same object."""
         state: State = self.op.state  # type: ignore[attr-defined]
         return state
 
@@ -387,12 +387,15 @@ class Shared(Node):
     def set_value(self, value: Any) -> None:
         """Replace the value by one of the same shape and of a dtype that widens without loss.
 
+        Dimensions that `gc.shared(..., shape=)` has named may have another size: compiled functions are bound to it at
+        their next call, and nothing is compiled again.
+
         Raises `ShapeError` or `DTypeError`; the old value then stays.
         """
         array = self._as_value(value)
         mine = self.state.array
-        if array.shape != mine.shape:
-            raise ShapeError(f"set_value of {self.name}: shape {array.shape} given, {mine.shape} needed{at()}")
+        if not self.takes(array.shape):
+            raise ShapeError(f"set_value of {self.name}: shape {array.shape} given, {self.type} needed{at()}")
         weak = isinstance(value, (int, float)) and np.can_cast(array.dtype, mine.dtype, "same_kind")
         if not weak and not np.can_cast(array.dtype, mine.dtype, "safe"):
             raise DTypeError(
@@ -401,7 +404,14 @@ class Shared(Node):
             )
         self.state.refuse_nested_use()
         with self.state.held():
-            mine[...] = array
+            self.state.put(array)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether values of a shape fit: equal names have equal sizes."""
+        if len(shape) != self.ndim:
+            return False
+        sizes = {str(symbol_name(size)): n for size, n in zip(self.shape, shape, strict=True)}
+        return all(size_value(size, sizes) == n for size, n in zip(self.shape, shape, strict=True))
 
     def _as_value(self, value: Any) -> Array:
         if is_masked(value):

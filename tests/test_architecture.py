@@ -21,7 +21,7 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("arguments", "identity", "lazy", "text", "tree"),
+    ("arguments", "forks", "identity", "lazy", "text", "tree"),
     ("dims",),
     ("types",),
     ("state", "tensorfile"),
@@ -29,10 +29,10 @@ LAYERS = (
     ("ops", "special", "linalg", "random", "distributions"),
     ("graph", "substitution"),
     ("binding", "draws"),
-    ("evaluate", "differences", "passes", "grad", "rounding"),
+    ("evaluate", "passes", "grad", "rounding"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
-    ("expected", "function", "runner", "signature", "pickling", "jacobians"),
+    ("expected", "function", "runner", "signature", "pickling", "jacobians", "differences"),
     ("serialization", "scipy_adaptors", "native", "fixed", "cases", "verification"),
     ("inspect", "nn", "optim"),
     ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),

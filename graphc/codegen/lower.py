@@ -125,7 +125,7 @@ class _Lowering:
                 if self.accesses[x].base not in self.kernel.levels and not indexed:
                     found[INNER if inner else OUTER].append(self.operand_strides(node, x))
             if isinstance(node.op, (Gather, Scatter)):
-                found[INNER].append(self.indexed_strides(node))
+                found[OUTER if level == OUTER else INNER].append(self.indexed_strides(node))
             if isinstance(node.op, Scatter):
                 continue
             if node in stored:

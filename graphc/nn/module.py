@@ -190,7 +190,7 @@ class Module:
         shared = [(e.value, arrays[e.name]) for e in entries.values() if isinstance(e.value, Shared)]
         with hold_states([node.state for node, _ in shared]):
             for node, array in shared:
-                node.state.array[...] = array
+                node.state.put(array)
         for e in entries.values():
             if isinstance(e.value, Generator) and e.name in arrays:
                 e.value.set_state(GeneratorState(*(int(v) for v in arrays[e.name])))
@@ -347,4 +347,5 @@ def _mismatch(name: str, entry: _Entry | None, array: Array | None) -> str:
     needed = f"{_type(entry.value).dtype}[{','.join(map(str, _type(entry.value).shape))}]"
     if array is None:
         return "" if isinstance(entry.value, Generator) else f"{name}: missing, {needed} needed"
-    return "" if got == needed else f"{name}: {got} given, {needed} needed"
+    fits = entry.value.takes(array.shape) if isinstance(entry.value, Shared) else got == needed
+    return "" if fits and array.dtype == _type(entry.value).dtype else f"{name}: {got} given, {needed} needed"

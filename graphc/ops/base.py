@@ -43,6 +43,7 @@ from graphc.types import (
     make_shape,
     short_name,
     size_value,
+    symbol_name,
 )
 
 Cotangents = tuple[Node | None, ...]
@@ -251,18 +252,36 @@ def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
 
 
 @checked
-def shared(value: Any, name: str = "") -> Shared:
+def shared(value: Any, name: str = "", *, shape: Any = None) -> Shared:
     """Create state that persists between calls, from a copy of `value`; change it through `updates`.
+
+    `shape`: by default that of `value`. Dimensions with a name, or None, may get another size by `set_value`, without
+    compiling again; the same name is the same dimension, of other states and of inputs too.
 
     >>> w = shared([0.0, 0.0], name="w")
     >>> w.get_value()
     array([0., 0.])
+    >>> data = shared([[1.0, 2.0]], name="data", shape=("rows", 2))
+    >>> data.set_value([[1.0, 2.0], [3.0, 4.0]])
+    >>> (data * 2).eval()
+    array([[2., 4.],
+           [6., 8.]])
     """
     if not isinstance(name, str):
         raise ArgumentError(f"shared: name must be a string, got {name!r}{at()}")
     array = literal(value, what="shared")
-    type_ = TensorType(array.dtype, array.shape)
-    return Shared(SharedValue(name or "shared", State(array, name or "shared")), (), type_, user_source())
+    declared = array.shape if shape is None else make_shape(shape)
+    made = Shared(
+        SharedValue(name or "shared", State(array, name or "shared")),
+        (),
+        TensorType(array.dtype, declared),
+        user_source(),
+    )
+    if any(isinstance(size, Dim) and symbol_name(size) is None for size in declared):
+        raise ShapeError(f"shared: a dimension of {made.name} is an int, a name or None, got shape {shape!r}{at()}")
+    if not made.takes(array.shape):
+        raise ShapeError(f"shared: {made.name} is declared as {made.type}, its value has shape {array.shape}{at()}")
+    return made
 
 
 # -- families without a file of their own

@@ -450,6 +450,9 @@ class _Fuser:
         scatters = {g for g in self.groups if any(n in chains for n in g.levels)}
         late = {g for g in self.groups if any(n in updates for n in g.levels) and not followers[g]}
         late |= {g for g in scatters if all(f in scatters for f in followers[g])}
+        # Counts of steps with what follows from them: from the first write of state on no signal ends a call.
+        counts = [g for g in self.groups if not g.space and any(n in updates for n in g.levels)]
+        late |= {g for g in counts if all(f in late for f in followers[g])}
         rank = {g: (g in late, bool(followers[g]), g.index) for g in self.groups}
         ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
         heapq.heapify(ready)
