@@ -37,7 +37,7 @@ from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, size_node
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import drop_axes, join, slice_axis
-from graphc.types import Array, Size, TensorType, is_float, size_max, size_min
+from graphc.types import INT64, Array, Size, TensorType, is_float, size_max, size_min
 
 __all__: list[str] = []
 
@@ -253,12 +253,14 @@ class Svd(Routine):
         minus = quotient(a.plus(b), as_row(s) - as_column(s), as_row(v) - as_column(v), largest)
         plus = quotient(a.plus(b, -1), as_row(s) + as_column(s), as_row(v) + as_column(v), largest)
         total = product_of(matrix_transpose(ut), (minus + plus) * 0.5, vh)
-        if ut.shape[-1] != s.shape[-1]:  # vectors that span everything have nothing outside
-            outside = quotient(_outside(ut, g_u, left), as_column(s), as_column(v), largest)
-            total = total + product_of(matrix_transpose(outside), vh)
-        if vh.shape[-1] != s.shape[-1]:
-            outside = quotient(_outside(vh, g_v, right), as_column(s), as_column(v), largest)
-            total = total + product_of(matrix_transpose(ut), outside)
+        for x, g, across in ((ut, g_u, left), (vh, g_v, right)):
+            if x.shape[-1] == s.shape[-1]:  # vectors that span everything have nothing outside
+                continue
+            outside = quotient(_outside(x, g, across), as_column(s), as_column(v), largest)
+            if not all(isinstance(n, int) for n in (x.shape[-1], s.shape[-1])):
+                outside = where(size_node(x.shape[-1], INT64) > size_node(s.shape[-1], INT64), outside, 0.0)
+            left_rows, right_rows = (outside, vh) if x is ut else (ut, outside)
+            total = total + product_of(matrix_transpose(left_rows), right_rows)
         return total
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
