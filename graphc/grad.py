@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.node import Guard, Node
@@ -27,7 +27,7 @@ from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, Broadcast, as_node, bro
 from graphc.ops.shape import reshape_to
 from graphc.ops.spectral import Eigh, Svd
 from graphc.passes import NORMAL
-from graphc.tree import flatten, unflatten
+from graphc.tree import flatten, leaves_like, unflatten
 from graphc.types import TupleType, is_float
 
 Cotangents = dict[Node, Node]
@@ -91,10 +91,8 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error")
 
     `cotangents` has the structure, shapes and dtypes of `outputs`. Raises `GradientError`, `ShapeError`.
     """
-    heads, seeds = flatten(outputs), flatten(cotangents)
+    heads, seeds = flatten(outputs), leaves_like(outputs, cotangents, "vjp: cotangents")
     _check_outputs(heads)
-    if len(heads) != len(seeds):
-        raise ArgumentError(f"vjp: {len(heads)} outputs but {len(seeds)} cotangents{at()}")
     nodes = [_like(y, g, "vjp") for y, g in zip(heads, seeds, strict=True)]
     return unflatten(wrt, _pull(heads, flatten(wrt), nodes, disconnected)[1])
 
@@ -104,9 +102,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
 
     `tangents` has the structure, shapes and dtypes of `wrt`; the result that of `outputs`.
     """
-    sources, moves = flatten(wrt), flatten(tangents)
-    if len(sources) != len(moves):
-        raise ArgumentError(f"jvp: {len(sources)} wrt but {len(moves)} tangents{at()}")
+    sources, moves = flatten(wrt), leaves_like(wrt, tangents, "jvp: tangents")
     _check_wrt(sources)
     with collector_paused():
         pushed = _pushed(flatten(outputs), sources, [_like(x, t, "jvp") for x, t in zip(sources, moves, strict=True)])
@@ -161,7 +157,7 @@ def _push(node: Node, moving: Cotangents) -> None:
 
 def _like(x: Node, value: Any, name: str) -> Node:
     """Return a cotangent or tangent as a node of the type of `x`."""
-    node = cast(as_node(value), x.dtype)
+    node = cast(as_node(value, what=name), x.dtype)
     if node.ndim != x.ndim or any(
         isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(node.shape, x.shape, strict=True)
     ):
@@ -239,8 +235,7 @@ def _pull(
 ) -> tuple[list[Node], list[Node]]:
     """Return the normalised outputs and the cotangents of `wrt`."""
     _check_wrt(wrt)
-    if disconnected not in ("error", "zero"):
-        raise ArgumentError(f'grad: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    chosen("grad: disconnected", disconnected, ("error", "zero"))
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
     _check_connected(cut.given, wrt, disconnected)
