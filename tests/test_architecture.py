@@ -24,6 +24,7 @@ LAYERS = (
     ("arguments", "forks", "identity", "lazy", "text", "tree"),
     ("dims",),
     ("types",),
+    ("arrays",),
     ("state", "tensorfile"),
     ("node",),
     ("ops", "special", "linalg", "random", "distributions"),
