@@ -29,7 +29,7 @@ LAYERS = (
     ("ops", "special", "linalg", "random", "distributions"),
     ("graph", "substitution"),
     ("binding", "draws"),
-    ("evaluate", "differences", "passes", "grad", "rounding"),
+    ("evaluate", "differences", "passes", "masks", "grad", "rounding"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
     ("expected", "function", "runner", "signature", "pickling", "jacobians"),
