@@ -12,19 +12,23 @@ become plain ones before the nodes are handed out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
-from graphc.graph import Graph, collector_paused, rebuild
+from graphc.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.masks import plain_products
 from graphc.node import Guard, Node
 from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
+from graphc.ops.creation import iota
+from graphc.ops.elementwise import cos
 from graphc.ops.pointwise import WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
+from graphc.ops.shape import reshape_to
+from graphc.ops.spectral import Eigh, Svd
 from graphc.passes import NORMAL
-from graphc.tree import flatten, unflatten
+from graphc.tree import flatten, leaves_like, unflatten
 from graphc.types import TupleType, is_float
 
 Cotangents = dict[Node, Node]
@@ -88,10 +92,8 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error")
 
     `cotangents` has the structure, shapes and dtypes of `outputs`. Raises `GradientError`, `ShapeError`.
     """
-    heads, seeds = flatten(outputs), flatten(cotangents)
+    heads, seeds = flatten(outputs), leaves_like(outputs, cotangents, "vjp: cotangents")
     _check_outputs(heads)
-    if len(heads) != len(seeds):
-        raise ArgumentError(f"vjp: {len(heads)} outputs but {len(seeds)} cotangents{at()}")
     nodes = [_like(y, g, "vjp") for y, g in zip(heads, seeds, strict=True)]
     return unflatten(wrt, _pull(heads, flatten(wrt), nodes, disconnected)[1])
 
@@ -101,9 +103,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
 
     `tangents` has the structure, shapes and dtypes of `wrt`; the result that of `outputs`.
     """
-    sources, moves = flatten(wrt), flatten(tangents)
-    if len(sources) != len(moves):
-        raise ArgumentError(f"jvp: {len(sources)} wrt but {len(moves)} tangents{at()}")
+    sources, moves = flatten(wrt), leaves_like(wrt, tangents, "jvp: tangents")
     _check_wrt(sources)
     with collector_paused():
         pushed = _pushed(flatten(outputs), sources, [_like(x, t, "jvp") for x, t in zip(sources, moves, strict=True)])
@@ -129,6 +129,8 @@ def _pushed(
     """Return the tangents of `outputs`."""
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
+    if any(isinstance(node.op, (Eigh, Svd)) for node in cut.graph.nodes):
+        return _transposed(outputs, wrt, tangents, inside)
     moving: Cotangents = {cut.stands_for(x): t for x, t in zip(wrt, tangents, strict=True)}
     parts: Parts = {}
     for node in cut.graph.nodes:
@@ -144,6 +146,22 @@ def _pushed(
     return cut.restored(pushed if inside else plain_products(pushed, cut.graph))
 
 
+def _transposed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node], inside: bool) -> list[Node]:
+    """Return tangents as the derivative of cotangents, which are linear in what is pulled back.
+
+    Only cotangents know how results depend on eigenvectors, and so what their derivative is at equal eigenvalues. What
+    is pulled back is arbitrary, but of no special values that would hide a derivative that does not exist.
+    """
+    probes = [_probe(y, number) for number, y in enumerate(outputs)]
+    pulled = _pull(outputs, wrt, probes, "zero", inside=inside)[1]
+    return _pull(pulled, probes, tangents, "zero", inside=inside)[1]
+
+
+def _probe(y: Node, number: int) -> Node:
+    places = cast(iota((y.size,), 0), y.dtype)
+    return reshape_to(cos(places * 1.7 + (0.3 + number)) + 2.0, y.shape)
+
+
 def _push(node: Node, moving: Cotangents) -> None:
     if not node.op.differentiable:
         return
@@ -155,7 +173,7 @@ def _push(node: Node, moving: Cotangents) -> None:
 
 def _like(x: Node, value: Any, name: str) -> Node:
     """Return a cotangent or tangent as a node of the type of `x`."""
-    node = cast(as_node(value), x.dtype)
+    node = cast(as_node(value, what=name), x.dtype)
     if node.ndim != x.ndim or any(
         isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(node.shape, x.shape, strict=True)
     ):
@@ -228,7 +246,9 @@ class _Cut:
             Graph(derived).replace({name: x for x, name in self.names.items()})[0].outputs if self.names else derived
         )
         guards = tuple({(left, right): guard for guard in self.given.guards for left, right, *_ in (guard,)}.values())
-        return [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        found = [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        note_derived(found, self.given)
+        return found
 
 
 def _pull(
@@ -236,8 +256,7 @@ def _pull(
 ) -> tuple[list[Node], list[Node]]:
     """Return the normalised outputs and the cotangents of `wrt`."""
     _check_wrt(wrt)
-    if disconnected not in ("error", "zero"):
-        raise ArgumentError(f'grad: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    chosen("grad: disconnected", disconnected, ("error", "zero"))
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
     _check_connected(cut.given, wrt, disconnected)
@@ -317,27 +336,3 @@ def _pull_node(node: Node, cotangents: Cotangents, reached: set[Node]) -> None:
 def _accumulate(cotangents: Cotangents, x: Node, g: Node) -> None:
     assert len(g.shape) == len(x.shape) and g.dtype == x.dtype, f"cotangent {g.type} of {x!r}"
     cotangents[x] = cotangents[x] + g if x in cotangents else g
-
-
-@checked
-def check_grad(
-    loss: Node,
-    wrt: Any,
-    bindings: Mapping[Node, Any],
-    *,
-    eps: float = 1e-6,
-    rtol: float = 1e-5,
-    atol: float = 1e-7,
-) -> float:
-    """Compare `grad` with central differences in the reference interpreter; return the largest error.
-
-    The error is |grad - difference| / (atol/rtol + |difference|); `GradientError` above `rtol`. Bind float64
-    arrays: the step `eps` is too small for float32. Shared nodes in `wrt` are moved and put back.
-    """
-    from graphc.differences import largest_error
-
-    nodes = flatten(wrt)
-    error, where = largest_error(loss, nodes, flatten(grad(loss, nodes)), bindings, eps, atol / rtol)
-    if not error <= rtol:
-        raise GradientError(f"check_grad: relative error {error:.3g} at {where}, {rtol:g} allowed{at()}")
-    return error

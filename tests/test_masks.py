@@ -1,7 +1,8 @@
-"""A cotangent that `where` masked out is a hard zero, in loops and branches as outside, in every order and mode."""
+"""Boolean masks as keys: nodes that change elements, and known masks that read and change them, against NumPy."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,55 +11,116 @@ import pytest
 
 import graphc as gc
 
-Program = Callable[[gc.Node, gc.Node], gc.Node]
-"""Of a vector whose first element is 0, and a number: what it computes is kept where the number is above 0."""
-
-INSIDE: dict[str, Program] = {
-    "no loop": lambda x, s: gc.sum(gc.log(x)),
-    "scan": lambda x, s: gc.scan(lambda c, v: (c + gc.log(v), None), 0.0, x)[0],
-    "stacked": lambda x, s: gc.sum(gc.scan(lambda c, v: (c, gc.sqrt(v) * c), 1.0 + s * s, x)[1]),
-    "captured": lambda x, s: gc.fori_loop(0, 3, lambda i, c: c * gc.sqrt(x[0]) + gc.log(x[1]), s),
-    "carried": lambda x, s: gc.scan(lambda c, v: (gc.sqrt(c) * v, None), x[0], x)[0],
-    "map": lambda x, s: gc.sum(gc.map(gc.sqrt, x)),
-    "cond": lambda x, s: gc.cond(x[0] < 1, lambda: gc.sum(gc.log(x)), lambda: s),
-    "switch in scan": lambda x, s: gc.scan(lambda c, v: (gc.cond(v < 1, lambda: c + gc.log(v), lambda: c), None), s, x)[
-        0
-    ],
-    "scan in scan": lambda x, s: gc.scan(
-        lambda c, v: (gc.scan(lambda d, u: (d + gc.sqrt(v) * u, None), c, x)[0], None), s, x
-    )[0],
-    "until": lambda x, s: gc.scan(lambda c, v: (c + gc.log(v), None), s, x, until=lambda c: c > 1e6)[0],
-    "in chunks": lambda x, s: gc.scan(lambda c, v: (c + gc.log(v), None), s, x, checkpoint=1)[0],
-    "while": lambda x, s: gc.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1] * gc.sqrt(x[0])), (0, s))[1],
+RNG = np.random.default_rng(0)
+METHODS: dict[str, Callable[[Any, Any], Any]] = {
+    "set": lambda x, v: np.broadcast_to(v, x.shape),
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "power": operator.pow,
+    "min": np.minimum,
+    "max": np.maximum,
 }
 
 
+def changed(x: Any, key: Any, method: str, value: Any) -> Any:
+    """Return what NumPy makes of `x[key] = method(x[key], value)`."""
+    out = np.array(x)
+    out[key] = METHODS[method](out[key], value)
+    return out
+
+
 @pytest.mark.parametrize("mode", ["compiled", "reference"])
-@pytest.mark.parametrize("name", INSIDE)
-def test_masked_outside(name: str, mode: Any) -> None:
-    x, s, d = gc.placeholder("x", ("n",)), gc.placeholder("s"), gc.placeholder("d", ("n",))
-    value = gc.where(s > 0, INSIDE[name](x, s), 0.0)
-    slope = gc.jvp([value], [x], [d])[0]
-    outputs = [slope, gc.jvp([slope], [x], [d])[0]]
-    if name != "while":
-        first = gc.grad(value, x)
-        outputs += [first, gc.grad(gc.sum(first * d), x), gc.jvp([first], [x], [d])[0]]
-    f = gc.function([x, s, d], outputs, mode=mode, on_unused="ignore")
-    for number, found in enumerate(f([0.0, 2.0, 3.0], -1.0, [1.0, 1.0, 1.0])):
-        np.testing.assert_array_equal(found, np.zeros(np.shape(found)), err_msg=f"output {number}")
+@pytest.mark.parametrize("method", METHODS)
+def test_masks_that_a_call_decides(method: str, mode: Any) -> None:
+    x = gc.placeholder("x", shape=("n", 3))
+    rows = gc.placeholder("rows", shape=("n",), dtype="bool")
+    v = gc.placeholder("v", shape=(3,))
+    values, value = RNG.uniform(0.5, 2, size=(4, 3)), np.array([1.0, 2.0, 3.0])
+    first = np.array([True, False, True, True])
+    apply: Callable[..., gc.Node] = getattr(gc.ops.IndexUpdater, method)
+    f = gc.function(
+        [x, rows, v], [apply(x.at[rows], v), apply(x.at[x > 1], 2.0), apply(x.at[(rows,)], v[None])], mode=mode
+    )
+    for flags in (first, ~first, np.zeros(4, bool), np.ones(4, bool)):
+        by_row, by_element, again = f(values, flags, value)
+        np.testing.assert_allclose(by_row, changed(values, flags, method, value), rtol=1e-14)
+        np.testing.assert_array_equal(again, by_row)
+        np.testing.assert_allclose(by_element, changed(values, values > 1, method, 2.0), rtol=1e-14)
+    with pytest.raises(gc.ShapeError):
+        f(values, [True], value)
 
 
-def test_masked_by_the_step_before() -> None:
-    """The mask is inside the body, what it absorbs by in another step: the cotangent goes round in a carry."""
-    x = gc.placeholder("x", ("n",))
-    loss = gc.scan(lambda c, v: (gc.where(v > 0, gc.sin(v), gc.sqrt(c) * 1.0), None), x[0], x)[0]
-    wanted = [0.0, 0.0, np.cos(2.0)]
-    np.testing.assert_allclose(gc.function([x], gc.grad(loss, x))([0.0, 0.0, 2.0]), wanted)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
+def test_dtypes_are_kept(method: str, dtype: str) -> None:
+    x = np.array([1, 2, 3, 4], dtype)
+    mask = np.array([True, False, False, True])
+    node = gc.constant(x)
+    flags = gc.placeholder("flags", shape=(4,), dtype="bool")
+    apply: Callable[..., gc.Node] = getattr(gc.ops.IndexUpdater, method)
+    if method == "divide" and dtype != "float32":
+        with pytest.raises(gc.DTypeError, match="does not go into"):
+            apply(node.at[flags], 2)
+        return
+    out = gc.function([flags], apply(node.at[flags], 2))(mask)
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, changed(x, mask, method, np.array(2, dtype)))
 
 
-def test_products_stay_plain_where_nothing_masks() -> None:
-    x = gc.placeholder("x", ("n",))
-    loss = gc.scan(lambda c, v: (gc.tanh(c + v), None), 0.0, x)[0]
-    gradient = gc.grad(loss, x)
-    regions = [g for n in gc.Graph(gradient).nodes if hasattr(n.op, "regions") for g in n.op.regions()]
-    assert regions and not any(n.op.name == "masked_multiply" for g in regions for n in g.nodes)
+def test_gradients_end_at_masks() -> None:
+    x = gc.placeholder("x", shape=(4,))
+    out = gc.sum(gc.log(x.at[x <= 0].set(1.0)))
+    np.testing.assert_array_equal(gc.function([x], gc.grad(out, x))([2.0, 0.0, -1.0, 4.0]), [0.5, 0, 0, 0.25])
+    gc.check_grad(gc.sum(gc.sin(x.at[x > 1].multiply(x[0]).at[x < 1].power(2))), x, {x: [0.7, 1.5, 2.0, 0.3]})
+
+
+KNOWN: dict[str, Any] = {
+    "one axis": np.array([True, False, True, True]),
+    "a list": [False, True, False, True],
+    "all axes": RNG.random((4, 3)) > 0.5,
+    "nothing": np.zeros(4, bool),
+    "a row of": (np.array([True, True, False, True]), 1),
+    "a column of": (slice(None), np.array([True, False, True])),
+    "beside a slice": (np.array([True, False, True, True]), slice(1, 3)),
+    "two": (np.array([True, False, True, False]), np.array([True, False, True])),
+    "before a new axis": (np.array([True, False, True, True]), None),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("rows", [4, "n"])
+def test_known_masks_are_numpys(name: str, rows: Any) -> None:
+    x = gc.placeholder("x", shape=(rows, 3))
+    values, key = RNG.normal(size=(4, 3)), KNOWN[name]
+    np.testing.assert_array_equal(gc.function([x], x[key])(values), values[key])
+    update = RNG.normal(size=values[key].shape)
+    changed_by = {"set": update, "add": values[key] + update, "multiply": values[key] * update}
+    for method, wanted in changed_by.items():
+        out = values.copy()
+        out[key] = wanted
+        apply: Callable[..., gc.Node] = getattr(gc.ops.IndexUpdater, method)
+        np.testing.assert_allclose(gc.function([x], apply(x.at[key], update))(values), out, rtol=1e-15)
+    if rows == "n" and name != "a column of":
+        with pytest.raises(gc.ShapeError, match="mask"):
+            gc.function([x], x[key])(np.zeros((5, 3)))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    x = gc.placeholder("x", shape=(4, 3))
+    flags = gc.placeholder("flags", shape=(4,), dtype="bool")
+    cases: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+        "reading": (lambda: x[flags], gc.ArgumentError, "depends on data"),
+        "a mask in a tuple": (lambda: x.at[flags, 0].set(1.0), gc.ArgumentError, "depends on data"),
+        "a value a place": (lambda: x.at[flags].set(np.zeros((2, 3))), gc.ShapeError, r"broadcasts to \[3\]"),
+        "another size": (lambda: x.at[flags[:3]].set(0.0), gc.IndexOutOfBoundsError, "mask"),
+        "too many axes": (lambda: x.at[gc.zeros((4, 3, 1)) > flags[:, None, None]].set(0.0), gc.GraphcError, "mask"),
+        "a known mask of another size": (lambda: x[np.ones(5, bool)], gc.IndexOutOfBoundsError, "size 5"),
+        "another kind of number": (lambda: gc.arange(4).at[flags].set(0.5), gc.DTypeError, "does not go into"),
+        "places that may repeat": (lambda: x.at[gc.argsort(x[:, 0])].multiply(2.0), gc.ArgumentError, "repeat"),
+    }
+    for name, (make, kind, text) in cases.items():
+        with pytest.raises(kind, match=text):
+            make()
+            pytest.fail(name)
