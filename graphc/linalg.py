@@ -37,27 +37,11 @@ from graphc.ops import (
     where,
 )
 from graphc.ops.base import apply
-from graphc.ops.decompositions import (
-    Cholesky,
-    Determinant,
-    LuFactor,
-    LuSolve,
-    SolveTriangular,
-    identity,
-    lu_parts,
-)
+from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular, identity, lu_parts
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.pointwise import broadcast_shapes, broadcast_to_shape, cast, promote
 from graphc.ops.reduction import Reduction
-from graphc.ops.shape import (
-    axis_tuple,
-    drop_axes,
-    insert_axes,
-    never_equal,
-    permute,
-    reshape_to,
-    slice_axis,
-)
+from graphc.ops.shape import axis_tuple, drop_axes, insert_axes, never_equal, permute, reshape_to, slice_axis
 from graphc.ops.spectral import Eigh, Pinv, Qr, Svd, above, with_tolerances
 from graphc.types import TensorType, product, size_min
 
