@@ -76,7 +76,7 @@ class Section:
         """The first nest that may write state: from there on a run must not be interrupted."""
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
-            if self.first_state_write is None and kernel.root not in late and not changed.isdisjoint(kernel.stored):
+            if self.first_state_write is None and kernel.root not in waiting and not changed.isdisjoint(kernel.stored):
                 self.first_state_write = len(self.nests)
             if kernel.kind == "scatter" and (kernel.root in in_place or kernel.root.inputs[0] in temporary):
                 nest = scatter_nest(kernel, self.schedule, self.aliased, divide=not inner)
