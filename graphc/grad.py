@@ -15,16 +15,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.node import Guard, Node
 from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
-from graphc.ops.elementwise import MULTIPLY
+from graphc.ops.creation import iota
+from graphc.ops.elementwise import MULTIPLY, cos
 from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
+from graphc.ops.shape import reshape_to
+from graphc.ops.spectral import Eigh, Svd
 from graphc.passes import NORMAL
-from graphc.tree import flatten, unflatten
+from graphc.tree import flatten, leaves_like, unflatten
 from graphc.types import TupleType, is_float
 
 Cotangents = dict[Node, Node]
@@ -88,10 +91,8 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error")
 
     `cotangents` has the structure, shapes and dtypes of `outputs`. Raises `GradientError`, `ShapeError`.
     """
-    heads, seeds = flatten(outputs), flatten(cotangents)
+    heads, seeds = flatten(outputs), leaves_like(outputs, cotangents, "vjp: cotangents")
     _check_outputs(heads)
-    if len(heads) != len(seeds):
-        raise ArgumentError(f"vjp: {len(heads)} outputs but {len(seeds)} cotangents{at()}")
     nodes = [_like(y, g, "vjp") for y, g in zip(heads, seeds, strict=True)]
     return unflatten(wrt, _pull(heads, flatten(wrt), nodes, disconnected)[1])
 
@@ -101,9 +102,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
 
     `tangents` has the structure, shapes and dtypes of `wrt`; the result that of `outputs`.
     """
-    sources, moves = flatten(wrt), flatten(tangents)
-    if len(sources) != len(moves):
-        raise ArgumentError(f"jvp: {len(sources)} wrt but {len(moves)} tangents{at()}")
+    sources, moves = flatten(wrt), leaves_like(wrt, tangents, "jvp: tangents")
     _check_wrt(sources)
     with collector_paused():
         pushed = _pushed(flatten(outputs), sources, [_like(x, t, "jvp") for x, t in zip(sources, moves, strict=True)])
@@ -114,6 +113,8 @@ def _pushed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Nod
     """Return the tangents of `outputs`."""
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
+    if any(isinstance(node.op, (Eigh, Svd)) for node in cut.graph.nodes):
+        return _transposed(outputs, wrt, tangents)
     moving: Cotangents = {cut.stands_for(x): t for x, t in zip(wrt, tangents, strict=True)}
     parts: Parts = {}
     for node in cut.graph.nodes:
@@ -129,6 +130,22 @@ def _pushed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Nod
     return cut.restored(_plain_products(pushed, cut.graph))
 
 
+def _transposed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
+    """Return tangents as the derivative of cotangents, which are linear in what is pulled back.
+
+    Only cotangents know how results depend on eigenvectors, and so what their derivative is at equal eigenvalues. What
+    is pulled back is arbitrary, but of no special values that would hide a derivative that does not exist.
+    """
+    probes = [_probe(y, number) for number, y in enumerate(outputs)]
+    pulled = _pull(outputs, wrt, probes, "zero")[1]
+    return _pull(pulled, probes, tangents, "zero")[1]
+
+
+def _probe(y: Node, number: int) -> Node:
+    places = cast(iota((y.size,), 0), y.dtype)
+    return reshape_to(cos(places * 1.7 + (0.3 + number)) + 2.0, y.shape)
+
+
 def _push(node: Node, moving: Cotangents) -> None:
     if not node.op.differentiable:
         return
@@ -140,7 +157,7 @@ def _push(node: Node, moving: Cotangents) -> None:
 
 def _like(x: Node, value: Any, name: str) -> Node:
     """Return a cotangent or tangent as a node of the type of `x`."""
-    node = cast(as_node(value), x.dtype)
+    node = cast(as_node(value, what=name), x.dtype)
     if node.ndim != x.ndim or any(
         isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(node.shape, x.shape, strict=True)
     ):
@@ -218,8 +235,7 @@ def _pull(
 ) -> tuple[list[Node], list[Node]]:
     """Return the normalised outputs and the cotangents of `wrt`."""
     _check_wrt(wrt)
-    if disconnected not in ("error", "zero"):
-        raise ArgumentError(f'grad: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    chosen("grad: disconnected", disconnected, ("error", "zero"))
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
     _check_connected(cut.given, wrt, disconnected)

@@ -21,9 +21,10 @@ MODULES = {
 
 LAYERS = (
     ("errors",),
-    ("arguments", "identity", "lazy", "text", "tree"),
+    ("arguments", "forks", "identity", "lazy", "text", "tree"),
     ("dims",),
     ("types",),
+    ("arrays",),
     ("state", "tensorfile"),
     ("node",),
     ("ops", "special", "linalg", "random", "distributions"),
