@@ -40,7 +40,7 @@ def emitting_files() -> list[Path]:
     imports.
     """
     package = Path(__file__).parent.parent
-    others = ("types.py", "dims.py", "errors.py", "lazy.py", "forks.py", "passes/machine.py")
+    others = ("types.py", "dims.py", "arguments.py", "errors.py", "lazy.py", "forks.py", "passes/machine.py")
     found = [*package.glob("codegen/*.py"), *package.glob("ops/random*.py"), *(package / name for name in others)]
     return sorted(found)
 
