@@ -90,8 +90,7 @@ def function(
     >>> f([1.0, 2.0])
     array([3., 5.])
     """
-    if threads is not None:
-        threads = whole("function: threads", threads, 1)
+    threads = None if threads is None else whole("function: threads", threads, 1)
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
@@ -417,7 +416,8 @@ def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
             raise ArgumentError(f"updates: {target!r} is not shared; make it with gc.shared(...){at()}")
         if target in seen:
             raise ArgumentError(f"updates: {target.name!r} is updated twice{at()}")
-        node = value if isinstance(value, Node) else _literal_update(target, value)
+        what = f"update of {target.name}"
+        node = value if isinstance(value, Node) else constant(fitted(what, value, target.dtype, str(target.type)))
         if node.dtype != target.dtype:
             raise DTypeError(
                 f"update of {target.name}: {node.type} given, {target.type} needed; convert with"
@@ -434,10 +434,6 @@ def _as_pairs(pairs: Any) -> list[tuple[Any, Any]]:
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
         raise ArgumentError(f"updates maps shared nodes to new values, got {pairs!r}{at()}")
     return [(target, value) for target, value in pairs]
-
-
-def _literal_update(target: Shared, value: Any) -> Node:
-    return constant(fitted(f"update of {target.name}", value, target.dtype, str(target.type)))
 
 
 def _differ(a: Node, b: Node) -> bool:
