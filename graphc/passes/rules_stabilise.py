@@ -105,6 +105,8 @@ def _logistic() -> tuple[Rule, ...]:
         Rule("exp(x) / (1 + exp(x))", lambda x: exp(x) / (1 + exp(x)), lambda x: sigmoid(x), (REAL,)),
         Rule("expm1(x) / (1 + exp(x))", lambda x: expm1(x) / (1 + exp(x)), lambda x: tanh(x * 0.5), (REAL,)),
         Rule("y / (1 + exp(x))", lambda y, x: y / (1 + exp(x)), lambda y, x: y * sigmoid(-x), (REAL, REAL)),
+        Rule("exp(x) * sigmoid(-x)", lambda x: exp(x) * sigmoid(-x), lambda x: sigmoid(x), (REAL,)),
+        Rule("expm1(x) * sigmoid(-x)", lambda x: expm1(x) * sigmoid(-x), lambda x: tanh(x * 0.5), (REAL,)),
         Rule(
             "sigmoid(x) * sigmoid(-x)",
             lambda x: sigmoid(x) * sigmoid(-x),
@@ -150,6 +152,7 @@ def _hyperbolic() -> tuple[Rule, ...]:
         Rule("sinh(x) / cosh(x)", lambda x: sinh(x) / cosh(x), lambda x: tanh(x), (REAL,)),
         Rule("1 / cosh(x)", lambda x: reciprocal(cosh(x)), lambda x: sech(x), (REAL,)),
         Rule("y / cosh(x)", lambda y, x: y / cosh(x), lambda y, x: y * sech(x), (REAL, REAL)),
+        Rule("sinh(x) * sech(x)", lambda x: sinh(x) * sech(x), lambda x: tanh(x), (REAL,)),
         Rule("y / (2 * cosh(x))", lambda y, x: y / (cosh(x) * 2), lambda y, x: y * sech(x) * 0.5, (REAL, REAL)),
         Rule("cosh(x) - 1", lambda x: cosh(x) - 1, lambda x: tanh(x * 0.5) * sinh(x), (REAL,)),
         Rule("1 - cosh(x)", lambda x: 1 - cosh(x), lambda x: -(tanh(x * 0.5) * sinh(x)), (REAL,)),
