@@ -12,7 +12,8 @@ The modules, in the order in which a program meets them:
 
 | module | job |
 |---|---|
-| `errors`, `types`, `tree`, `lazy`, `text` | errors with the user's line; dtypes, dimensions, types; nestings; tables |
+| `errors`, `arguments`, `identity` | errors with the user's line; plain arguments; what `==` of nodes is |
+| `dims`, `types`, `tree`, `lazy`, `text` | dimensions; dtypes and types; nestings; tables |
 | `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
 | `node`, `ops` | values, and the ops that make them |
 | `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |
@@ -26,6 +27,7 @@ The modules, in the order in which a program meets them:
 | `jacobians` | whole Jacobians and Hessians, by loops |
 | `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
 | `scipy_adaptors`, `native`, `fixed` | functions for `scipy.optimize`; for Numba and C; on fixed arrays |
+| `rounding`, `cases`, `verification` | whether a compiled program is the one that was written, and what is not |
 | `nn` | neural networks: functions and modules |
 | `optim` | optimisers and schedules: whole training steps as updates |
 | `data`, `metrics` | minibatches of arrays; how good predictions are |
@@ -49,6 +51,7 @@ from graphc.errors import (
     ArgumentError,
     CheckpointError,
     CompileError,
+    DivergenceError,
     DTypeError,
     FormatError,
     GradientError,
@@ -257,6 +260,7 @@ __all__ = [
     "CompileError",
     "DTypeError",
     "Dim",
+    "DivergenceError",
     "EarlyStopping",
     "FormatError",
     "Function",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, IndexOutOfBoundsError, ShapeError, at
+from graphc.graph import Graph
 from graphc.node import Guard, Node
 from graphc.types import Array, Dim, DType, Size, is_masked, size_value, symbol_name, symbols
 
@@ -98,6 +99,14 @@ def _literal_fits(array: Array, wanted: DType) -> bool:
     return bool((np.abs(finite) <= np.finfo(wanted).max).all())
 
 
+def sizes_of(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
+    """Return the value of each symbol from arguments and states, having checked all that a graph asks of sizes."""
+    nodes: tuple[Node, ...] = (*graph.inputs, *graph.resizable)
+    sizes = solve_sizes(nodes, [*(a.shape for a in arrays), *(s.state.array.shape for s in graph.resizable)])
+    check_guards(graph.guards, nodes, sizes)
+    return sizes
+
+
 def solve_sizes(inputs: Sequence[Node], shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
     """Return the value of each symbol from the arguments' shapes, checking every declared dimension.
 
@@ -147,6 +156,9 @@ def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping
             if what.startswith("index "):
                 given = ", ".join(f"{name}={size}" for name, size in sizes.items())
                 raise IndexOutOfBoundsError(f"getitem: {what} at {where} is out of bounds with {given}{at()}")
+            if ": " in what:  # an op's own words
+                given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                raise ShapeError(f"{what}, at {where} with {given}{at()}")
             pairs = sorted(((left, a), (right, b)), key=lambda pair: not isinstance(pair[0], Dim))
             shown = [_describe(size, value, inputs) for size, value in pairs]
             raise ShapeError(f"{shown[0]} but {shown[1]}; {what} at {where} needs them equal{at()}")

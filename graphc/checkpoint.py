@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, CheckpointError, GraphcError, at
 from graphc.node import Shared
 from graphc.state import hold_states
@@ -123,6 +124,9 @@ def _load(path: PathLike, found: Checkpoint, objects: Mapping[str, Any]) -> None
     """Put what a file holds into objects, or raise and leave them as they are."""
     leaves = list(_leaves(objects))
     needed, keys = _snapshot(leaves)
+    for name, item in leaves:  # state may take another size
+        if isinstance(item, Shared) and name in found.arrays and item.takes(found.arrays[name].shape):
+            needed.arrays[name] = np.empty(found.arrays[name].shape, item.dtype)
     differences = list(_differences(found, needed))
     if differences:
         listed = "\n  ".join(differences)
@@ -145,6 +149,7 @@ class Checkpointer:
         Steps between the checkpoints that `gc.fit` makes inside an epoch; None: only at its end.
     """
 
+    @checked
     def __init__(
         self, directory: PathLike, objects: Mapping[str, Any], *, keep: int | None = 3, every: int | None = None
     ) -> None:
@@ -314,8 +319,11 @@ def _restore(
                 raise CheckpointError(f"{path}: the state of {name} is refused: {error}") from error
             raise
     with hold_states(shared):  # from here on nothing is refused
-        for name, item in [*arrays, *((name, x.state.array) for name, x in leaves if isinstance(x, Shared))]:
+        for name, item in arrays:
             item[...] = found.arrays[name]
+        for name, item in leaves:
+            if isinstance(item, Shared):
+                item.state.put(found.arrays[name])
 
 
 def _set(name: str, item: HasStateDict | HasState, keys: dict[str, list[str]], saved: Checkpoint) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.branch import cond
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.grad import zeros_of
@@ -33,6 +34,7 @@ from graphc.while_rules import build_while
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
+@checked
 def scan(
     f: Step,
     init: Any,
@@ -100,6 +102,7 @@ def scan(
     return unflatten(init, outputs[: len(first)]), unflatten(found[1], outputs[len(first) :])
 
 
+@checked
 def while_loop(
     cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, *, max_steps: int | None = None
 ) -> Any:
@@ -224,7 +227,7 @@ def _in_chunks(
     return [*late[: len(first)], *stacks]
 
 
-def fori_loop(lower: int, upper: Any, body: Callable[[Node, Any], Any], init: Any) -> Any:
+def fori_loop(lower: Size, upper: Any, body: Callable[[Node, Any], Any], init: Any) -> Any:
     """Return the carry after `carry = body(i, carry)` for i from `lower` to `upper - 1`; sizes may be `Dim`s.
 
     >>> import graphc as gc
@@ -250,6 +253,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
 
 
+@checked
 def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
     """Return the running combination of the elements along `axis`: y[0] = x[0], y[i] = fn(y[i - 1], x[i]).
 

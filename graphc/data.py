@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.types import Array, is_masked
 
@@ -34,6 +35,7 @@ class BatchesState:
     order: str = field(default="", compare=False)
 
 
+@checked
 def batches(
     arrays: Any, batch_size: int, *, shuffle: bool = False, seed: int = 0, drop_last: bool = False, prefetch: int = 0
 ) -> Batches:
@@ -162,6 +164,7 @@ class Batches:
         return max(1, CHUNK_BYTES // max(1, row_bytes * self.batch_size))
 
 
+@checked
 def split(
     arrays: Any, test_size: float | int, *, seed: int = 0, shuffle: bool = True, stratify: Any = None
 ) -> tuple[Any, Any]:

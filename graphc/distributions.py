@@ -11,11 +11,27 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.linalg import cholesky
 from graphc.node import Node
+from graphc.ops.base import Constant
 from graphc.ops.cumulative import cumulative_sum
-from graphc.ops.elementwise import atan, clip, exp, log, log1p, minimum, nextafter, round, sigmoid, tan, where
+from graphc.ops.elementwise import (
+    atan,
+    clip,
+    exp,
+    log,
+    log1p,
+    minimum,
+    nextafter,
+    round,
+    sigmoid,
+    stop_gradient,
+    tan,
+    where,
+)
 from graphc.ops.indexing import take
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import concat, expand_dims, matrix_transpose, stack
@@ -51,9 +67,20 @@ def uniform(source: Source, shape: Any, low: Any, high: Any, dtype: Any) -> Node
     p = Parameters("uniform", dtype, low=low, high=high)
     check_less("uniform", "low", "high", p["low"], p["high"])
     u = source(p.shape(shape)).numbers("uniform", p.dtype)
-    if p.is_number("low", 0):
+    if p.is_number("low", 0):  # u * high is below high: u is at most 1 less half of the last bit
         return u if p.is_number("high", 1) else u * p["high"]
-    return p["low"] + u * (p["high"] - p["low"])
+    low, high = p["low"], p["high"]
+    x: Node = low + u * (high - low) if _is_short(low, high) else 2 * (low / 2 + u * (high / 2 - low / 2))
+    below: Node = x + stop_gradient(where(x < high, 0.0, nextafter(high, low) - x))  # x may be rounded up to high
+    return below
+
+
+def _is_short(low: Node, high: Node) -> bool:
+    """Tell whether the difference of two numbers is known not to overflow."""
+    if not (isinstance(low.op, Constant) and isinstance(high.op, Constant)):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(high.op.value - low.op.value).all())
 
 
 def normal(source: Source, shape: Any, mean: Any, std: Any, dtype: Any) -> Node:

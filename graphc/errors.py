@@ -65,6 +65,10 @@ class CheckpointError(GraphcError, ValueError):
     """A checkpoint that is damaged, or that does not fit what it is loaded into."""
 
 
+class DivergenceError(GraphcError, ValueError):
+    """Training whose parameters are no longer finite."""
+
+
 def user_source() -> Source:
     """Return the innermost file and line outside graphc, or the blamed node's line."""
     blamed = _blamed.get()

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from graphc.binding import as_argument, check_guards, solve_sizes
+from graphc.binding import as_argument, sizes_of
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, GraphcError, at
 from graphc.graph import Graph, require_inputs
@@ -48,8 +48,7 @@ def evaluate(nodes: Graph | Node | Sequence[Node], bindings: Mapping[Node, Any])
     inputs = tuple(bindings)
     require_inputs(graph, inputs)
     arrays = {node: as_argument(node, value) for node, value in bindings.items()}
-    sizes = solve_sizes(inputs, [a.shape for a in arrays.values()])
-    check_guards(graph.guards, inputs, sizes)
+    sizes = sizes_of(Graph(graph.outputs, inputs, updates=graph.updates, guards=graph.guards), list(arrays.values()))
     return run_graph(graph, arrays, sizes)
 
 

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked, whole
+from graphc.binding import solve_sizes
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
-from graphc.graph import Graph, collector_paused, require_inputs
+from graphc.expected import warn_of_forgotten_updates
+from graphc.graph import Graph, collector_paused, refuse_unused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
 from graphc.ops.pointwise import broadcast
@@ -33,10 +36,12 @@ if TYPE_CHECKING:
     from graphc.passes.kernel_costs import Costs
     from graphc.runner import Compiled, Reference
     from graphc.scipy_adaptors import ScipyFunction
+    from graphc.verification import Verification
 
 Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
 
 
+@checked
 def function(
     inputs: Any,
     outputs: Any,
@@ -82,20 +87,14 @@ def function(
     >>> f([1.0, 2.0])
     array([3., 5.])
     """
-    if mode not in ("compiled", "reference", "debug"):
-        raise ArgumentError(f'function: mode must be "compiled", "reference" or "debug", got {mode!r}{at()}')
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise ArgumentError(f"function: threads must be a positive int, got {threads!r}{at()}")
-    if precision not in ("vector", "polynomial", "libm"):
-        raise ArgumentError(f'function: precision must be "vector", "polynomial" or "libm", got {precision!r}{at()}')
-    if on_unused not in ("error", "ignore"):
-        raise ArgumentError(f'function: on_unused must be "error" or "ignore", got {on_unused!r}{at()}')
+    if threads is not None:
+        threads = whole("function: threads", threads, 1)
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
     graph = _make_graph(signature, nodes, pairs, givens or {})
     if on_unused == "error":
-        _refuse_unused(graph)
+        refuse_unused(graph)
     return Function(signature, outputs, graph, name or "function", mode, precision, threads)
 
 
@@ -164,7 +163,7 @@ class Function:
         return self
 
     def _make_runner(self) -> Compiled | Reference:
-        from graphc.runner import Compiled, Reference
+        from graphc.runner import Compiled, Reference, result_mode
 
         if self.mode == "reference":
             return Reference(self.graph)
@@ -180,7 +179,7 @@ class Function:
         threads = default_threads() if self.threads is None else self.threads
         program = Program(optimized, self.precision, self._options, compiled=not debug, threads=threads)
         self._seconds |= program.seconds
-        mode = _result_mode(self._outputs)
+        mode = result_mode(self._outputs)
         self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)
         return self._compiled
 
@@ -200,7 +199,9 @@ class Function:
 
     def _install(self, bound: Bound) -> None:
         """Make the native entry this function's call; a nesting that it cannot build is built around it."""
-        if _result_mode(self._outputs) is not None:
+        from graphc.runner import result_mode
+
+        if result_mode(self._outputs) is not None:
             self.__call__ = bound.native(self._slow_call)
             return
         native, outputs = bound.native(self._slow_results), self._outputs
@@ -230,10 +231,12 @@ class Function:
         """The arena at the sizes of the last call (at once where all sizes are static)."""
         compiled = self._built
         if compiled.last is None:
-            if any(True for x in self.graph.inputs for _ in symbols(x.shape)):
+            states = self.graph.resizable
+            sizes = solve_sizes(states, [s.state.array.shape for s in states])
+            if any(name not in sizes for x in self.graph.inputs for name in symbols(x.shape)):
                 raise ArgumentError(f"the plan of {self.name} depends on sizes: call it first{at()}")
-            arrays = [np.zeros([size_value(s, {}) for s in x.shape], x.dtype) for x in self.graph.inputs]
-            compiled.last = compiled.program.bind(arrays, {}, compiled.mode)
+            arrays = [np.zeros([size_value(s, sizes) for s in x.shape], x.dtype) for x in self.graph.inputs]
+            compiled.last = compiled.program.bind(arrays, sizes, compiled.mode)
         return compiled.last.plan
 
     @property
@@ -277,6 +280,24 @@ class Function:
 
         return ScipyFunction(self, wrt, x0)
 
+    def verify(self, *args: Any, **kwargs: Any) -> Verification:
+        """Compare the compiled program with the program as written, interpreted, on these arguments.
+
+        State is afterwards as it was. Where results differ by more than rounding explains (the interpreter is run
+        again with noise in the last digits, to see how far that moves them), it finds the pass, the form or the
+        kernel that makes the difference, the value and your line, writes the smallest part of the program that
+        differs to a file to attach to a report, and raises `graphc.verification.VerificationError`, whose `report`
+        has all that. Takes many times as long as a call. `graphc.cases.load_case` reads such a file.
+
+        >>> import graphc as gc
+        >>> x = gc.placeholder("x", shape=("n",))
+        >>> print(gc.function([x], gc.sum(gc.exp(x) * x)).verify([1.0, 2.0]))
+        output 0: 1 elements agree, 0 are open
+        """
+        from graphc.verification import verify_function
+
+        return verify_function(self, self._signature.bind(args, kwargs))
+
     def bind(self, *args: Any, out: Any = None, **kwargs: Any) -> Callable[[], Any]:
         """Return a callable without arguments that runs on these arrays, in place of checking them at every call.
 
@@ -296,6 +317,7 @@ class Function:
 
         return bind_function(self, self._signature.bind(args, kwargs), self._outputs, out)
 
+    @checked
     def njit(self, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function for use inside `@numba.njit` code: arrays in, new arrays out, without Python.
 
@@ -314,6 +336,7 @@ class Function:
 
         return make_njit(self, sizes, threads)
 
+    @checked
     def cfunc(self, signature: str, sizes: Mapping[str, int] | None = None, *, threads: int = 1) -> Any:
         """Return this function as a C callback, a ctypes function that `scipy.LowLevelCallable` takes.
 
@@ -366,17 +389,6 @@ class Function:
         from graphc.pickling import pack_function
 
         return pack_function(self)
-
-
-def _result_mode(outputs: Any) -> int | None:
-    """Return how the native entry builds results of this nesting, or None where it cannot."""
-    from graphc.codegen.tape import LIST_MODE, NONE_MODE, SINGLE_MODE, TUPLE_MODE
-
-    if outputs is None or isinstance(outputs, Node):
-        return NONE_MODE if outputs is None else SINGLE_MODE
-    modes: dict[type, int] = {list: LIST_MODE, tuple: TUPLE_MODE}
-    kind = modes.get(type(outputs))
-    return kind if all(isinstance(o, Node) for o in outputs) else None
 
 
 # -- checks of the program
@@ -446,8 +458,10 @@ def _make_graph(
     nodes, advances = place_draws(nodes)
     advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
     nodes += [value for _, value in advanced]
+    asked = {target for target, _ in pairs}
     pairs = [*pairs, *advanced]
     graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
+    warn_of_forgotten_updates(graph, asked)
     source = user_source()
     extra += [
         (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n
@@ -481,17 +495,3 @@ def _check_givens(givens: Mapping[Node, Node]) -> list[Guard]:
             raise ShapeError(f"givens: {new!r} cannot stand for {old!r}{at()}")
     pairs = [pair for old, new in givens.items() for pair in zip(old.shape, new.shape, strict=True)]
     return [(m, n, "givens", user_source()) for m, n in pairs if m != n]
-
-
-def _refuse_unused(graph: Graph) -> None:
-    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
-    unused = [x for x in graph.inputs if x not in graph.index]
-    if not unused:
-        return
-    sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]
-    needed = set(symbols(sizes))
-    for x in unused:
-        if not needed & set(symbols(x.shape)):
-            raise ArgumentError(
-                f'input {x.name!r} is not needed by any output or update; on_unused="ignore" accepts it{at()}'
-            )

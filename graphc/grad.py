@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, collector_paused, rebuild
 from graphc.node import Guard, Node
@@ -81,6 +82,7 @@ def value_and_grad(loss: Node, wrt: Any, *, disconnected: str = "error") -> tupl
     return values[0], unflatten(wrt, pulled)
 
 
+@checked
 def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error") -> Any:
     """Return the vector-Jacobian product: the gradient of sum(cotangent * output) over all outputs.
 
@@ -319,6 +321,7 @@ def _plain_products(results: Sequence[Node], forward: Graph) -> list[Node]:
     return list(graph.outputs)
 
 
+@checked
 def check_grad(
     loss: Node,
     wrt: Any,

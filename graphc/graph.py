@@ -8,6 +8,7 @@ graph: `map` and `replace` build the next one and return the map from old to new
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from graphc.errors import ArgumentError, at
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
+from graphc.types import Dim, symbols
 
 if TYPE_CHECKING:
     import networkx
@@ -104,10 +106,20 @@ class Graph:
         return users
 
     @lazy_property
+    def output_counts(self) -> dict[Node, int]:
+        """The nodes that are outputs, each with how often."""
+        return Counter(self.outputs)
+
+    @lazy_property
     def shared(self) -> tuple[Shared, ...]:
         """The shared nodes that are read or updated."""
         read = [n for n in self.nodes if isinstance(n, Shared)]
         return tuple(dict.fromkeys([*read, *self.updates]))
+
+    @lazy_property
+    def resizable(self) -> tuple[Shared, ...]:
+        """The shared nodes with dimensions whose size only a call knows."""
+        return tuple(s for s in self.shared if any(isinstance(n, Dim) for n in s.shape))
 
     @lazy_property
     def index(self) -> dict[Node, int]:
@@ -243,3 +255,17 @@ def require_inputs(graph: Graph, inputs: Sequence[Node]) -> None:
         raise ArgumentError(
             f"placeholder {missing[0].name!r} is needed by the outputs{where} but is not among the inputs{at()}"
         )
+
+
+def refuse_unused(graph: Graph) -> None:
+    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
+    unused = [x for x in graph.inputs if x not in graph.index]
+    if not unused:
+        return
+    sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]
+    needed = set(symbols(sizes))
+    for x in unused:
+        if not needed & set(symbols(x.shape)):
+            raise ArgumentError(
+                f'input {x.name!r} is not needed by any output or update; on_unused="ignore" accepts it{at()}'
+            )

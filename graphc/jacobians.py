@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
+from graphc.arguments import checked
 from graphc.control import map as map_over
 from graphc.errors import ArgumentError, GradientError, at
 from graphc.grad import grad, jvp, vjp
@@ -27,6 +28,7 @@ from graphc.types import Size, bounds, is_float
 Method = Literal["auto", "forward", "reverse"]
 
 
+@checked
 def jacobian(y: Any, x: Any, *, method: Method = "auto", disconnected: str = "error") -> Any:
     """Return d y / d x, of shape y.shape + x.shape.
 

@@ -12,6 +12,7 @@ import builtins
 import math
 from typing import Any, NamedTuple
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
@@ -46,6 +47,7 @@ from graphc.ops.decompositions import (
 )
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.pointwise import broadcast_shapes, broadcast_to_shape, cast, promote
+from graphc.ops.reduction import Reduction
 from graphc.ops.shape import (
     axis_tuple,
     drop_axes,
@@ -55,7 +57,7 @@ from graphc.ops.shape import (
     reshape_to,
     slice_axis,
 )
-from graphc.ops.spectral import Eigh, Pinv, Qr, Svd, threshold
+from graphc.ops.spectral import Eigh, Pinv, Qr, Svd, above, with_tolerances
 from graphc.types import TensorType, product, size_min
 
 __all__ = [
@@ -179,6 +181,7 @@ def inv(x: Any, /) -> Node:
 _TRANSPOSED = {0: False, "N": False, 1: True, "T": True, 2: True, "C": True}
 
 
+@checked
 def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False) -> Node:
     """Return the x with a @ x = b for triangular `a`; `trans` 1 or "T" takes a transposed.
 
@@ -198,6 +201,7 @@ def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, 
 # -- Cholesky
 
 
+@checked
 def cholesky(x: Any, /, *, upper: bool = False) -> Node:
     """Return the lower triangular L with L @ L.mT = x, or its transpose, of symmetric positive definite matrices.
 
@@ -227,7 +231,7 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any, /) -> Node:
 
 
 def det(x: Any, /) -> Node:
-    """Return the determinant of square matrices. Its derivative needs a matrix that is not singular.
+    """Return the determinant of square matrices; its gradient is the adjugate transposed, also where they are singular.
 
     >>> det([[2.0, 0.0], [0.0, 4.0]]).eval()
     array(8.)
@@ -239,7 +243,8 @@ def det(x: Any, /) -> Node:
 def slogdet(x: Any, /) -> SlogdetResult:
     """Return the sign of the determinant and the logarithm of its magnitude, which cannot overflow.
 
-    A singular matrix gives 0 and -inf. The derivative of the sign is 0.
+    A singular matrix gives 0 and -inf. The derivative of the sign is 0; that of the logarithm raises `LinAlgError` in
+    the call where a matrix is singular.
 
     >>> sign, logabsdet = slogdet([[0.0, 1.0], [1.0, 0.0]])
     >>> sign.eval(), logabsdet.eval()
@@ -277,6 +282,7 @@ def eigvalsh(x: Any, /) -> Node:
     return eigh(x)[0]
 
 
+@checked
 def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     """Return q with orthonormal columns and the upper triangular r with q @ r = x: the reduced factorisation.
 
@@ -298,6 +304,7 @@ def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     return QRResult(q, concat([r, rest], axis=-1))
 
 
+@checked
 def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
     """Return (u, s, vh) with u @ diag(s) @ vh = x and s descending: the reduced factorisation.
 
@@ -324,32 +331,35 @@ def svdvals(x: Any, /) -> Node:
     return svd(x)[1]
 
 
-def pinv(x: Any, /, *, rtol: float | None = None) -> Node:
+def pinv(x: Any, /, *, rtol: Any = None) -> Node:
     """Return the Moore-Penrose inverse; its derivative takes the rank as constant.
 
-    Singular values up to `rtol` times the largest count as 0; by default the larger size times the dtype's epsilon.
+    Singular values up to `rtol` times the largest count as 0: a number, or an array or node that broadcasts with the
+    axes of `x` before the last two; by default the larger size times the dtype's epsilon.
 
     >>> pinv([[2.0, 0.0], [0.0, 0.0]]).eval()
     array([[0.5, 0. ],
            [0. , 0. ]])
     """
-    return apply(Pinv(None if rtol is None else float(rtol)), _matrices("pinv", x))
+    return apply(Pinv(), *with_tolerances("pinv", _matrices("pinv", x), rtol))
 
 
-def matrix_rank(x: Any, /, *, rtol: float | None = None) -> Node:
+def matrix_rank(x: Any, /, *, rtol: Any = None) -> Node:
     """Return the number of singular values above `rtol` times the largest, as int64; `rtol` as in `pinv`.
 
     >>> matrix_rank([[1.0, 1.0], [1.0, 1.0]]).eval()
     array(1)
+    >>> matrix_rank([[[1.0, 0.0], [0.0, 0.1]]] * 2, rtol=[0.01, 0.5]).eval()
+    array([2, 1])
     """
-    a = _matrices("matrix_rank", x)
-    s = svdvals(a)
-    return sum(s > threshold(s, a, rtol), -1, dtype="int64")
+    a, tolerance = with_tolerances("matrix_rank", _matrices("matrix_rank", x), rtol)
+    return sum(above(svdvals(a), tolerance), -1, dtype="int64")
 
 
 # -- powers, norms and products
 
 
+@checked
 def matrix_power(x: Any, n: int, /) -> Node:
     """Return square matrices multiplied `n` times; a negative `n` multiplies inverses.
 
@@ -372,6 +382,7 @@ def matrix_power(x: Any, n: int, /) -> Node:
     return identity(a) if out is None else out
 
 
+@checked
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Node:
     """Return the `ord`-norm over `axis` (None: all elements): any number, `inf` or `-inf`; 0 counts what is not 0.
 
@@ -390,14 +401,26 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: flo
         return sum(cast(not_equal(node, 0), node.dtype), axes, keepdims=keepdims)
     magnitude = abs(node)
     if math.isinf(ord):
-        return (max if ord > 0 else min)(magnitude, axes, keepdims=keepdims)
+        return _extreme(magnitude, axes, ord > 0, keepdims)
     if ord == 1:
         return sum(magnitude, axes, keepdims=keepdims)
     total = sum(pow(magnitude, float(ord)), axes, keepdims=keepdims)
     zero = equal(total, 0)
-    return where(zero, 0.0, pow(where(zero, 1.0, total), 1 / ord))
+    return where(zero, 0.0 if ord > 0 else math.inf, pow(where(zero, 1.0, total), 1 / ord))
 
 
+def _extreme(magnitudes: Node, axes: tuple[int, ...], largest: bool, keepdims: bool = False) -> Node:
+    """Return the largest or smallest of numbers that are at least 0; the largest of none is 0."""
+    if not largest:
+        return min(magnitudes, axes, keepdims=keepdims)
+    if builtins.all(isinstance(n, int) and n > 0 for n in (magnitudes.shape[a] for a in axes)):
+        return max(magnitudes, axes, keepdims=keepdims)
+    top = apply(Reduction("max", axes, may_be_empty=True), magnitudes) if axes else magnitudes
+    known = where(top < 0, 0.0, top)
+    return insert_axes(known, axes) if keepdims else known
+
+
+@checked
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     """Return a norm of matrices.
 
@@ -414,14 +437,15 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     if ord in (1, -1, math.inf, -math.inf):
         line = axes[0] if builtins.abs(ord) == 1 else axes[1]
         sums = sum(abs(a), line, keepdims=True)
-        return (max if ord > 0 else min)(sums, axes, keepdims=keepdims)
+        return _extreme(sums, axes, ord > 0, keepdims)
     if ord not in ("nuc", 2, -2):
         raise ArgumentError(f'matrix_norm: ord must be "fro", "nuc", 1, 2, inf or negative, got {ord!r}{at()}')
     s = svdvals(a)
-    out = sum(s, -1) if ord == "nuc" else (max if ord > 0 else min)(s, -1)
+    out = sum(s, -1) if ord == "nuc" else _extreme(s, (s.ndim - 1,), ord > 0)
     return insert_axes(out, axes) if keepdims else out
 
 
+@checked
 def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:
     """Return a vector's or matrix's norm, as NumPy chooses: see `vector_norm` and `matrix_norm` for `ord`.
 
@@ -448,6 +472,7 @@ def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -
     return insert_axes(out, sorted((first, second))) if keepdims else out
 
 
+@checked
 def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Node:
     """Return the cross product along an axis of three elements.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.rows import call_with, row_counter
 from graphc.types import Array, is_masked
@@ -47,6 +48,7 @@ def accuracy(y_true: Any, y_pred: Any) -> float:
     return float(np.mean(true == pred))
 
 
+@checked
 def top_k_accuracy(y_true: Any, scores: Any, k: int = 5) -> float:
     """Return the share of rows whose true class, an int, has one of the `k` largest of the (n, classes) scores.
 

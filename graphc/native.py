@@ -68,6 +68,9 @@ def _native(f: Function, sizes: Mapping[str, int] | None, threads: int) -> Nativ
     if f.graph.updates:
         changed = ", ".join(s.name for s in f.graph.updates)
         raise ArgumentError(f"{f.name} updates {changed}; native code can only read state{at()}")
+    if f.graph.resizable:
+        named = ", ".join(s.name for s in f.graph.resizable)
+        raise ArgumentError(f"{f.name} reads {named}, whose size may change; native code needs sizes that stay{at()}")
     if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
         raise ArgumentError(f"threads must be an int from 1 to 1024, got {threads!r}{at()}")
     known = _sizes(f, sizes or {})

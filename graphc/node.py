@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
+from graphc.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.state import State
-from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product
+from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product, size_value, symbol_name
 
 if TYPE_CHECKING:
     from graphc import ops as _ops
@@ -32,6 +33,8 @@ def bind_operators(ops: Any) -> None:
 
 serials = itertools.count()
 """Every node takes the next number: what a traced function built is what is younger than the call."""
+
+_VALUES = (int, float, complex, np.ndarray, np.generic)
 
 Guard = tuple[Size, Size, str, Source]
 """Two sizes that a call must find equal, what needs them equal, and where."""
@@ -100,11 +103,20 @@ class Node:
 
     # -- what a node refuses
 
-    def __eq__(self, other: object) -> bool:
-        """Identity; comparing with numbers or arrays raises, since it would silently be False."""
-        if isinstance(other, (int, float, complex, np.ndarray, np.generic)):
+    def __eq__(self, other: object) -> Any:
+        """Identity, as a truth value only: see `graphc.identity`. Numbers and arrays are refused at once."""
+        if self is other:
+            return SAME
+        if isinstance(other, _VALUES):
             raise ArgumentError(f"== and != of nodes are identity; use gc.equal(x, value) to compare values{at()}")
-        return self is other
+        return OTHER
+
+    def __ne__(self, other: object) -> Any:
+        if self is other:
+            return NOT_SAME
+        if isinstance(other, _VALUES):
+            raise ArgumentError(f"== and != of nodes are identity; use gc.not_equal(x, value) to compare values{at()}")
+        return NOT_OTHER
 
     __hash__ = object.__hash__
 
@@ -348,6 +360,12 @@ class Node:
         return _ops.numpy_function(func, args, kwargs)
 
 
+class WeakNumber(Node):
+    """A 0-d number computed from dimensions and Python numbers: like these, it takes the dtype of what it meets."""
+
+    __slots__ = ()
+
+
 class Shared(Node):
     """A node whose value persists between calls; made by `gc.shared`, changed by `updates` and `set_value`."""
 
@@ -355,7 +373,7 @@ class Shared(Node):
 
     @property
     def state(self) -> State:
-        """The storage; its address never changes."""
+        """The storage behind this node, which stays the same object."""
         state: State = self.op.state  # type: ignore[attr-defined]
         return state
 
@@ -369,12 +387,15 @@ class Shared(Node):
     def set_value(self, value: Any) -> None:
         """Replace the value by one of the same shape and of a dtype that widens without loss.
 
+        Dimensions that `gc.shared(..., shape=)` has named may have another size: compiled functions are bound to it at
+        their next call, and nothing is compiled again.
+
         Raises `ShapeError` or `DTypeError`; the old value then stays.
         """
         array = self._as_value(value)
         mine = self.state.array
-        if array.shape != mine.shape:
-            raise ShapeError(f"set_value of {self.name}: shape {array.shape} given, {mine.shape} needed{at()}")
+        if not self.takes(array.shape):
+            raise ShapeError(f"set_value of {self.name}: shape {array.shape} given, {self.type} needed{at()}")
         weak = isinstance(value, (int, float)) and np.can_cast(array.dtype, mine.dtype, "same_kind")
         if not weak and not np.can_cast(array.dtype, mine.dtype, "safe"):
             raise DTypeError(
@@ -383,7 +404,14 @@ class Shared(Node):
             )
         self.state.refuse_nested_use()
         with self.state.held():
-            mine[...] = array
+            self.state.put(array)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether values of a shape fit: equal names have equal sizes."""
+        if len(shape) != self.ndim:
+            return False
+        sizes = {str(symbol_name(size)): n for size, n in zip(self.shape, shape, strict=True)}
+        return all(size_value(size, sizes) == n for size, n in zip(self.shape, shape, strict=True))
 
     def _as_value(self, value: Any) -> Array:
         if is_masked(value):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["confusion_matrix", "loss_curves"]
 
 
+@checked
 def loss_curves(
     history: Mapping[str, Sequence[float]], *, names: Sequence[str] | None = None, log: bool = False, ax: Any = None
 ) -> Axes:
@@ -53,6 +55,7 @@ def loss_curves(
     return axes
 
 
+@checked
 def confusion_matrix(
     matrix: Any, labels: Sequence[Any] | None = None, *, normalize: bool = False, ax: Any = None
 ) -> Axes:

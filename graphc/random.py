@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphc import distributions as laws
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import shared
@@ -68,6 +69,7 @@ class Generator:
     True
     """
 
+    @checked
     def __init__(self, seed: int) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ArgumentError(f"Generator: seed must be an int from 0 to 2**64 - 1, got {seed!r}{at()}")
@@ -279,6 +281,7 @@ class Generator:
         """
         return laws.permutation(self._take, n, shape)
 
+    @checked
     def shuffle(self, x: Any, *, axis: int = 0) -> Node:
         """Return `x` with its parts along `axis` in random order.
 
@@ -287,6 +290,7 @@ class Generator:
         """
         return laws.shuffle(self._take, x, axis)
 
+    @checked
     def choice(self, a: Any, shape: Any = (), *, replace: bool = True, p: Any = None) -> Node:
         """Return values of the array `a` along its first axis, or positions where `a` is an int or a dimension.
 

@@ -16,13 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from graphc.binding import as_argument, check_guards, solve_sizes
+from graphc.binding import as_argument, sizes_of
 from graphc.codegen.debug import run_in_python
 from graphc.codegen.program import Bound, Program
-from graphc.codegen.tape import STATUS, entry_works, fix_pointers, run_portably
+from graphc.codegen.tape import (
+    LIST_MODE,
+    NONE_MODE,
+    SINGLE_MODE,
+    STATUS,
+    TUPLE_MODE,
+    entry_works,
+    fix_pointers,
+    run_portably,
+)
 from graphc.errors import ArgumentError, GraphcError, IndexOutOfBoundsError, LinAlgError, at
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
+from graphc.node import Node
 from graphc.ops.base import Routine
 from graphc.state import hold_states
 from graphc.types import Array, Sizes, size_value
@@ -41,12 +51,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+def result_mode(outputs: Any) -> int | None:
+    """Return how the native entry builds results of this nesting, or None where it cannot."""
+    if outputs is None or isinstance(outputs, Node):
+        return NONE_MODE if outputs is None else SINGLE_MODE
+    modes: dict[type, int] = {list: LIST_MODE, tuple: TUPLE_MODE}
+    kind = modes.get(type(outputs))
+    return kind if all(isinstance(o, Node) for o in outputs) else None
+
+
 def check_arguments(graph: Graph, values: Sequence[Any]) -> tuple[list[Array], Sizes]:
-    """Return the arguments as arrays and the sizes they give, or raise before anything has run."""
+    """Return the arguments as arrays and the sizes that they and states give, or raise before anything has run."""
     arrays = [as_argument(node, value) for node, value in zip(graph.inputs, values, strict=True)]
-    sizes = solve_sizes(graph.inputs, [a.shape for a in arrays])
-    check_guards(graph.guards, graph.inputs, sizes)
-    return arrays, sizes
+    return arrays, sizes_of(graph, arrays)
 
 
 class Reference:
@@ -57,8 +74,8 @@ class Reference:
 
     def call(self, values: Sequence[Any]) -> list[Array]:
         """Return the outputs; state is written after all of them are known."""
-        arrays, sizes = check_arguments(self.graph, values)
         with hold_states(s.state for s in self.graph.shared):
+            arrays, sizes = check_arguments(self.graph, values)
             computed = run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
             first = len(computed) - len(self.graph.updates)
             for state, value in zip(self.graph.updates, computed[first:], strict=True):
@@ -79,11 +96,13 @@ class Compiled:
 
     def call(self, values: Sequence[Any]) -> list[Array]:
         """Check the arguments, find or make a bound program for their shapes, and run it."""
-        arrays, sizes = check_arguments(self.graph, values)
-        pool = self._pool(tuple(a.shape for a in arrays))
+        arrays, _ = check_arguments(self.graph, values)
         while True:
+            moves = self._moves()
+            sizes = sizes_of(self.graph, arrays)  # other threads may give states other sizes
+            pool = self._pool((moves, *(a.shape for a in arrays)))
             for bound in list(pool):
-                result = self._attempt(bound, arrays, sizes)
+                result = self._attempt(bound, arrays, sizes, moves)
                 if result is ...:
                     self._explain(bound, arrays, sizes)
                 if result is not NotImplemented:
@@ -95,10 +114,17 @@ class Compiled:
                 time.sleep(50e-6)
             else:
                 with collector_paused():
-                    pool.append(self.program.bind(arrays, sizes, self.mode))
+                    bound = self.program.bind(arrays, sizes, self.mode)
+                if moves == self._moves():
+                    pool.append(bound)
+
+    def _moves(self) -> tuple[int, ...]:
+        """Return how often each state that may change its size has moved; what was bound before is bound elsewhere."""
+        return tuple(s.state.moves for s in self.graph.resizable)
 
     def fixed(self, arrays: Sequence[Array], outputs: Sequence[Array], result: object) -> Callable[[], Any]:
         """Return a callable without arguments that runs on these arrays, writes `outputs` and returns `result`."""
+        moves = self._moves()
         arrays, sizes = check_arguments(self.graph, arrays)
         with collector_paused():
             bound = self.program.bind(arrays, sizes, self.mode)
@@ -113,6 +139,8 @@ class Compiled:
                     self._explain(bound, arrays, sizes)
                 if found is not NotImplemented:
                     return found
+                if moves != self._moves():
+                    raise ArgumentError(f"a bound call: a state has another size than when it was bound{at()}")
                 for s in self.graph.shared:
                     s.state.refuse_nested_use()
                 time.sleep(50e-6)
@@ -131,12 +159,14 @@ class Compiled:
         """Tell whether calls go through the native entry."""
         return entry_works() and not self.interpreted
 
-    def _attempt(self, bound: Bound, arrays: Sequence[Array], sizes: Sizes) -> Any:
+    def _attempt(self, bound: Bound, arrays: Sequence[Array], sizes: Sizes, moves: tuple[int, ...]) -> Any:
         if self.native:
             return bound.attempt(*arrays)
         shapes = [tuple(size_value(s, sizes) for s in o.shape) for o in self.program.results]
         outputs = [np.empty(s, o.dtype) for s, o in zip(shapes, self.program.results, strict=True)]
         with hold_states(s.state for s in self.graph.shared), _portable_lock:
+            if moves != self._moves():
+                return NotImplemented
             if self.interpreted:
                 status = run_in_python(bound.descriptor, arrays, outputs)
             else:

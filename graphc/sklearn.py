@@ -22,12 +22,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from graphc.data import batches, split
-from graphc.errors import ArgumentError, at
+from graphc.errors import ArgumentError, DivergenceError, at
 from graphc.function import Function, function
 from graphc.nn.losses import cross_entropy, mse_loss
 from graphc.node import Node, Shared
 from graphc.ops import placeholder, relu, shared, sigmoid, softmax, sum, tanh
-from graphc.optim import SGD, Adam
+from graphc.optim import SGD, Adam, Optimizer
 from graphc.types import Array, DType
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -49,16 +49,25 @@ class _Network:
         return [*self.weights, *self.biases]
 
 
-def _network(sizes: Sequence[int], activation: str, dtype: DType, rng: np.random.RandomState) -> _Network:
-    """Build layers of these sizes; initial values as Glorot & Bengio 2010."""
-    x = placeholder("x", ("n", sizes[0]), dtype)
-    h, weights, biases = x, [], []
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        bound = np.sqrt((2 if activation == "logistic" else 6) / (fan_in + fan_out))
-        weights.append(shared(rng.uniform(-bound, bound, (fan_in, fan_out)).astype(dtype), f"w{i}"))
-        biases.append(shared(rng.uniform(-bound, bound, fan_out).astype(dtype), f"b{i}"))
-        h = (h if i == 0 else ACTIVATIONS[activation](h)) @ weights[-1] + biases[-1]
+def _network(values: Sequence[Array], activation: str) -> _Network:
+    """Build layers with these weights and biases, in turn."""
+    weights = [shared(w, f"w{i}") for i, w in enumerate(values[::2])]
+    biases = [shared(b, f"b{i}") for i, b in enumerate(values[1::2])]
+    x = placeholder("x", ("n", values[0].shape[0]), values[0].dtype)
+    h = x
+    for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
+        h = (h if i == 0 else ACTIVATIONS[activation](h)) @ w + b
     return _Network(tuple(weights), tuple(biases), x, h)
+
+
+def _initial(sizes: Sequence[int], activation: str, dtype: DType, rng: np.random.RandomState) -> list[Array]:
+    """Return weights and biases of layers of these sizes, as Glorot & Bengio 2010."""
+    values: list[Array] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        bound = np.sqrt((2 if activation == "logistic" else 6) / (fan_in + fan_out))
+        values.append(rng.uniform(-bound, bound, (fan_in, fan_out)).astype(dtype))
+        values.append(rng.uniform(-bound, bound, fan_out).astype(dtype))
+    return values
 
 
 class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
@@ -72,28 +81,48 @@ class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
         alpha: float = 1e-4,
         batch_size: int | Literal["auto"] = "auto",
+        learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
         learning_rate_init: float = 1e-3,
+        power_t: float = 0.5,
         max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
         tol: float = 1e-4,
-        n_iter_no_change: int = 10,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        random_state: Any = None,
-        verbose: bool = False,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
         self.alpha = alpha
         self.batch_size = batch_size
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
         self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
         self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.verbose = verbose
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
 
     # -- what differs
 
@@ -116,13 +145,17 @@ class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
     # -- training
 
     def fit(self, X: Any, y: Any) -> Any:
-        """Train on rows of `X` and targets `y`, from new initial values, and return this estimator."""
+        """Train on rows of `X` and targets `y`, and return this estimator.
+
+        From new initial values, or with `warm_start` from those of the last `fit`. Raises `DivergenceError` where
+        parameters end up infinite or NaN.
+        """
         self._check()
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=self._numeric)
         targets, outputs = self._encode(y, X.dtype)
         rng = check_random_state(self.random_state)
         hidden = np.atleast_1d(self.hidden_layer_sizes).astype(int).tolist()
-        net = _network([X.shape[1], *hidden, outputs], self.activation, X.dtype, rng)
+        net = _network(self._start([X.shape[1], *hidden, outputs], X.dtype, rng), self.activation)
         target = placeholder("y", ("n", *targets.shape[1:]), targets.dtype)
         penalty = _sum_of_squares(net.weights) * (0.5 * self.alpha)
         loss = self._loss(net.out, target) + penalty / net.x.shape[0]
@@ -132,6 +165,11 @@ class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
             self._fit_whole(net, function([net.x, target], loss), X, targets)
         else:
             self._fit_batches(net, target, loss, (X, targets), rng)
+        if not all(np.isfinite(p.get_value()).all() for p in net.parameters):
+            raise DivergenceError(
+                f"{type(self).__name__}: the parameters are no longer finite after {self.n_iter_} iterations; scale the"
+                f" data, or lower learning_rate_init{at()}"
+            )
         self.coefs_ = [w.get_value() for w in net.weights]
         self.intercepts_ = [b.get_value() for b in net.biases]
         self.loss_ = self.loss_curve_[-1]
@@ -139,12 +177,25 @@ class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         self._predictor = function([net.x], self._results(net.out))
         return self
 
+    def _start(self, sizes: Sequence[int], dtype: DType, rng: np.random.RandomState) -> list[Array]:
+        """Return the weights and biases to start from."""
+        values = _initial(sizes, self.activation, dtype, rng)
+        if not self.warm_start or not hasattr(self, "coefs_"):
+            return values
+        last: list[Array] = list(itertools.chain(*zip(self.coefs_, self.intercepts_, strict=True)))
+        if [v.shape for v in last] != [v.shape for v in values]:
+            raise ArgumentError(
+                f"{type(self).__name__}: warm_start needs the layers of the last fit, {[c.shape for c in last[::2]]},"
+                f" not {[c.shape for c in values[::2]]}{at()}"
+            )
+        return [v.astype(dtype) for v in last]
+
     def _fit_whole(self, net: _Network, f: Function, X: Array, y: Array) -> None:
         """Minimise over all rows with SciPy's L-BFGS-B."""
         from scipy.optimize import minimize
 
         s = f.to_scipy(net.parameters)
-        options = {"maxiter": self.max_iter, "ftol": self.tol * 1e-4, "gtol": self.tol}
+        options = {"maxiter": self.max_iter, "maxfun": self.max_fun, "ftol": self.tol * 1e-4, "gtol": self.tol}
         chosen: dict[str, Any] = {"args": (X, y), "jac": True, "method": "L-BFGS-B", "options": options}
         found = minimize(s.fun_and_jac, s.x0, **chosen)
         s.assign(found.x)
@@ -157,8 +208,8 @@ class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         self, net: _Network, target: Node, loss: Node, rows: tuple[Array, Array], rng: np.random.RandomState
     ) -> None:
         """Run epochs over shuffled batches until the loss, or the score of held-out rows, no longer improves."""
-        rate = self.learning_rate_init
-        optimizer = Adam(rate) if self.solver == "adam" else SGD(rate, momentum=0.9, nesterov=True)
+        rate = shared(float(self.learning_rate_init), "rate")
+        optimizer = self._optimizer(rate)
         step = function([net.x, target], loss, updates=optimizer.updates(loss, net.parameters))
         seed: int = int(rng.randint(2**31 - 1))
         held: tuple[Array, ...] = ()
@@ -167,7 +218,7 @@ class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         check = function([net.x, target], self._loss(net.out, target)) if held else None
         count = len(rows[0])
         size = min(200, count) if self.batch_size == "auto" else min(int(self.batch_size), count)
-        data = batches(rows, size, shuffle=True, seed=seed)
+        data = batches(rows, size, shuffle=self.shuffle, seed=seed)
         best, since, kept = np.inf, 0, [p.get_value() for p in net.parameters]
         for epoch in range(1, self.max_iter + 1):
             total = np.sum([float(step(x, y)) * len(x) for x, y in data])
@@ -179,20 +230,37 @@ class _Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
             since = since + 1 if watched > best - self.tol else 0
             if watched < best:
                 best, kept = watched, [p.get_value() for p in net.parameters] if held else kept
-            if since >= self.n_iter_no_change or not np.isfinite(watched):
+            if not np.isfinite(watched):
                 break
+            if self.learning_rate == "invscaling" and self.solver == "sgd":
+                rate.set_value(self.learning_rate_init / (epoch * count + 1) ** self.power_t)
+            if since < self.n_iter_no_change:
+                continue
+            if self.learning_rate != "adaptive" or self.solver != "sgd" or rate.get_value() <= 1e-6:
+                break
+            since = 0
+            rate.set_value(rate.get_value() / 5)
         else:
             self._warn()
-        if held:
+        if held and np.isfinite(watched):
             for p, value in zip(net.parameters, kept, strict=True):
                 p.set_value(value)
+
+    def _optimizer(self, rate: Shared) -> Optimizer:
+        if self.solver == "adam":
+            return Adam(rate, betas=(self.beta_1, self.beta_2), eps=self.epsilon)
+        return SGD(rate, momentum=self.momentum, nesterov=bool(self.nesterovs_momentum and self.momentum))
 
     def _warn(self) -> None:
         message = f"{type(self).__name__}: max_iter={self.max_iter} iterations reached and the loss still improves"
         warnings.warn(message, ConvergenceWarning, stacklevel=4)
 
     def _check(self) -> None:
-        choices = {"activation": tuple(ACTIVATIONS), "solver": ("adam", "sgd", "lbfgs")}
+        choices = {
+            "activation": tuple(ACTIVATIONS),
+            "solver": ("adam", "sgd", "lbfgs"),
+            "learning_rate": ("constant", "invscaling", "adaptive"),
+        }
         name = type(self).__name__
         for option, accepted in choices.items():
             if getattr(self, option) not in accepted:
@@ -224,7 +292,8 @@ def _sum_of_squares(nodes: Sequence[Node]) -> Node:
 class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
     """A perceptron with softmax outputs, trained on the cross-entropy.
 
-    Parameters are those of `sklearn.neural_network.MLPClassifier`; `early_stopping` watches the loss of held-out rows.
+    Parameters are those of `sklearn.neural_network.MLPClassifier`, with their meaning; but `early_stopping` watches the
+    loss of held-out rows, and `epsilon` is added to the root of the corrected moment, as Adam's authors do.
     Attributes after `fit`: `classes_`, `coefs_`, `intercepts_`, `loss_`, `loss_curve_`, `n_iter_`.
 
     >>> import numpy as np
@@ -242,7 +311,12 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
 
             y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        classes, codes = np.unique(y, return_inverse=True)
+        last = getattr(self, "classes_", classes) if self.warm_start else classes
+        if not np.array_equal(classes, last):
+            shown = f"{last.tolist()}, not {classes.tolist()}"
+            raise ArgumentError(f"MLPClassifier: warm_start needs the classes of the last fit, {shown}{at()}")
+        self.classes_ = classes
         return codes.astype(np.int64), len(self.classes_)
 
     def _loss(self, out: Node, y: Node) -> Node:
@@ -273,7 +347,7 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
 class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
     """A perceptron with linear outputs, trained on half the squared error; `y` may have several columns.
 
-    Parameters are those of `sklearn.neural_network.MLPRegressor`; `early_stopping` watches the loss of held-out rows.
+    Parameters are those of `MLPClassifier`; of scikit-learn's `loss` there is only the squared error.
     Attributes after `fit`: `coefs_`, `intercepts_`, `loss_`, `loss_curve_`, `n_iter_`.
 
     >>> import numpy as np

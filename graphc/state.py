@@ -45,18 +45,23 @@ def aligned_copy(array: Array) -> Array:
 
 
 class State:
-    """The storage behind a `Shared` node: one C-contiguous array, a copy of that given, which keeps its address.
+    """The storage behind a `Shared` node: one C-contiguous array, a copy of that given.
+
+    The array keeps its address as long as it keeps its shape. With another shape come another array and another lock
+    word; programs bound to those before find theirs taken for good, and are bound anew.
 
     `lock` is one int64, 0 where the state is free: the ident of the thread in which a compiled program uses it
     without the GIL, plus `_PYTHON_HOLDS` where Python code holds it or waits for that program.
     """
 
-    __slots__ = ("__weakref__", "array", "lock", "mutex", "name", "owner")
+    __slots__ = ("__weakref__", "array", "lock", "moves", "mutex", "name", "owner")
 
     def __init__(self, array: Array, name: str) -> None:
         self.array = aligned_copy(array)
         self.name = name
         self.lock = np.zeros(1, np.int64)
+        self.moves = 0
+        """How often the array has been replaced."""
         self.free()
         _states.add(self)
 
@@ -92,6 +97,15 @@ class State:
             finally:
                 np.subtract(self.lock, _PYTHON_HOLDS, out=self.lock)
                 self.owner = before
+
+    def put(self, array: Array) -> None:
+        """Write a new value while this state is held; one of another shape replaces the array."""
+        if array.shape == self.array.shape:
+            self.array[...] = array
+            return
+        self.array = aligned_copy(array.astype(self.array.dtype))
+        self.lock = self.lock.copy()
+        self.moves += 1
 
     def __getstate__(self) -> tuple[Array, str]:
         return self.array, self.name

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.checkpoint import Checkpointer, HasState
 from graphc.errors import ArgumentError, CheckpointError, at
 from graphc.function import Function
@@ -70,6 +71,7 @@ class EarlyStopping:
     weights: Sequence[Shared] | None = None
 
 
+@checked
 def fit(
     step: Callable[..., Any],
     data: Iterable[Any],

@@ -216,6 +216,12 @@ INTERPOLATION = [
     resize("nearest-twice", (2, 3, 4, 5), scale_factor=2),
     resize("nearest-exact", (2, 3, 7), size=(5,), mode="nearest-exact"),
     resize("linear-scale", (2, 3, 5), scale_factor=1.7, mode="linear", symbolic=False),
+    *[
+        resize(f"{mode}-by-{factor}", (2, 3, *(4, 5)[:axes]), scale_factor=factor, mode=mode, symbolic=False)
+        for mode, axes in (("nearest", 2), ("nearest-exact", 1), ("linear", 1), ("bilinear", 2), ("bicubic", 2))
+        for factor in (1.1, 1.24, 2.1, 0.999, 1.0)
+    ],
+    resize("by-1.1-aligned", (2, 3, 4), scale_factor=1.1, mode="linear", align_corners=True, symbolic=False),
     resize("bilinear", (2, 3, 4, 5), scale_factor=2, mode="bilinear"),
     resize("bilinear-aligned", (2, 3, 4, 5), size=(6, 3), mode="bilinear", align_corners=True),
     resize("trilinear", (1, 2, 4, 3, 5), size=(2, 6, 1), mode="trilinear"),

@@ -45,6 +45,8 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "sigmoid_slope": lambda x: mpmath.sech(x / 2) ** 2 / 4,
     "pow": lambda x, y: x**y,
+    "exp2": lambda x: mpmath.mpf(2) ** x,
+    "log2": lambda x: mpmath.log(x) / mpmath.log(2),
 }
 
 
@@ -64,8 +66,8 @@ def _scalar(name: str) -> Callable[..., Any]:
 def _over_axes(name: str, x: Any, axes: tuple[int, ...]) -> Any:
     if name == "max":
         return np.max(x, axes)
-    if name == "sum":
-        return np.sum(x, axes)
+    if name in ("sum", "prod"):
+        return getattr(np, name)(x, axes)
     total = np.sum(_map("exp", x), axes, keepdims=True)
     if name == "softmax":
         return _map("exp", x) / total
@@ -94,6 +96,8 @@ def _value(node: Node, operands: list[Any]) -> Any:
         return as_mpf(node.op.value)
     if isinstance(node.op, View):
         return np.asarray(node.op.resolve(ONES).evaluate(*operands), dtype=object)
+    if node.op.name == "matmul":
+        return np.matmul(*operands)
     axes = axes_of(node.op)
     return _map(node.op.name, *operands) if axes is None else np.asarray(_over_axes(node.op.name, operands[0], axes))
 

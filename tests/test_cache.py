@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import graphc as gc
 from graphc.codegen import kernels
-from graphc.codegen.cache import Cache, current_cache
+from graphc.codegen.cache import Cache, current_cache, default_directory
 from graphc.codegen.elementary import POLYNOMIALS
 from graphc.ops.random_table import FORMULAS as RANDOM
 
@@ -86,29 +87,83 @@ def test_an_unwritable_place_only_means_that_nothing_is_kept(fresh: Path, tmp_pa
 
 
 def test_the_cap_evicts_the_oldest(fresh: Path) -> None:
-    cache = Cache(fresh, max_bytes=3000)
     for i in range(5):
-        cache.save(f"k{i}", bytes(1000), ())
+        Cache(fresh).save(f"k{i}", bytes(1000), ())
         os.utime(fresh / f"k{i}.gck", (i, i))
+    cache = Cache(fresh, max_bytes=3000)
     cache.evict()
     assert sorted(p.stem for p in fresh.glob("*.gck")) == ["k3", "k4"]
     cache.clear()
     assert not list(fresh.glob("*"))
 
 
-def test_processes_look_for_what_to_evict_once_an_hour(fresh: Path) -> None:
-    def kept_after_a_write(key: str) -> list[str]:
-        cache = Cache(fresh, max_bytes=1500)  # as a new process has one
-        cache.save(key, bytes(1000), ())
-        return sorted(p.stem for p in fresh.glob("*.gck"))
+def kept(directory: Path) -> int:
+    return sum(p.stat().st_size for p in directory.glob("*.gck"))
 
-    assert kept_after_a_write("a") == ["a"]
-    os.utime(fresh / "a.gck", (1, 1))
-    assert kept_after_a_write("b") == ["a", "b"]
-    (marker,) = fresh.glob(".evicted")
-    os.utime(marker, (2, 2))
-    os.utime(fresh / "b.gck", (3, 3))
-    assert kept_after_a_write("c") == ["c"]
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_the_cap_is_kept_after_every_write(fresh: Path, processes: int) -> None:
+    rng, cap = np.random.default_rng(0), 100_000
+    caches = [Cache(fresh, max_bytes=cap) for _ in range(processes)]
+    largest = 0
+    for i in range(300):
+        cache = caches[i % processes] if i % 7 else Cache(fresh, max_bytes=cap)  # as a new process has one
+        size = int(rng.integers(1, 20_000))
+        cache.save(f"k{i}", bytes(size), ())
+        assert kept(fresh) <= cap and cache.load(f"k{i}") == (bytes(size), ())
+        largest = max(largest, kept(fresh))
+    assert largest > 0.9 * cap
+    caches[0].save("whole", bytes(cap), ())  # larger than the cap with its header: nothing goes for it
+    assert caches[0].load("whole") is None and kept(fresh) > 0.5 * cap
+
+
+def test_a_directory_is_looked_through_only_where_that_may_free_room(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    files = Cache._files
+
+    def look(directory: Path) -> Iterator[tuple[float, int, Path]]:
+        looks.append(1)
+        return files(directory)
+
+    monkeypatch.setattr(Cache, "_files", staticmethod(look))
+    for i in range(100):
+        Cache(fresh, max_bytes=300_000).save(f"k{i}", bytes(1000), ())
+    assert len(looks) == 1  # the first write, where nothing is known
+    for i in range(400):
+        Cache(fresh, max_bytes=300_000).save(f"m{i}", bytes(1000), ())
+    assert len(looks) < 80
+    (fresh / ".size").unlink()
+    Cache(fresh, max_bytes=5_000).save("n", bytes(1000), ())
+    assert kept(fresh) <= 5_000
+
+
+def test_compiled_kernels_keep_the_cap(fresh: Path) -> None:
+    gc.set_cache(fresh, max_bytes=30_000)
+    for number in range(100, 130):
+        compile_again(number)
+        assert 0 < kept(fresh) <= 30_000
+
+
+def test_a_huge_file_under_a_kernel_s_name_is_not_read(fresh: Path) -> None:
+    compile_again(6)
+    (file,) = fresh.glob("*.gck")
+    os.truncate(file, 6 * 2**30)  # without blocks
+    tracemalloc.start()
+    assert Cache(fresh).load(file.stem) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20 and compile_again(6) == (1, 0) and compile_again(6) == (0, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the custom of Linux")
+@pytest.mark.parametrize(
+    ("value", "expected"), [("caches", None), ("./c", None), ("", None), ("/tmp/c", "/tmp/c/graphc")]
+)
+def test_a_relative_cache_home_is_ignored(value: str, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", value)
+    assert default_directory() == Path(expected or Path.home() / ".cache" / "graphc")
 
 
 def test_unexpected_symbols_are_refused(fresh: Path) -> None:

@@ -299,3 +299,12 @@ def test_scatters_that_continue_each_other_share_memory() -> None:
     wanted[3] += 1
     assert f(np.arange(100.0), [1, 5]) == pytest.approx(np.sin(wanted).sum(), rel=1e-13)
     assert f.plan.peak_bytes == 832
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_scatter_between_that_others_read(mode: Any) -> None:
+    s = gc.shared(np.arange(4.0))
+    between = s.at[INDEX].add(1.0)
+    f = gc.function([INDEX], [], updates={s: between.at[INDEX].add(gc.sum(between))}, mode=mode)
+    f([1])
+    np.testing.assert_array_equal(s.get_value(), [0, 9, 2, 3])

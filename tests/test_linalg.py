@@ -60,7 +60,7 @@ def untyped(value: Any) -> Any:
         (lambda: gc.einsum("...i->i", gc.zeros((2, 2))), "einsum: the output of '...i->i' lacks the ellipsis"),
         (lambda: gc.einsum("ij,jk", gc.zeros((2, 3)), gc.zeros((4, 2))), r"einsum: 'j' of 'ij,jk' has sizes 3 and 4"),
         (lambda: gc.einsum("ii", gc.zeros((2, 3))), "einsum: 'i' of 'ii' has sizes 2 and 3"),
-        (lambda: gc.einsum(untyped(["ij"]), gc.zeros((2, 3))), "einsum: the subscripts must be a string, got list"),
+        (lambda: gc.einsum(untyped(["ij"]), gc.zeros((2, 3))), "einsum: subscripts must be a string, got "),
     ],
 )
 def test_errors_name_the_op_the_shapes_and_the_line(build: Any, message: str) -> None:

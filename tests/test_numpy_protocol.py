@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 import graphc as gc
 from graphc.node import Node
-from graphc.ops.numpy_protocol import FUNCTIONS, UFUNCS
+from graphc.ops.numpy_linalg import LINALG
+from graphc.ops.numpy_protocol import FUNCTIONS, SCIPY_UFUNCS, UFUNCS, numpy_function
 
 A = np.array([[0.3, 0.9, 0.5], [0.2, 0.7, 0.4], [0.6, 0.1, 0.8]])
 B = np.array([[1.5, 2.0, 1.25], [3.0, 1.75, 2.5], [1.1, 2.2, 3.3]])
@@ -110,20 +113,126 @@ def test_functions(name: str) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-14)
 
 
+STACK = np.stack([A @ A.T + np.eye(3), B @ B.T + np.eye(3)])
 LINEAR_ALGEBRA: dict[str, Callable[[Any], Any]] = {
-    "cholesky": lambda x: np.linalg.cholesky(x @ x.mT + np.eye(3)),
+    "cholesky": np.linalg.cholesky,
+    "cholesky upper": lambda x: np.linalg.cholesky(x, upper=True),
+    "cross": lambda x: np.linalg.cross(x, x[..., ::-1]),
+    "det": np.linalg.det,
+    "diagonal": np.linalg.diagonal,
+    "diagonal offset": lambda x: np.linalg.diagonal(x, offset=1),
+    "eigh": lambda x: np.linalg.eigh(x).eigenvalues,
+    "eigh upper": lambda x: np.linalg.eigh(np.triu(x), "U")[0],
+    "eigvalsh": lambda x: np.linalg.eigvalsh(np.triu(x), UPLO="U"),
     "inv": np.linalg.inv,
-    "norm": lambda x: np.linalg.norm(x, 1, axis=0),
-    "slogdet": lambda x: np.linalg.slogdet(x)[1],
-    "solve": lambda x: np.linalg.solve(x, x[0]),
-    "svd": lambda x: np.linalg.svd(x, full_matrices=False)[1],
+    "matmul": lambda x: np.linalg.matmul(x, x),
+    "matrix_norm": np.linalg.matrix_norm,
+    "matrix_norm nuc": lambda x: np.linalg.matrix_norm(x, ord="nuc", keepdims=True),
+    "matrix_power": lambda x: np.linalg.matrix_power(x, -2),
+    "matrix_rank": lambda x: np.linalg.matrix_rank(x),
+    "matrix_rank tol": lambda x: np.linalg.matrix_rank(x, 2.0),
+    "matrix_rank rtol": lambda x: np.linalg.matrix_rank(x, rtol=0.2),
+    "matrix_transpose": np.linalg.matrix_transpose,
+    "norm": np.linalg.norm,
+    "norm axis": lambda x: np.linalg.norm(x, 1, 0, True),
+    "norm axes": lambda x: np.linalg.norm(x, axis=(0, 1)),
+    "outer": lambda x: np.linalg.outer(x[0, 0], x[0, 1]),
+    "pinv": lambda x: np.linalg.pinv(x[:, :2]),
+    "qr": lambda x: np.abs(np.linalg.qr(x).R),
+    "qr r": lambda x: np.abs(np.linalg.qr(x, "r")),
+    "slogdet": lambda x: np.linalg.slogdet(x).logabsdet,
+    "solve": lambda x: np.linalg.solve(x, x[0, 0]),
+    "solve matrices": lambda x: np.linalg.solve(x, x[:, :, :2]),
+    "svd": lambda x: np.linalg.svd(x)[1],
+    "svd reduced": lambda x: np.abs(np.linalg.svd(x[:, :2], full_matrices=False).Vh),
+    "svd values": lambda x: np.linalg.svd(x, compute_uv=False),
+    "svdvals": np.linalg.svdvals,
+    "tensordot": lambda x: np.linalg.tensordot(x[0], x[1], axes=1),
+    "trace": np.linalg.trace,
+    "trace offset": lambda x: np.linalg.trace(x, offset=-1),
+    "vecdot": lambda x: getattr(np.linalg, "vecdot")(x, x, axis=1),  # noqa: B009
+    "vector_norm": np.linalg.vector_norm,
+    "vector_norm axes": lambda x: np.linalg.vector_norm(x, axis=(0, 2), ord=3, keepdims=True),
 }
+
+
+def test_all_of_linear_algebra_has_a_call() -> None:
+    assert {name.split()[0] for name in LINEAR_ALGEBRA} == set(LINALG)
 
 
 @pytest.mark.parametrize("name", LINEAR_ALGEBRA)
 def test_linear_algebra(name: str) -> None:
-    call = LINEAR_ALGEBRA[name]
-    np.testing.assert_allclose(on_nodes(call, A), call(A), rtol=1e-11)
+    got, wanted = on_nodes(LINEAR_ALGEBRA[name], STACK), LINEAR_ALGEBRA[name](STACK)
+    assert np.shape(got) == np.shape(wanted) and np.asarray(got).dtype == np.asarray(wanted).dtype
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LINALG)
+def test_linear_algebra_has_numpys_parameters(name: str) -> None:
+    """The same names, kinds and defaults; a default that is NumPy's "not given" is None here."""
+    ours, numpys = (inspect.signature(f).parameters for f in (LINALG[name], getattr(np.linalg, name)))
+    assert list(ours) == list(numpys)
+    for parameter, theirs in numpys.items():
+        assert ours[parameter].kind == theirs.kind
+        assert ours[parameter].default == theirs.default or ours[parameter].default is None
+
+
+DEFAULTS: dict[str, Callable[[Any], Any]] = {
+    **{n: getattr(np, n) for n in ("sum", "prod", "max", "min", "amax", "amin", "mean", "var", "std", "any", "all")},
+    **{n: getattr(np, n) for n in ("argmax", "argmin", "cumsum", "cumprod", "ravel", "transpose", "matrix_transpose")},
+    **{n: getattr(np, n) for n in ("squeeze", "flip", "sort", "argsort", "diff", "median", "round", "tril", "triu")},
+    **{n: getattr(np, n) for n in ("trace", "diagonal", "shape", "ndim", "size", "zeros_like", "ones_like")},
+    "trace axes": lambda x: np.trace(x, -1, 2, 0),
+    "diagonal axes": lambda x: np.diagonal(x, 0, 1, 2),
+    "outer": lambda x: np.outer(x, x[0]),
+    "dot": lambda x: np.dot(x, x[0]),
+    "concatenate": lambda x: np.concatenate((x, x)),
+    "concatenate flat": lambda x: np.concatenate((x, x[0]), axis=None),
+    "stack": lambda x: np.stack([x, x]),
+    "roll": lambda x: np.roll(x, 2),
+    "repeat": lambda x: np.repeat(x, 2),
+    "take": lambda x: np.take(x, [5, -1]),
+    "take_along_axis": lambda x: np.take_along_axis(x, np.argsort(x, -1), -1),
+    "tensordot": lambda x: np.tensordot(x[0], x[0]),
+    "quantile": lambda x: np.quantile(x, [0.25, 0.5]),
+    "vecdot": lambda x: np.vecdot(x, x),
+    "unstack": lambda x: np.unstack(x)[1],
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_on_three_axes(name: str) -> None:
+    cube = np.cos(np.arange(24.0)).reshape(2, 3, 4)
+    if name in ("dot", "tensordot"):
+        cube = cube[:, :, :3]
+    got, wanted = on_nodes(DEFAULTS[name], cube), DEFAULTS[name](cube)
+    assert np.shape(got) == np.shape(wanted) and np.asarray(got).dtype == np.asarray(wanted).dtype
+    np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", sorted(SCIPY_UFUNCS))
+def test_scipys_special_functions(name: str) -> None:
+    ufunc = getattr(scipy.special, name)
+    np.testing.assert_allclose(on_nodes(ufunc, A), ufunc(A), rtol=1e-13)
+
+
+def test_functions_of_other_modules_are_not_taken_for_numpys() -> None:
+    x = gc.placeholder("x", shape=(3, 3))
+
+    def exp(v: float) -> float:
+        return v + 1
+
+    foreign = np.frompyfunc(exp, 1, 1)
+    with pytest.raises(gc.ArgumentError, match=r"the ufunc exp .*does not accept nodes"):
+        foreign(x)
+    with pytest.raises(gc.ArgumentError, match=r"the ufunc j0 does not accept nodes"):
+        scipy.special.j0(x)
+    with pytest.raises(gc.ArgumentError, match=r"np.fft.fftshift does not accept nodes"):
+        np.fft.fftshift(x)
+    with pytest.raises(gc.ArgumentError, match=r"np.linalg.svd of a node: f64\[3,2\] needs full_matrices=False"):
+        np.linalg.svd(x[:, :2])
+    with pytest.raises(gc.ArgumentError, match=r"np.linalg.det of a node: too many positional arguments"):
+        numpy_function(np.linalg.det, (x, x), {})
 
 
 @pytest.mark.parametrize(
@@ -161,7 +270,7 @@ def test_an_array_on_the_left(fn: Callable[[Any, Any], Any]) -> None:
         (lambda x: np.exp(x, dtype="float32"), r"np.exp: dtype cannot be used with nodes"),
         (lambda x: A.copy().__iadd__(x), r"np.add: a node cannot be written into an array"),
         (lambda x: np.unique(x), r"np.unique does not accept nodes; accepted: all, amax"),
-        (lambda x: np.linalg.lstsq(x, x), r"np.linalg.lstsq does not accept nodes; accepted: cho_solve, cholesky"),
+        (lambda x: np.linalg.lstsq(x, x), r"np.linalg.lstsq does not accept nodes; accepted: cholesky, cross"),
         (lambda x: np.sum(x, out=A.copy()), r"np.sum of a node: got an unexpected keyword argument 'out'; accepted:"),
         (lambda x: np.round(x, 2), r"np.round: decimals=2 is not supported"),
         (lambda x: np.asarray(x), r"a node has no array before a call"),

@@ -10,7 +10,7 @@ import pytest
 import graphc as gc
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.passes.canonicalize import canonicalize
+from graphc.passes.drop_stops import drop_stops
 from graphc.passes.rewrite import expression
 from graphc.passes.stabilize import stabilize
 from graphc.types import Array
@@ -40,7 +40,7 @@ SPELLINGS: list[tuple[str, Callable[[Node], Node], str]] = [
     ("log(exp - 1)", lambda x: gc.log(gc.exp(x) - 1), "add(x, log1mexp(negative(x)))"),
     ("log of a density", lambda x: gc.log(gc.exp(-(x**2)) / 3), "subtract(negative(square(x)), log(3.0))"),
     ("log cosh", lambda x: gc.log((gc.exp(x) + gc.exp(-x)) / 2), "log_cosh(x)"),
-    ("log of 1 - tanh**2", lambda x: gc.log(1 - gc.tanh(x) ** 2), "multiply(-2.0, log_cosh(x))"),
+    ("log of 1 - tanh**2", lambda x: gc.log(1 - gc.tanh(x) ** 2), "multiply(log_cosh(x), -2.0)"),
     ("derivative of tanh", lambda x: 1 - gc.tanh(x) ** 2, "square(sech(x))"),
     ("2 * sigmoid(-2x)", lambda x: 1 - gc.tanh(x), "multiply(sigmoid(multiply(x, -2.0)), 2.0)"),
     ("sech", lambda x: 2 / (gc.exp(x) + gc.exp(-x)), "sech(x)"),
@@ -88,7 +88,7 @@ def test_a_shift_that_is_not_differentiated_goes_once_the_gradient_is_taken() ->
     x = gc.placeholder("x", (3, 4))
     graph = Graph([gc.softmax(x - gc.stop_gradient(gc.max(x, 1, keepdims=True)))])
     stays(stabilize, graph.outputs)
-    assert expression(stabilize(canonicalize(graph)).outputs[0]) == "softmax[axis=1](x)"
+    assert expression(stabilize(drop_stops(graph)).outputs[0]) == "softmax[axis=1](x)"
 
 
 def test_operands_are_seen_through_broadcasts() -> None:

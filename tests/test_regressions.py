@@ -484,3 +484,15 @@ def test_labels_of_one_class_in_one_row() -> None:
     f = gc.function([labels], gc.one_hot(labels, 1))
     np.testing.assert_array_equal(f(np.array([0])), [[1.0]])
     np.testing.assert_array_equal(f(np.array([3])), [[0.0]])
+
+
+@pytest.mark.parametrize("first", [(1,), (1, 1), (3, 1)])
+def test_a_named_axis_that_is_one_stretches_after_a_view_said_so(first: tuple[int, ...]) -> None:
+    """Merged, the two broadcasts read beyond the end of the array."""
+    x = gc.placeholder("x", shape=("n",))
+    twice = gc.broadcast_to(gc.broadcast_to(x, first), (3, 5))
+    f = gc.function([x], [twice, gc.grad(gc.sum(twice**2), x), twice[1:, ::2], gc.sum(twice, axis=0)])
+    wide, slope, part, total = f([2.0])
+    assert (wide == 2).all() and slope.tolist() == [60.0] and (part == 2).all() and (total == 6).all()
+    with pytest.raises(gc.ShapeError, match="dimension n of x is 2"):
+        f([2.0, 3.0])

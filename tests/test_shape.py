@@ -227,3 +227,40 @@ def test_errors_name_the_op_the_shapes_and_the_line(build: Any, message: str) ->
 def test_unstack_gives_one_node_an_entry() -> None:
     parts = gc.unstack(gc.constant([[1, 2, 3], [4, 5, 6]]), axis=1)
     assert [p.eval().tolist() for p in parts] == [[1, 4], [2, 5], [3, 6]]
+
+
+@pytest.mark.parametrize("part", [np.s_[:1], np.s_[-1:], np.s_[2:3], np.s_[::9]])
+@pytest.mark.parametrize("mode", ["compiled", "reference"])
+def test_one_row_of_a_named_axis_broadcasts(part: Any, mode: Any) -> None:
+    x, y = gc.placeholder("x", shape=("n", 3)), gc.placeholder("y", shape=(4, 5, 3))
+    row = x[part] if part != np.s_[::9] else x[part][:1]
+    square = gc.placeholder("s", shape=("n", "n"))
+    outputs = [x - row, row * x, gc.where(x > 0, row, x), y + row, y @ gc.broadcast_to(row[:, :, None], (4, 3, 2))]
+    outputs += [square[:1] + square[:, :1], gc.grad(gc.sum(gc.sin(x * row)), x)]
+    f = gc.function([x, y, square], outputs, mode=mode)
+    rng = np.random.default_rng(3)
+    a, b, s = rng.normal(size=(5, 3)), rng.normal(size=(4, 5, 3)), rng.normal(size=(5, 5))
+    r = a[part][:1]
+    got = f(a, b, s)
+    wanted = [
+        a - r,
+        r * a,
+        np.where(a > 0, r, a),
+        b + r,
+        b @ np.broadcast_to(r[:, :, None], (4, 3, 2)),
+        s[:1] + s[:, :1],
+    ]
+    for found, value in zip(got, wanted, strict=False):
+        np.testing.assert_allclose(found, value, rtol=1e-14)
+    slope = np.cos(a * r) * r
+    slope[range(5)[part][0]] += (np.cos(a * r) * a).sum(0)
+    np.testing.assert_allclose(got[-1], slope, rtol=1e-12)
+    with pytest.raises(gc.ShapeError, match=r"is 0 but the other is 1"):
+        f(a[:0], b, s[:0, :0])
+
+
+def test_one_row_of_two_parts_of_one_axis() -> None:
+    """Equal sizes do not stretch: no size is assumed where none is needed."""
+    x = gc.placeholder("x", shape=("n",))
+    f = gc.function([x], x[:1] + x[:1] * 2)
+    assert f([]).shape == (0,) and f([2.0, 3.0]).tolist() == [6.0]

@@ -131,3 +131,126 @@ def test_verbose(capsys: pytest.CaptureFixture[str]) -> None:
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=f"MLPRegressor: {message}"):
         MLPRegressor(**options).fit(np.zeros((4, 2)), np.zeros(4))
+
+
+# -- scikit-learn's parameters
+
+
+def test_parameters_are_named_as_scikit_learns() -> None:
+    import sklearn.neural_network as theirs
+
+    for ours, reference, without in (
+        (MLPClassifier, theirs.MLPClassifier, set()),
+        (MLPRegressor, theirs.MLPRegressor, {"loss"}),
+    ):
+        expected = {name: value for name, value in reference().get_params().items() if name not in without}
+        assert ours().get_params() == expected
+
+
+def small() -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    return X, np.tanh(X @ [1.0, -1.0, 0.5])
+
+
+def fitted(**options: Any) -> Any:
+    chosen = {"solver": "sgd", "max_iter": 3, "random_state": 0, "tol": 0.0, "batch_size": 10, **options}
+    return MLPRegressor((4,), "tanh", **chosen).fit(*small())
+
+
+def by_hand(move: Any, **options: Any) -> Any:
+    """Return the weights that three epochs in order leave, by gradients written out and moved by `move`."""
+    X, y = small()
+    start = fitted(max_iter=1, learning_rate_init=1e-300, **options)
+    values = [start.coefs_[0], start.intercepts_[0], start.coefs_[1], start.intercepts_[1]]
+    memory: list[dict[str, Any]] = [{} for _ in values]
+    t = 0
+    for epoch in range(3):
+        for i in range(0, 40, 10):
+            t += 1
+            w0, b0, w1, b1 = values
+            h = np.tanh(X[i : i + 10] @ w0 + b0)
+            error = (h @ w1 + b1 - y[i : i + 10, None]) / 10
+            back = error @ w1.T * (1 - h * h)
+            grads = [X[i : i + 10].T @ back + 1e-5 * w0, back.sum(0), h.T @ error + 1e-5 * w1, error.sum(0)]
+            values = [move(w, g, m, t, epoch) for w, g, m in zip(values, grads, memory, strict=True)]
+    return values[0]
+
+
+def test_momentum() -> None:
+    def move(w: Array, g: Array, m: dict[str, Any], t: int, epoch: int) -> Any:
+        m["v"] = 0.5 * m.get("v", 0.0) - 0.1 * g
+        return w + m["v"]
+
+    options: dict[str, Any] = {"momentum": 0.5, "nesterovs_momentum": False, "shuffle": False}
+    with pytest.warns(ConvergenceWarning):
+        np.testing.assert_allclose(fitted(learning_rate_init=0.1, **options).coefs_[0], by_hand(move, **options))
+
+
+def test_rates_that_fall_with_the_rows_seen() -> None:
+    def move(w: Array, g: Array, m: dict[str, Any], t: int, epoch: int) -> Any:
+        return w - 0.1 / (40 * epoch + 1) ** 0.25 * g
+
+    options: dict[str, Any] = {"momentum": 0.0, "shuffle": False}
+    with pytest.warns(ConvergenceWarning):
+        found = fitted(learning_rate="invscaling", power_t=0.25, learning_rate_init=0.1, **options)
+        np.testing.assert_allclose(found.coefs_[0], by_hand(move, **options))
+
+
+def test_adams_parameters() -> None:
+    def move(w: Array, g: Array, m: dict[str, Any], t: int, epoch: int) -> Any:
+        m["m"] = 0.5 * m.get("m", 0.0) + 0.5 * g
+        m["v"] = 0.8 * m.get("v", 0.0) + 0.2 * g * g
+        return w - 0.1 * m["m"] / (1 - 0.5**t) / (np.sqrt(m["v"] / (1 - 0.8**t)) + 1e-3)
+
+    options: dict[str, Any] = {"solver": "adam", "beta_1": 0.5, "beta_2": 0.8, "epsilon": 1e-3, "shuffle": False}
+    with pytest.warns(ConvergenceWarning):
+        found = fitted(learning_rate_init=0.1, **options)
+        np.testing.assert_allclose(found.coefs_[0], by_hand(move, **options), rtol=1e-6)
+
+
+def test_adaptive_rates_end_where_the_rate_is_small() -> None:
+    constant, adaptive = (
+        fitted(learning_rate=kind, max_iter=500, tol=1e-3, learning_rate_init=0.1, n_iter_no_change=2)
+        for kind in ("constant", "adaptive")
+    )
+    # A rate of 0.1 is divided by 5 eight times until it is at most 1e-6, 2 epochs each, and 2 more end the run.
+    assert constant.n_iter_ + 2 * 8 == adaptive.n_iter_ and adaptive.loss_ < constant.loss_
+
+
+def test_a_warm_start_goes_on() -> None:
+    X, y = small()
+    model = MLPRegressor((4,), solver="lbfgs", max_iter=3, random_state=0, warm_start=True)
+    with pytest.warns(ConvergenceWarning):
+        first = model.fit(X, y).loss_
+        assert model.fit(X, y).loss_ < first
+        assert clone(model).set_params(warm_start=False).fit(X, y).loss_ == first
+    with pytest.raises(ArgumentError, match=r"warm_start needs the layers of the last fit, \[\(3, 4\), \(4, 1\)\]"):
+        model.set_params(hidden_layer_sizes=(5,)).fit(X, y)
+    classes = MLPClassifier((2,), max_iter=1, warm_start=True)
+    with pytest.warns(ConvergenceWarning):
+        classes.fit(X, y > 0)
+    with pytest.raises(
+        ArgumentError, match=r"warm_start needs the classes of the last fit, \[False, True\], not \[0, 1"
+    ):
+        classes.fit(X, np.arange(40) % 3)
+
+
+def test_the_number_of_evaluations_is_limited() -> None:
+    with pytest.warns(ConvergenceWarning):
+        model = MLPRegressor((4,), solver="lbfgs", max_fun=5, max_iter=1000, tol=1e-12, random_state=0).fit(*small())
+    assert model.n_iter_ <= 5
+
+
+@pytest.mark.parametrize("kind", [MLPRegressor, MLPClassifier])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_divergence_is_an_error(kind: Any, early_stopping: bool) -> None:
+    X, y = small()
+    model = kind(
+        (4,), "identity", solver="sgd", learning_rate_init=1e250, early_stopping=early_stopping, random_state=0
+    )
+    with pytest.raises(
+        gc.DivergenceError, match=r"parameters are no longer finite after \d+ iterations; scale the data"
+    ):
+        model.fit(X * 1e60, y > 0 if kind is MLPClassifier else y)
+    assert issubclass(gc.DivergenceError, ValueError) and not hasattr(model, "coefs_")

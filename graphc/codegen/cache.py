@@ -15,7 +15,6 @@ import json
 import os
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,10 +22,13 @@ from pathlib import Path
 from typing import Literal
 
 MAX_BYTES = 256 * 2**20
-_EVICTED = ".evicted"
-"""The file whose time is that of the last look through a directory."""
-_WRITES, _SECONDS = 64, 3600
-"""A process looks again after so many writes; the first write looks where nobody did for so long."""
+MAX_KERNEL = 64 * 2**20
+"""The largest file that can be a kernel: what is larger is not read."""
+_ACCOUNT, _BLOCK = ".size", 1024
+"""The file with a byte for every block of kernels that was written: its length is what all processes know without a
+look through the directory, which takes long with many files."""
+_ROOM = 0.9
+"""What eviction leaves of the cap, so that the next writes need no eviction."""
 _MAGIC = b"graphc kernel 1\n"
 
 
@@ -40,7 +42,8 @@ def default_directory() -> Path | None:
         return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "graphc" / "cache"
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "graphc"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "graphc"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else home / ".cache") / "graphc"  # relative ones are invalid, by the standard
 
 
 @dataclass
@@ -49,7 +52,6 @@ class Cache:
 
     directory: Path | None = field(default_factory=default_directory)
     max_bytes: int = MAX_BYTES
-    _writes: int = 0
 
     def load(self, key: str) -> tuple[bytes, tuple[str, ...]] | None:
         """Return the object code and its undefined symbols, or None."""
@@ -65,26 +67,14 @@ class Cache:
         """Keep object code; silently does nothing where the directory cannot be written."""
         if self.directory is None:
             return
-        try:
+        with suppress(OSError):
             self._write(self.directory, key, _pack(key, code, symbols))
-        except OSError:
-            return
-        self._writes += 1
-        if self._writes % _WRITES == 0 or (self._writes == 1 and not self._evicted_lately()):
-            self.evict()
-
-    def _evicted_lately(self) -> bool:
-        """Tell whether some process looked through the directory within the hour: that takes time with many files."""
-        assert self.directory is not None
-        try:
-            return 0 <= time.time() - (self.directory / _EVICTED).stat().st_mtime < _SECONDS
-        except OSError:
-            return False
 
     def _write(self, directory: Path, key: str, data: bytes) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(directory.lstat()):
+        if not _is_private(directory.lstat()) or len(data) > min(self.max_bytes, MAX_KERNEL):
             return
+        self._make_room(directory, len(data))
         import tempfile  # only writing needs it, and a process whose kernels are all here writes nothing
 
         handle, name = tempfile.mkstemp(dir=directory, prefix=".tmp-")
@@ -97,19 +87,30 @@ class Cache:
                 os.unlink(name)
             raise
 
-    def evict(self) -> None:
-        """Delete the oldest kernels until the directory is below its cap."""
+    def _make_room(self, directory: Path, size: int) -> None:
+        """Account for a file of this size before it is written, and evict where the cap would be passed."""
+        handle = os.open(directory / _ACCOUNT, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "ab") as file:
+            unknown = not file.tell()
+            file.write(bytes(-(-size // _BLOCK)))
+            blocks = file.tell()
+        if unknown or blocks * _BLOCK > self.max_bytes:
+            self.evict(size)
+
+    def evict(self, room: int = 0) -> None:
+        """Delete the oldest kernels until the directory, with `room` bytes more, is below its cap."""
         if self.directory is None:
             return
         with suppress(OSError):
-            (self.directory / _EVICTED).touch(mode=0o600)
             files = list(self._files(self.directory))
-            total = sum(size for _, size, _ in files)
+            total = sum(size for _, size, _ in files) + room
+            enough = _ROOM * self.max_bytes if total > self.max_bytes else total
             for _, size, path in sorted(files):
-                if total <= self.max_bytes:
+                if total <= max(enough, room):
                     break
                 path.unlink(missing_ok=True)
                 total -= size
+            os.truncate(self.directory / _ACCOUNT, -(-total // _BLOCK))
 
     @staticmethod
     def _files(directory: Path) -> Iterator[tuple[float, int, Path]]:
@@ -125,7 +126,7 @@ class Cache:
         """Delete every kernel of this cache."""
         if self.directory is not None:
             with suppress(OSError):
-                for path in (*self.directory.glob("*.gck"), self.directory / _EVICTED):
+                for path in (*self.directory.glob("*.gck"), self.directory / _ACCOUNT):
                     path.unlink(missing_ok=True)
 
 
@@ -166,11 +167,11 @@ def _read_private(directory: Path, path: Path) -> bytes | None:
     handle = os.open(path, os.O_RDONLY | flags[0] | flags[1] | flags[2])
     with os.fdopen(handle, "rb") as file:
         info = os.fstat(file.fileno())
-        if not (_is_private(info) and stat.S_ISREG(info.st_mode)):
+        if not (_is_private(info) and stat.S_ISREG(info.st_mode)) or info.st_size > MAX_KERNEL:
             return None
         with suppress(OSError):
             os.utime(path)
-        return file.read()
+        return file.read(info.st_size)
 
 
 _current: list[Cache] = []
@@ -191,7 +192,7 @@ def cache_directory() -> Path | None:
 def set_cache(directory: str | os.PathLike[str] | Literal["default"] | None, *, max_bytes: int = MAX_BYTES) -> None:
     """Choose where compiled kernels are kept: a directory, "default", or None to keep nothing on disk.
 
-    `max_bytes` caps its size; the kernels used longest ago go first.
+    `max_bytes` caps the bytes of all kernels in it, at any time; the kernels used longest ago go first.
     """
     chosen = (
         None if directory is None else default_directory() if directory == "default" else Path(directory).absolute()

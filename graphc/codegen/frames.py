@@ -6,6 +6,7 @@ call, slots of loop bodies that move are written by the loop.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -41,7 +42,7 @@ from graphc.codegen.transposer import transposer_address
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
-from graphc.types import Size, Sizes, size_value
+from graphc.types import Array, Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
@@ -159,6 +160,13 @@ class Memory:
             if replicas is not None:
                 found[number] = replicas
         return found
+
+    def read(self, node: Node, address: int) -> Array:
+        """Return a copy of a value in memory, for who looks into a run."""
+        shape = tuple(self._size(s) for s in node.shape)
+        out: Array = np.empty(shape, node.dtype)
+        ctypes.memmove(out.ctypes.data, address, out.nbytes)
+        return out
 
     # -- frames and tapes
 

@@ -28,6 +28,8 @@ _WORDS = {"frame", "for", "in", "while", "if", "or", "and", "not", "return", "el
 _FRAME = re.compile(r"\bframe\[(\d+)\]")
 _ASSIGNED = re.compile(r"([a-z_]\w*) = (.*)")
 _POINTER = re.compile(r"(\w+p)\(frame\[(\d+)\](?:, (\d+))?\)")
+_STORE = re.compile(r"^([a-z_]\w*)\[.*?\] = ")
+_GIVEN = re.compile(r"\b([a-z_]\w*)\b(?![\[(])")
 _CALL = re.compile(r"\b(?!f64|f32|i64|select|radd|prefetch|[a-z]\d+p)[a-z]\w+\(")
 
 
@@ -78,6 +80,7 @@ def inline_loop(
     merged = _Merged(moving, length, reverse, options.uses("loop_invariants"))
     merged.sizes |= {node: size for nest in nests for node, size in nest.rows}
     parts = [_Part(number, nest, merged) for number, nest in enumerate(nests)]
+    merged.written = {at.base for part in parts for base in part.stored() if (at := moving.get(base))}
     for carry in carries if options.uses("carries_in_registers") else ():
         if not carry.received.shape and all(part.can_promote(carry) for part in parts):
             merged.promote(carry)
@@ -114,6 +117,8 @@ class _Merged:
         self.registers: dict[Node, str] = {}
         self.sizes: dict[Node, Size] = {}
         self.buffers: dict[Node, tuple[Node, Size]] = {}
+        self.written: set[Node] = set()
+        """The values outside the loop that a step writes into."""
 
     def buffer(self, value: Node) -> Node:
         """Return a node that stands for the memory of a value between two nests of a step.
@@ -281,7 +286,17 @@ class _Part:
             return pointer in self.literals
         base = self.pointers[pointer].base
         at = self.merged.moving.get(base)
-        return isinstance(base.op, Constant) if at is None else at.still
+        return isinstance(base.op, Constant) if at is None else at.still and at.base not in self.merged.written
+
+    def stored(self) -> set[Node]:
+        """Return the values that the nest writes into, or may: those whose pointer is given away."""
+        found: set[Node] = set()
+        for text in _texts(self.nest.body):
+            if (assigned := _ASSIGNED.match(text)) and assigned[1] in self.pointers:
+                continue
+            places = [*_STORE.findall(text), *_GIVEN.findall(text)]
+            found |= {self.pointers[name].base for name in places if name in self.pointers}
+        return found
 
     def _block(self, statements: Iterable[Statement]) -> list[Statement]:
         body: list[Statement] = []

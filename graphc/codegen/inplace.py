@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from itertools import pairwise
 
 from graphc.codegen.phases import reads_before_writing
 from graphc.codegen.reads import Reads
@@ -58,11 +59,13 @@ def late_order(schedule: Schedule, writes: Mapping[Node, Sequence[Node]]) -> tup
 def _late_scatters(
     schedule: Schedule, place: Mapping[Node, int], values: Mapping[Shared, Node]
 ) -> dict[Node, tuple[Node, ...]]:
-    """Return the chains of scatters into states that may run after all other kernels."""
+    """Return the chains of scatters into states that may run after all other kernels: only they read each other."""
+    readers = schedule.readers
     late: dict[Node, tuple[Node, ...]] = {}
     for state, value in values.items():
         chain = scatter_chain(value)
-        if chain and chain[0].inputs[0] is state and value not in schedule.readers:
+        alone = all(readers[x] == [place[y]] for x, y in pairwise(chain)) and value not in readers
+        if chain and chain[0].inputs[0] is state and alone:
             late[state] = chain
     while True:  # a scatter that cannot wait runs, and reads, at its own time
         reads = Reads(schedule, late_order(schedule, late))
@@ -98,7 +101,7 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
     found: dict[Node, Node] = {}
     for number, kernel in reversed(list(enumerate(schedule))):
         node = kernel.root
-        if isinstance(node.op, Scatter) and node not in elsewhere:
+        if kernel.kind == "scatter" and node not in elsewhere:
             x = node.inputs[0]
             if x in stored and x not in elsewhere and reads.only(x, number) and _writes_only(schedule, node):
                 found[x] = found.get(node, node)

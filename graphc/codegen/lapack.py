@@ -16,6 +16,7 @@ from graphc.codegen.lower import Accesses
 from graphc.codegen.nest import (
     Builder,
     FrameSlot,
+    If,
     LiteralSlot,
     Loop,
     LoopNest,
@@ -28,7 +29,7 @@ from graphc.codegen.nest import (
 )
 from graphc.codegen.sorting import private
 from graphc.node import Node
-from graphc.ops.decompositions import Cholesky, LuFactor, LuSolve, SolveTriangular
+from graphc.ops.decompositions import Cholesky, Cofactor, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.spectral import Eigh, Qr, Svd
 from graphc.types import INT64, DType, Size, TensorType, as_dtype, product, size_max, size_min
 
@@ -202,21 +203,105 @@ def _lu_solve(node: Node, accesses: Accesses) -> list[LoopNest]:
     _, factors, b = node.inputs
     nest = _Nest(node, accesses)
     n, k = node.shape[-2:]
-    steps = [
-        _right_solve(nest, factors, "m", True, op.transposed, False),
-        _right_solve(nest, factors, "m", False, op.transposed, True),
-    ]
-    solves: list[Statement] = [*reversed(steps)] if op.transposed else [*steps]
-    exchange = _exchange_rows(nest, factors, backwards=not op.transposed)
     body: list[Statement] = [
         f"o = d0 * {nest.size(n * k)}",
         "f = o",
         f"m = d0 * {nest.size((n + 1) * n)}",
         _refuse_zero_diagonal(nest, factors, "m"),
         _copy(nest, n * k, b),
-        *([exchange, *solves] if op.transposed else [*solves, exchange]),
+        *_divide_by_factors(nest, factors, op.transposed),
     ]
     return nest.finish(body, n * n * k)
+
+
+def _divide_by_factors(nest: _Nest, factors: Node, transposed: bool) -> list[Statement]:
+    """Return what replaces right sides in the result, at `o`, by solutions; the factors lie at `m`."""
+    upper = _right_solve(nest, factors, "m", True, transposed, False)
+    lower = _right_solve(nest, factors, "m", False, transposed, True)
+    exchange = _exchange_rows(nest, factors, backwards=not transposed)
+    return [exchange, lower, upper] if transposed else [upper, lower, exchange]
+
+
+def _cofactor(node: Node, accesses: Accesses) -> list[LoopNest]:
+    """Divide det(A) times the identity by A^T; for a pivot of 0 as `Cofactor` says, multipliers in place."""
+    a, factors = node.inputs
+    size = node.shape[-1]
+    dtype = node.dtype
+    floats = {"u": (dtype, size * size), "right": (dtype, size), "down": (dtype, size)}
+    nest = _Nest(node, accesses, rows=(INT64, size), columns=(INT64, size), **floats)
+    n, out, given, lu = nest.size(size), nest.pointer(node), nest.pointer(a), nest.pointer(factors)
+    u, right, down, rows, columns = (nest.pointer(name) for name in ("u", "right", "down", "rows", "columns"))
+    zero, one = (nest.build.literal(np.asarray(value, dtype)) for value in (0, 1))
+    regular: list[Statement] = [
+        _every("i", n, _every("j", n, f"{out}[o + i * {n} + j] = select(i == j, scale, {zero})")),
+        *_divide_by_factors(nest, factors, True),
+    ]
+    find = [
+        f"size = fabs({u}[i * {n} + j])",
+        "better = size > best",
+        "best = select(better, size, best)",
+        "row = select(better, i, row)",
+        "column = select(better, j, column)",
+    ]
+    eliminate: list[Statement] = [
+        f"times = select(pivot == {zero}, {zero}, {u}[i * {n} + k] / pivot)",
+        f"{u}[i * {n} + k] = times",
+        Loop("j", "k + 1", n, [f"{u}[i * {n} + j] = {u}[i * {n} + j] - times * {u}[k * {n} + j]"]),
+    ]
+    step: list[Statement] = [
+        *(f"best = -{one}", "row = k", "column = k"),
+        Loop("i", "k", n, [Loop("j", "k", n, [*find])]),
+        _every("j", n, *_exchanged(u, f"k * {n} + j", f"row * {n} + j", "held")),
+        _every("i", n, *_exchanged(u, f"i * {n} + k", f"i * {n} + column", "held")),
+        *_exchanged(rows, "k", "row", "number"),
+        *_exchanged(columns, "k", "column", "number"),
+        f"pivot = {u}[k * {n} + k]",
+        "scale = select((row != k) != (column != k), -scale, scale) * pivot",
+        Loop("i", "k + 1", n, eliminate),
+    ]
+    back: list[Statement] = [
+        f"k = {n} - 2 - q",
+        *(f"across = {zero}", f"along = {zero}", f"pivot = {u}[k * {n} + k]"),
+        Loop(
+            "i",
+            "k + 1",
+            n,
+            [
+                f"across = across + {u}[k * {n} + i] * {right}[i]",
+                f"along = along + {u}[i * {n} + k] * {down}[i]",
+            ],
+        ),
+        f"{right}[k] = select(pivot == {zero}, {zero}, -across / pivot)",
+        f"{down}[k] = -along",
+    ]
+    singular: list[Statement] = [
+        _every("i", nest.size(size * size), f"{u}[i] = {given}[o + i]"),
+        _every("i", n, f"{rows}[i] = i", f"{columns}[i] = i"),
+        f"scale = {one}",
+        Loop("k", "0", f"{n} - 1", step),
+        *(f"{right}[{n} - 1] = {one}", f"{down}[{n} - 1] = {one}"),
+        Loop("q", "0", f"{n} - 1", back),
+        _every("i", n, _every("j", n, f"{out}[o + {rows}[i] * {n} + {columns}[j]] = scale * {down}[i] * {right}[j]")),
+    ]
+    body: list[Statement] = [
+        f"o = d0 * {nest.size(size * size)}",
+        f"m = d0 * {nest.size((size + 1) * size)}",
+        *(f"scale = {one}", "zeros = 0"),
+        _every(
+            "i",
+            n,
+            f"pivot = {lu}[m + i * {n} + i]",
+            f"zeros = zeros + select(pivot == {zero}, 1, 0)",
+            f"exchanged = i64({lu}[m + {nest.size(size * size)} + i]) != i",
+            "scale = select(exchanged, -scale, scale) * pivot",
+        ),
+        If("zeros == 0", regular, singular),
+    ]
+    return nest.finish(body, size * size * size)
+
+
+def _exchanged(pointer: str, one: str, other: str, held: str) -> list[str]:
+    return [f"{held} = {pointer}[{one}]", f"{pointer}[{one}] = {pointer}[{other}]", f"{pointer}[{other}] = {held}"]
 
 
 def _exchange_rows(nest: _Nest, factors: Node, *, backwards: bool) -> Loop:
@@ -324,6 +409,7 @@ LAPACK: dict[type, Callable[[Node, Accesses], list[LoopNest]]] = {
     SolveTriangular: _solve_triangular,
     LuFactor: _lu_factor,
     LuSolve: _lu_solve,
+    Cofactor: _cofactor,
     Eigh: _eigh,
     Qr: _qr,
     Svd: _svd,

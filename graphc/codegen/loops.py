@@ -23,7 +23,7 @@ from graphc.codegen.sorting import SORTING
 from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
 from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
 from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
@@ -41,7 +41,8 @@ def lower_kernel(
     if kernel.kind == "loop":
         return lower_loop(kernel, schedule, aliased, divide=divide)
     if kernel.kind == "scatter":
-        return [scatter_copy(kernel.root, schedule.accesses), lower(kernel, schedule, aliased, divide=divide)]
+        copied = scatter_copy(kernel.root, schedule.accesses)
+        return [copied, scatter_nest(kernel, schedule, aliased, divide=divide)]
     (node,) = kernel.nodes
     if isinstance(node.op, MatMulUpdate):
         return lower_matmul_update(node, schedule.accesses, schedule.options, in_place=node in aliased.values())
@@ -102,20 +103,46 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
         f"{pointer}[{build.index((*strides, source.strides[-1]), [*variables, 'j'])}]"
         for pointer, strides, source in zip(pointers, of, sources, strict=True)
     ]
-    start, step = _running(op, node.dtype, values)
-    inner: list[Statement] = [f"a = {step}", f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = a"]
-    body = nested(build, extents, [f"a = {start}", Loop("j", "0", count, inner)])
+    start, steps, result = _running(op, node.dtype, values)
+    inner: list[Statement] = [*steps, f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = {result}"]
+    body = nested(build, extents, [*start, Loop("j", "0", count, inner)])
     return [finish(build, body, extents, product(node.shape))]
 
 
-def _running(op: Running, dtype: DType, values: Sequence[str]) -> tuple[str, str]:
-    """Return what the accumulator `a` is before step `j`, and after it."""
+def scatter_nest(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
+    """Return the nest of a scatter, or of an offset, that writes where its operand is."""
+    if isinstance(kernel.root.op, Offset):
+        return _offset(kernel.root, schedule.accesses)
+    return lower(kernel, schedule, aliased, divide=divide)
+
+
+def _offset(node: Node, accesses: Accesses) -> LoopNest:
+    """Add a number to every element, where it is not 0; one that is NaN is not."""
+    build = Builder([node])
+    number, count = accesses[node.inputs[1]], build.size(product(node.shape))
+    out = build.pointer(node, 0)
+    value = build.once("number", "x", lambda: f"{build.pointer(number.base, number.offset)}[0]")
+    stop = build.once("stop", "n", lambda: f"select({value} == 0, 0, {count})")
+    return finish(build, [Loop("d0", "0", stop, [f"{out}[d0] = {out}[d0] + {value}"])], (), 1)
+
+
+def _running(op: Running, dtype: DType, values: Sequence[str]) -> tuple[list[str], list[str], str]:
+    """Return what sets the accumulator `a` before the loop, what step `j` does to it, and the value after that step.
+
+    A sum of float32 is a float64; one of float64 keeps the errors of its additions beside it, which are not on the path
+    from one sum to the next. It starts from -0.0, so that a sum of negative zeros is one.
+    """
     if isinstance(op, LinearRecurrence):
         factor, term = values
         follows = combine("sum", dtype, term, combine("prod", dtype, factor, "a"))
-        return identity("sum", dtype), f"select(j > 0, {follows}, {term})"
+        return [f"a = {identity('sum', dtype)}"], [f"a = select(j > 0, {follows}, {term})"], "a"
     name = "sum" if op.name == "cumulative_sum" else "prod"
-    return identity(name, dtype), combine(name, dtype, "a", values[0])
+    if name == "prod" or dtype.kind != "f":
+        return [f"a = {identity(name, dtype)}"], [f"a = {combine(name, dtype, 'a', values[0])}"], "a"
+    if dtype.itemsize == 4:
+        return ["a = f64(-0.0)"], [f"a = a + f64({values[0]})"], "f32(a)"
+    steps = [f"v = {values[0]}", "s = a + v", "z = s - a", "e = e + ((a - (s - z)) + (v - z))", "a = s"]
+    return ["a = f64(-0.0)", "e = f64(0)"], steps, "select(isfinite(e) & (e != 0), a + e, a)"
 
 
 def scatter_copy(node: Node, accesses: Accesses) -> LoopNest:

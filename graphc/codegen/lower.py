@@ -5,19 +5,21 @@ inner axes run in a later phase than the reduction. A value that several phases 
 is cheap, and kept in a row buffer (or reread from its own output) where it is not. Adjacent axes collapse into
 one loop where every access allows it.
 
-Sums over inner axes run in blocks of `BLOCK` with a compensated sum of the blocks (Neumaier 1974), whose error
-does not grow with the number of blocks; the block itself is reassociated, so that it vectorises.
+Sums over inner axes run in blocks with a compensated sum of the blocks (Neumaier 1974), whose error does not grow with
+their number; the block itself is reassociated, so that it vectorises. `accumulated` has those over outer axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from graphc.codegen.accumulated import AccumulatedBlocks, block_of, row_in_blocks
 from graphc.codegen.framing import divided, framed_axes, framed_value
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
-from graphc.codegen.reduce import accumulate, combine, reduce_row, reduce_rows
+from graphc.codegen.reduce import combine, reduce_row, reduce_rows
 from graphc.codegen.row_strips import with_row_strips
 from graphc.codegen.rows import ask_ahead, indexed_shape, row_length
 from graphc.codegen.scalars import scalar_code, unit_ns
@@ -35,8 +37,6 @@ from graphc.passes.frame import Framed
 from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import INT64, Shape, Size, product, short_name
-
-BLOCK = 1024
 
 Accesses = dict[Node, Access]
 
@@ -74,8 +74,9 @@ class _Lowering:
         self.phase_of = first_phases(kernel, self.accesses)
         self.roots = roots_by_phase(kernel, self.phase_of)
         self.kept = rows_to_keep(kernel, self.accesses, self.roots, self.options)
+        self.blocks = AccumulatedBlocks(self)
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.in_memory)]
-        self.build = Builder(written)
+        self.build = Builder([*written, *self.blocks.memory])
         chunks = divide and self.options.uses("partial_chunks") and may_be_large(kernel.space, self.unit_ns)
         self.partials = Partials(self.build) if chunks else None
         self.framed = framed_axes(kernel.nodes)
@@ -124,7 +125,7 @@ class _Lowering:
                 if self.accesses[x].base not in self.kernel.levels and not indexed:
                     found[INNER if inner else OUTER].append(self.operand_strides(node, x))
             if isinstance(node.op, (Gather, Scatter)):
-                found[INNER].append(self.indexed_strides(node))
+                found[OUTER if level == OUTER else INNER].append(self.indexed_strides(node))
             if isinstance(node.op, Scatter):
                 continue
             if node in stored:
@@ -366,15 +367,17 @@ class _Lowering:
                 if self.kernel.levels[node] == OUTER and self.phase_of[node] == number + 1:
                     phase.after.append(self._store(node, self.outer_values[node]))
         extent, body = self._assemble()
-        parts = None if self.partials is None else self.partials.finish(bool(self.kept))
+        kept = tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept)
+        rows = (*kept, *self.blocks.rows())
+        parts = None if self.partials is None else self.partials.finish(bool(rows), self.blocks.memory)
         return LoopNest(
             (*self.build.top, *body),
             tuple(self.build.slots),
             extent,
             product(self.kernel.space),
             tuple(self.build.checks),
-            tuple((n, product(squeeze_strides(n.shape, n.shape)[self.split :])) for n in self.kept),
-            divisible=not self.shared and not self.kept and self.kernel.kind != "scatter",
+            rows,
+            divisible=not self.shared and not rows and self.kernel.kind != "scatter",
             unit_ns=self.unit_ns,
             turns=self.kernel.turns,
             parts=parts,
@@ -397,31 +400,24 @@ class _Lowering:
             return
         value = self._operand(root, 0, number)
         if self.kernel.levels[root] == ACCUMULATED:
-            index = self.build.index(self.group_strides(self._store_strides(root)), self.variables)
-            pointer = self.build.pointer(root, 0)
-            blocks = self.split > 0 or self.partials is not None  # a nest that is one step has all rows to itself
-            block = self.group_strides(self._store_strides(root))[0] if blocks else 0
-            fill = accumulate(root, self.build, phase.stores, f"{pointer}[{index}]", value, pointer, block)
-            if self.partials is not None:
-                self.partials.fills.append((number, fill))
-            if block == 0:
-                share(self, root, pointer, number)
+            self.blocks.accumulate(root, number, value, self.group_strides(self._store_strides(root)))
         elif self.kernel.levels[root] == TOTAL:
-            row = reduce_row(root, self.build, phase, value, "", self._blocked(root))
+            row = reduce_row(root, self.build, phase, value, "", self._blocked(root, phase))
             total = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
             self.after.append(self._store(root, total))
             share(self, root, total, number)
         else:
             position = self.variables[-1] if self.groups and self.groups[-1][-1] >= self.split else "0"  # for argmax
-            result = reduce_row(root, self.build, phase, value, position, self._blocked(root))
+            result = reduce_row(root, self.build, phase, value, position, self._blocked(root, phase))
             self.outer_values[root] = result
             if self.split == 0:
                 share(self, root, result, number)
 
-    def _blocked(self, root: Node) -> bool:
+    def _blocked(self, root: Node, phase: Phase) -> bool:
         inner = self.kernel.space[self.split :]
         total = product(inner)
-        return root.op.name == "sum" and root.dtype.kind == "f" and not (isinstance(total, int) and total <= BLOCK)
+        longest = block_of(phase)
+        return root.op.name == "sum" and root.dtype.kind == "f" and not (isinstance(total, int) and total <= longest)
 
     def _store(self, node: Node, value: str) -> str:
         groups = self.group_strides(self._store_strides(node))
@@ -442,14 +438,14 @@ class _Lowering:
         ahead = ask_ahead(self, extents, stops) if self._single or len(inner) == 1 else []
         body: list[Statement] = list(self.outer_loads) + (ahead if outer else [])
         for phase in self.phases:
-            nest = self.inner_nest(phase, inner, stops, ahead=() if outer else ahead)
+            bounds = None if outer else ("lo", "hi")
+            nest = self.inner_nest(phase, inner, stops, bounds=bounds, ahead=() if outer else ahead)
             body += [*phase.before, *nest, *phase.after]
         for k in reversed(outer):
-            body = [Loop(self.variables[k], "0", stops[k], body)]
-        first = body[-1]
-        if not isinstance(first, Loop):
+            start, stop = ("lo", "hi") if k == outer[0] else ("0", stops[k])
+            body = self.blocks.loop(k, None, start, stop, partial(self._loop_over, k, body))
+        if not isinstance(body[-1], Loop):
             return 1, body
-        first.start, first.stop = "lo", "hi"
         body = body if self.partials is None else self.partials.wrap(body)
         return extents[0], [*self.before, *body, *self.after]
 
@@ -460,8 +456,11 @@ class _Lowering:
         stops = ["hi", *stops[1:]]
         body = divided(self, [*phase.body, *phase.stores], starts[-1], stops[-1])
         for k in reversed(range(len(stops) - 1)):
-            body = [Loop(self.variables[k], starts[k], stops[k], body)]
+            body = self.blocks.loop(k, None, starts[k], stops[k], partial(self._loop_over, k, body))
         return body
+
+    def _loop_over(self, k: int, body: list[Statement], start: str, stop: str) -> list[Statement]:
+        return [Loop(self.variables[k], start, stop, body)]
 
     def inner_nest(
         self,
@@ -480,17 +479,13 @@ class _Lowering:
             return []
         if not inner:
             return [*phase.block_start, *statements, *phase.block_end]
-        last = inner[-1]
-        loop = Loop(self.variables[last], starts[last], stops[last], statements)
-        nest: list[Statement] = [loop]
+        last, number = inner[-1], self.phases.index(phase)
         if phase.block_end:
-            start, stop = f"start{last}", f"stop{last}"
-            loop.start, loop.stop = start, stop
-            end = f"{stop} = select({start} + {BLOCK} < {stops[last]}, {start} + {BLOCK}, {stops[last]})"
-            nest = [
-                Loop(start, starts[last], stops[last], [end, *phase.block_start, loop, *phase.block_end], str(BLOCK))
-            ]
+            nest = row_in_blocks(phase, last, self.variables[last], statements, starts[last], stops[last])
+        else:
+            make = partial(self._loop_over, last, statements)
+            nest = self.blocks.loop(last, number, starts[last], stops[last], make)
         nest = [*ahead, *nest]
         for k in reversed(inner[:-1]):
-            nest = [Loop(self.variables[k], starts[k], stops[k], nest)]
+            nest = self.blocks.loop(k, number, starts[k], stops[k], partial(self._loop_over, k, nest))
         return nest

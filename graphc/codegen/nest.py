@@ -165,6 +165,8 @@ class Parts:
     words: int | None
     rows: tuple[tuple[Node, int], ...]
     stages: int = 1
+    scratch: tuple[Node, ...] = ()
+    """Private values that no stage leaves to the next: every chunk that runs beside others has its own."""
 
 
 class Condition(Protocol):

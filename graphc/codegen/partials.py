@@ -160,11 +160,11 @@ class Partials:
     def _stride(self, slot: int) -> str:
         return self.build.once(("words between", slot), "n", lambda: f"frame[{slot}]")
 
-    def finish(self, kept: bool) -> Parts | None:
+    def finish(self, kept: bool, scratch: Sequence[Node] = ()) -> Parts | None:
         """Return what the memory of a program must know; None where chunks need no frames of their own."""
         if self._first is None and not kept:
             return None
-        return Parts(self._first, self._words, tuple(self.rows), max(1, self.stages))
+        return Parts(self._first, self._words, tuple(self.rows), max(1, self.stages), tuple(scratch))
 
 
 def share(nest: _Lowering, root: Node, result: str, phase: int) -> None:

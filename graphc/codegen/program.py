@@ -118,14 +118,14 @@ class Program:
         rows: list[Row] = []
         instructions: list[int] = []
         segments, total, since = [0], 0.0, 0.0
-        first_write = self.main.first_state_write()
+        first_write = self.main.first_state_write
         for number in range(len(self.main.nests)):
             for row, cost in memory.rows(self.main, number):
                 rows.append(row)
                 instructions.append(number)
                 total += cost
                 since += cost
-                if since > SEGMENT_NS and number < first_write:
+                if since > SEGMENT_NS and (first_write is None or number < first_write):
                     segments.append(len(rows))
                     since = 0.0
         if segments[-1] != len(rows):

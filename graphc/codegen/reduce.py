@@ -42,21 +42,16 @@ def combine(name: str, dtype: DType, acc: str, value: str) -> str:
     return f"select({value} {'>' if name == 'max' else '<'} {acc}, {value}, {acc})"
 
 
-def accumulate(
-    node: Node, build: Builder, stores: list[Statement], place: str, value: str, pointer: str, block: Size
-) -> Loop:
-    """Reduce into memory: the result is filled at the start of the kernel, then updated at each point.
+def fill_accumulator(node: Node, build: Builder, pointer: str, block: Size) -> Loop:
+    """Fill the result of a reduction into memory at the start of the kernel, and return the loop that does.
 
-    Return the loop that fills it. `block` is the number of elements that one step of the outermost loop has to itself,
-    0 where steps share them.
+    `block` is the number of elements that one step of the outermost loop has to itself, 0 where steps share them.
     """
-    name, dtype = node.op.name, node.dtype
     start, stop = "0", build.size(node.size)
     if block != 0:
         start, stop = (f"{end} * {build.size(block)}" for end in ("lo", "hi"))
-    fill = Loop("k", start, stop, [f"{pointer}[k] = {identity(name, dtype)}"])
+    fill = Loop("k", start, stop, [f"{pointer}[k] = {identity(node.op.name, node.dtype)}"])
     build.top.append(fill)
-    stores.append(f"{place} = {combine(name, dtype, place, value)}")
     return fill
 
 

@@ -108,8 +108,9 @@ def replicas_of(nest: LoopNest, sizes: Sizes, cost: float, least: float, *, thre
         return None
     values = {n: size_value(n.size, sizes) for n in shared}
     # One thread runs one chunk after the other: they can use the same rows. Stages leave each other rows of the whole.
-    if threads > 1 and nest.parts.stages == 1:
-        values |= {n: size_value(size, sizes) for n, size in nest.rows}
+    if threads > 1:
+        own_rows = (row for row in nest.rows if nest.parts.stages == 1 or row[0] in nest.parts.scratch)
+        values |= {n: size_value(size, sizes) for n, size in own_rows}
     private, total = {}, 0
     for node, size in values.items():
         between = -(-size * node.dtype.itemsize // ALIGNMENT) * ALIGNMENT

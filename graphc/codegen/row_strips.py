@@ -72,7 +72,7 @@ def _in_strips(nest: _Lowering, plain: LoopNest, axis: int, loads: Sequence[Acro
         copy, between = copies[key]
         index = f"({variable} - b{axis}) * {between} + {nest.variables[-1]}"
         instead[plain_load(nest, load)] = f"{load.name} = {copy}[{index}]"
-    parts = None if nest.partials is None else nest.partials.finish(kept=True)
+    parts = None if nest.partials is None else nest.partials.finish(kept=True, scratch=nest.blocks.memory)
     body, slots = (*build.top, *_rewritten(plain.body[top:], variable, axis, calls, instead)), tuple(build.slots)
     return replace(plain, body=body, slots=slots, rows=(*plain.rows, *rows), divisible=False, parts=parts)
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.inplace import carries_in_place, late_order, operands_in_place, parts_in_place, updates_in_place
-from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks
-from graphc.codegen.lower import lower
-from graphc.codegen.nest import LoopNest, PointerSlot
+from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks, scatter_nest
+from graphc.codegen.nest import LoopNest
 from graphc.codegen.reads import Reads
 from graphc.codegen.render import render
 from graphc.codegen.reuse import Reuse
@@ -63,19 +62,23 @@ class Section:
         changed = {n for values in self.in_state.values() for n in values}
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
         late = late_order(self.schedule, self.in_state)
-        closed = {*graph.outputs, *self.elsewhere, *self.in_place}
-        temporary = operands_in_place(self.schedule, closed) if options.uses("operands_in_place") else {}
+        kept = {*self.elsewhere, *self.in_place}
+        temporary = operands_in_place(self.schedule, kept) if options.uses("operands_in_place") else {}
         in_place = {*self.in_place, *changed}
-        self.reuse = Reuse(Reads(self.schedule, late), closed)
+        self.reuse = Reuse(Reads(self.schedule, late), {*graph.outputs, *self.elsewhere, *self.in_place})
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         if options.uses("parts_in_place"):
             self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
         self.steps = self.reuse.steps(rows or {})
         writes: list[tuple[LoopNest, int]] = []
+        self.first_state_write: int | None = None
+        """The first nest that may write state: from there on a run must not be interrupted."""
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
+            if self.first_state_write is None and kernel.root not in late and not changed.isdisjoint(kernel.stored):
+                self.first_state_write = len(self.nests)
             if kernel.kind == "scatter" and (kernel.root in in_place or kernel.root.inputs[0] in temporary):
-                nest = lower(kernel, self.schedule, self.aliased, divide=not inner)
+                nest = scatter_nest(kernel, self.schedule, self.aliased, divide=not inner)
                 if kernel.root not in late:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
@@ -86,6 +89,8 @@ class Section:
                 self.append(self._lower(kernel, number), number)
             if options.uses("checks_once"):
                 checked |= made_checks(kernel, accesses)
+        if self.first_state_write is None:
+            self.first_state_write = len(self.nests)
         for nest, number in writes:
             self.append([nest], number)
         for state, value in self._updates():
@@ -148,14 +153,6 @@ class Section:
     def results(self) -> tuple[Node, ...]:
         """The outputs that the caller receives."""
         return self.graph.outputs[: len(self.graph.outputs) - len(self.graph.updates)]
-
-    def first_state_write(self) -> int:
-        """Return the first nest that writes state: from there on a run must not be interrupted."""
-        changed = {n for values in self.in_state.values() for n in values}
-        for number, (nest, kernel) in enumerate(zip(self.nests, self.kernel_of, strict=True)):
-            if kernel < 0 or any(isinstance(s, PointerSlot) and s.base in changed for s in nest.slots):
-                return number
-        return len(self.nests)
 
     def finish(self) -> None:
         """Render and compile every nest, inner sections too."""

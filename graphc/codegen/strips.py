@@ -116,6 +116,8 @@ def with_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
         return [plain]
     (phase,) = nest.phases
     axis, loads = _across(nest, phase)
+    if nest.blocks.deepest > axis:  # strips would walk rows of the result inside the loop over a block
+        return [plain]
 
     def tiled() -> LoopNest:
         body = tuple(_Strips(nest, axis, loads).loops(phase))
@@ -182,21 +184,27 @@ class _Strips:
         calls = [self._call(load) for load in self.loads]
         inside: list[Statement] = [*calls, self._part(self.axis, [self._part(self.last, body)])]
         for k in reversed(range(self.last + 1)):
-            width = {self.last: self.columns, self.axis: ROWS}.get(k)
-            inside = [self._whole(k, inside) if width is None else self._divided(k, width, inside)]
+            inside = self._outer_loop(k, inside)
         return inside
+
+    def _outer_loop(self, k: int, inside: list[Statement]) -> list[Statement]:
+        """Return a loop over strips, or over a whole axis, in blocks of the sums over it."""
+        width = {self.last: self.columns, self.axis: ROWS}.get(k)
+
+        def make(start: str, stop: str) -> list[Statement]:
+            if width is None:
+                return [Loop(self._variable(k), start, stop, inside)]
+            return [self._divided(k, width, inside, start, stop)]
+
+        return self.nest.blocks.loop(k, None, self.starts[k], self.stops[k], make)
 
     def _variable(self, k: int) -> str:
         return self.nest.variables[k]
 
-    def _whole(self, k: int, body: list[Statement]) -> Loop:
-        return Loop(self._variable(k), self.starts[k], self.stops[k], body)
-
-    def _divided(self, k: int, width: int, body: list[Statement]) -> Loop:
+    def _divided(self, k: int, width: int, body: list[Statement], start: str, stop: str) -> Loop:
         """Return the loop over the strips of a loop."""
-        stop = self.stops[k]
         end = f"e{k} = select(b{k} + {width} < {stop}, b{k} + {width}, {stop})"
-        return Loop(f"b{k}", self.starts[k], stop, [end, *body], str(width))
+        return Loop(f"b{k}", start, stop, [end, *body], str(width))
 
     def _part(self, k: int, body: list[Statement]) -> Loop:
         return Loop(self._variable(k), f"b{k}", f"e{k}", body)

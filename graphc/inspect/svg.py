@@ -56,6 +56,7 @@ _FAMILY_OF_CLASS = {
     "MatMul": "matmul",
     "Gather": "indexing",
     "Scatter": "indexing",
+    "Offset": "indexing",
     "Assembly": "assembly",
 }
 

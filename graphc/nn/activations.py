@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.activations import GELU, GELU_TANH, MISH, SILU, SOFTSIGN, TANHSHRINK
@@ -57,7 +58,8 @@ def _float(name: str, x: Any) -> Node:
 # -- rectifiers
 
 
-def leaky_relu(x: Any, /, negative_slope: float = 0.01) -> Node:
+@checked
+def leaky_relu(x: Any, /, negative_slope: float | Node = 0.01) -> Node:
     """Return `x` where it is positive and `negative_slope * x` elsewhere.
 
     >>> leaky_relu([-1.0, 2.0]).eval()
@@ -84,7 +86,8 @@ def prelu(x: Any, weight: Any, /) -> Node:
     return where(node > 0, node, node * slope)
 
 
-def elu(x: Any, /, alpha: float = 1.0) -> Node:
+@checked
+def elu(x: Any, /, alpha: float | Node = 1.0) -> Node:
     """Return `x` where it is positive and `alpha * (exp(x) - 1)` elsewhere.
 
     >>> elu([-1000.0, 1.0]).eval()
@@ -103,6 +106,7 @@ def selu(x: Any, /) -> Node:
     return where(node > 0, SELU_SCALE * node, (SELU_SCALE * SELU_ALPHA) * expm1(node))
 
 
+@checked
 def celu(x: Any, /, alpha: float = 1.0) -> Node:
     """Return `x` where it is positive and `alpha * (exp(x / alpha) - 1)` elsewhere: a smooth `elu`.
 
@@ -118,6 +122,7 @@ def celu(x: Any, /, alpha: float = 1.0) -> Node:
 # -- smooth functions
 
 
+@checked
 def gelu(x: Any, /, approximate: str = "none") -> Node:
     """Return `x` times the normal distribution function of `x`, accurate in the left tail too.
 
@@ -147,6 +152,7 @@ def mish(x: Any, /) -> Node:
     return pointwise(MISH, x)
 
 
+@checked
 def softplus(x: Any, /, beta: float = 1.0) -> Node:
     """Return `log(1 + exp(beta * x)) / beta`, without overflow anywhere.
 
@@ -199,6 +205,7 @@ def relu6(x: Any, /) -> Node:
     return _limited(_float("relu6", x), 0.0, 6.0)
 
 
+@checked
 def hardtanh(x: Any, /, min_val: float = -1.0, max_val: float = 1.0) -> Node:
     """Return `x` limited to `min_val`..`max_val`, with derivative 0 at both.
 
@@ -229,6 +236,7 @@ def hard_swish(x: Any, /) -> Node:
     return where(node <= -3.0, 0.0, where(node >= 3.0, node, node * (node + 3.0) / 6.0))
 
 
+@checked
 def threshold(x: Any, threshold: float, value: float, /) -> Node:
     """Return `x` where it is above `threshold` and `value` elsewhere.
 
@@ -239,12 +247,14 @@ def threshold(x: Any, threshold: float, value: float, /) -> Node:
     return where(node <= threshold, value, node)
 
 
-def hardshrink(x: Any, /, lambd: float = 0.5) -> Node:
+@checked
+def hardshrink(x: Any, /, lambd: float | Node = 0.5) -> Node:
     """Return `x` where `abs(x) > lambd` and 0 elsewhere."""
     node = _float("hardshrink", x)
     return where(abs(node) <= lambd, 0.0, node)
 
 
+@checked
 def softshrink(x: Any, /, lambd: float = 0.5) -> Node:
     """Return `x` moved towards 0 by `lambd`, and 0 where it is nearer than that.
 
@@ -260,6 +270,7 @@ def softshrink(x: Any, /, lambd: float = 0.5) -> Node:
 # -- along an axis
 
 
+@checked
 def softmin(x: Any, /, axis: int = -1) -> Node:
     """Return `softmax(-x)` along `axis`.
 
@@ -269,6 +280,7 @@ def softmin(x: Any, /, axis: int = -1) -> Node:
     return softmax(-_float("softmin", x), axis)
 
 
+@checked
 def glu(x: Any, /, axis: int = -1) -> Node:
     """Return the first half along `axis` times the `sigmoid` of the second half.
 

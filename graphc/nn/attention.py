@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import DTypeError, ShapeError, at
 from graphc.nn.functional import dropout
 from graphc.node import Node
 from graphc.ops.creation import iota
-from graphc.ops.elementwise import equal, where
+from graphc.ops.elementwise import equal, not_equal, where
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.normalization import RSQRT
 from graphc.ops.pointwise import as_node, pointwise, promote, size_node
+from graphc.ops.reduction import any as any_of
 from graphc.ops.reduction import softmax
-from graphc.ops.shape import never_equal
-from graphc.types import is_float
+from graphc.ops.shape import drop_axes, insert_axes, never_equal
+from graphc.types import INT64, is_float
 
 if TYPE_CHECKING:
     from graphc.random import Generator
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["scaled_dot_product_attention"]
 
 
+@checked
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
@@ -32,7 +35,7 @@ def scaled_dot_product_attention(
     mask: Any = None,
     *,
     is_causal: bool = False,
-    scale: float | None = None,
+    scale: float | Node | None = None,
     dropout_p: float = 0.0,
     rng: Generator | None = None,
 ) -> Node:
@@ -52,8 +55,8 @@ def scaled_dot_product_attention(
         The probability with which each weight is dropped, by `rng`; 0 outside of training.
 
     A row that may attend to nothing gives 0, with gradient 0. What is masked by bool or -inf has no influence on
-    values or gradients, though a masked `value` must be finite. Raises `ShapeError`, `DTypeError`. Source: Vaswani
-    et al., Attention is all you need, 2017.
+    values or gradients; a key and value that no query may attend to may be NaN or inf. Raises `ShapeError`,
+    `DTypeError`. Source: Vaswani et al., Attention is all you need, 2017.
 
     >>> scaled_dot_product_attention([[1.0]], [[2.0], [2.0]], [[1.0], [5.0]], [[True, False]]).eval()
     array([[1.]])
@@ -66,9 +69,33 @@ def scaled_dot_product_attention(
         shown = f"{q.type}, {k.type}, {v.type}"
         raise ShapeError(f"scaled_dot_product_attention: query, key and value do not fit: {shown}{at()}")
     factor = pointwise(RSQRT, size_node(q.shape[-1], q.dtype)) if scale is None else scale
+    if (seen := _seen(q, k, mask, is_causal)) is not None:  # 0 * NaN is NaN, in products and in their gradients
+        k, v = (where(_reduced_to(seen, x), x, 0.0) for x in (k, v))
     scores = matmul(q, matrix_transpose(k)) * factor
     weights = _masked_softmax(scores, _allowed(scores, mask, is_causal), _added(scores, mask))
     return matmul(dropout(weights, dropout_p, rng, training=dropout_p > 0), v)
+
+
+def _seen(q: Node, k: Node, mask: Any, is_causal: bool) -> Node | None:
+    """Return which keys some query may attend to, of shape (..., S or 1, 1); None where all are known to be."""
+    found: Node | None = None
+    if mask is not None:
+        node = as_node(mask)
+        allowed = node if node.dtype.kind == "b" else not_equal(node, -np.inf)
+        allowed = insert_axes(allowed, tuple(range(2 - allowed.ndim))) if allowed.ndim < 2 else allowed
+        found = matrix_transpose(any_of(allowed, axis=-2, keepdims=True))
+    if is_causal and q.shape[-2] != k.shape[-2]:
+        reached = insert_axes(iota((k.shape[-2],), 0), (1,)) < size_node(q.shape[-2], INT64)
+        found = reached if found is None else found & reached
+    return found
+
+
+def _reduced_to(seen: Node, x: Node) -> Node:
+    """Return which rows of `x` count: those that count in one of the batch entries that share them."""
+    extra = seen.ndim - x.ndim
+    shared = [a for a in range(seen.ndim - 2) if a < extra or (x.shape[a - extra] == 1 and seen.shape[a] != 1)]
+    kept = any_of(seen, axis=tuple(shared), keepdims=True) if shared else seen
+    return drop_axes(kept, tuple(range(extra))) if extra > 0 else kept
 
 
 def _allowed(scores: Node, mask: Any, is_causal: bool) -> Node | None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.nn.init import Initializer, Rng, as_generator, inverse_root
@@ -30,6 +31,7 @@ class _Convolution(Module):
     axes: ClassVar[int]
     function: ClassVar[Callable[..., Node]]
 
+    @checked
     def __init__(
         self,
         in_channels: int,
@@ -64,6 +66,7 @@ class _Transposed(Module):
     axes: ClassVar[int]
     function: ClassVar[Callable[..., Node]]
 
+    @checked
     def __init__(
         self,
         in_channels: int,

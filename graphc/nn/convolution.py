@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at, user_source
 from graphc.nn.geometry import (
     Pads,
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 
+@checked
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Node:
@@ -58,6 +60,7 @@ def conv1d(
     return _convolve("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
 
 
+@checked
 def conv2d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Node:
@@ -77,6 +80,7 @@ def conv2d(
     return _convolve("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
 
 
+@checked
 def conv3d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Node:
@@ -146,6 +150,7 @@ def _with_bias(name: str, out: Node, bias: Node | None, ndim: int) -> Node:
 # -- transposed
 
 
+@checked
 def conv_transpose1d(
     x: Any,
     weight: Any,
@@ -164,6 +169,7 @@ def conv_transpose1d(
     return _transposed("conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@checked
 def conv_transpose2d(
     x: Any,
     weight: Any,
@@ -183,6 +189,7 @@ def conv_transpose2d(
     return _transposed("conv_transpose2d", 2, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@checked
 def conv_transpose3d(
     x: Any,
     weight: Any,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.control import scan
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
@@ -29,6 +30,7 @@ from graphc.types import INT64, Size
 __all__ = ["ctc_loss"]
 
 
+@checked
 def ctc_loss(
     log_probs: Any,
     targets: Any,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.elementwise import equal, stop_gradient, where
@@ -22,6 +23,7 @@ SELU_FLOOR = -1.7580993408473766
 """The limit of `selu` at -inf: minus its scale times its alpha."""
 
 
+@checked
 def embedding(indices: Any, weight: Any, /, padding_idx: int | None = None) -> Node:
     """Return the rows of `weight` at `indices` (integers of any shape): shape (*indices.shape, *weight.shape[1:]).
 
@@ -48,6 +50,7 @@ def embedding(indices: Any, weight: Any, /, padding_idx: int | None = None) -> N
     return where(insert_axes(padding, range(places.ndim, rows.ndim)), stop_gradient(rows), rows)
 
 
+@checked
 def dropout(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
     """Return `x` with each element set to 0 with probability `p`, and the others divided by `1 - p`.
 
@@ -62,21 +65,25 @@ def dropout(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool
     return _dropped("dropout", node, node.shape, p, rng, training)
 
 
+@checked
 def dropout1d(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
     """Drop whole channels of `x`, of shape (batch, channels, length); see `dropout`."""
     return _dropped_channels("dropout1d", 3, x, p, rng, training)
 
 
+@checked
 def dropout2d(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
     """Drop whole channels of `x`, of shape (batch, channels, height, width); see `dropout`."""
     return _dropped_channels("dropout2d", 4, x, p, rng, training)
 
 
+@checked
 def dropout3d(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
     """Drop whole channels of `x`, of shape (batch, channels, depth, height, width); see `dropout`."""
     return _dropped_channels("dropout3d", 5, x, p, rng, training)
 
 
+@checked
 def alpha_dropout(x: Any, p: float = 0.5, rng: Generator | None = None, training: bool = True) -> Node:
     """Set elements to the lower limit of `selu` with probability `p`, and rescale to the same mean and variance.
 

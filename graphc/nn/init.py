@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.types import Array, as_dtype
 
@@ -41,6 +42,7 @@ Initializer = Callable[..., Array]
 _default: list[np.random.Generator] = []
 
 
+@checked
 def set_seed(seed: int) -> None:
     """Start the default generator of modules, from which parameters and dropout take their numbers, at `seed`.
 
@@ -81,6 +83,7 @@ def ones(shape: Any, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     return np.ones(_shape("ones", shape), as_dtype(dtype))
 
 
+@checked
 def constant(shape: Any, value: float, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return `value` everywhere; as an initialiser, `functools.partial(constant, value=0.5)`."""
     return np.full(_shape("constant", shape), value, as_dtype(dtype))
@@ -89,6 +92,7 @@ def constant(shape: Any, value: float, *, rng: Rng = None, dtype: Any = "float32
 # -- draws
 
 
+@checked
 def uniform(shape: Any, low: float = -0.05, high: float = 0.05, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers between `low` and `high`."""
     if not low <= high:
@@ -96,11 +100,13 @@ def uniform(shape: Any, low: float = -0.05, high: float = 0.05, *, rng: Rng = No
     return _rounded(as_generator(rng).uniform(low, high, _shape("uniform", shape)), dtype)
 
 
+@checked
 def normal(shape: Any, mean: float = 0.0, std: float = 0.05, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return normal numbers."""
     return _rounded(as_generator(rng).normal(mean, _std("normal", std), _shape("normal", shape)), dtype)
 
 
+@checked
 def truncated_normal(
     shape: Any,
     mean: float = 0.0,
@@ -129,6 +135,7 @@ def truncated_normal(
     return _rounded(mean + _std("truncated_normal", std) * draws, dtype)
 
 
+@checked
 def orthogonal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return `gain` times a matrix with orthonormal rows, or columns if it is taller; later axes count as columns.
 
@@ -150,6 +157,7 @@ def orthogonal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "
 # -- draws whose variance follows from the numbers of inputs and outputs
 
 
+@checked
 def glorot_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers of variance `gain**2 * 2 / (inputs + outputs)`.
 
@@ -161,11 +169,13 @@ def glorot_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any
     return _uniform("glorot_uniform", shape, gain, "fan_avg", rng, dtype)
 
 
+@checked
 def glorot_normal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return normal numbers of variance `gain**2 * 2 / (inputs + outputs)`; see `glorot_uniform`."""
     return _normal("glorot_normal", shape, gain, "fan_avg", rng, dtype)
 
 
+@checked
 def he_uniform(
     shape: Any, negative_slope: float = 0.0, *, mode: str = "fan_in", rng: Rng = None, dtype: Any = "float32"
 ) -> Array:
@@ -176,6 +186,7 @@ def he_uniform(
     return _uniform("he_uniform", shape, calculate_gain("leaky_relu", negative_slope), mode, rng, dtype)
 
 
+@checked
 def he_normal(
     shape: Any, negative_slope: float = 0.0, *, mode: str = "fan_in", rng: Rng = None, dtype: Any = "float32"
 ) -> Array:
@@ -183,6 +194,7 @@ def he_normal(
     return _normal("he_normal", shape, calculate_gain("leaky_relu", negative_slope), mode, rng, dtype)
 
 
+@checked
 def lecun_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers of variance `gain**2 / inputs`.
 
@@ -191,6 +203,7 @@ def lecun_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any 
     return _uniform("lecun_uniform", shape, gain, "fan_in", rng, dtype)
 
 
+@checked
 def lecun_normal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return normal numbers of variance `gain**2 / inputs`; see `lecun_uniform`."""
     return _normal("lecun_normal", shape, gain, "fan_in", rng, dtype)
@@ -201,6 +214,7 @@ def inverse_root(shape: Any, *, rng: Rng = None, dtype: Any = "float32") -> Arra
     return _uniform("inverse_root", shape, 3**-0.5, "fan_in", rng, dtype)
 
 
+@checked
 def calculate_gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
     """Return the `gain` that keeps variances through a nonlinearity; 1 for one that is not listed in the source.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.geometry import require_elements, sizes_per_axis
 from graphc.nn.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
@@ -28,15 +29,17 @@ _CUBIC = -0.75
 _AXES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
+@checked
 def interpolate(
     x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
 ) -> Node:
     """Return `x` (batch, channels, *spatial) with its spatial axes resized.
 
     Give either `size` (sizes of the result) or `scale_factor` (numbers; sizes are rounded down), one for all spatial
-    axes or one for each. `mode`: `"nearest"` (rounds positions down), `"nearest-exact"`, `"linear"` (one spatial axis),
-    `"bilinear"` and `"bicubic"` (two), `"trilinear"` (three), `"area"` (means, by `size` or whole pieces).
-    `align_corners` (weighted modes) maps the first and last elements onto each other.
+    axes or one for each; elements then lie 1/scale_factor apart, also where the factor leaves the size as it was.
+    `mode`: `"nearest"` (rounds positions down), `"nearest-exact"`, `"linear"` (one spatial axis), `"bilinear"` and
+    `"bicubic"` (two), `"trilinear"` (three), `"area"` (means, by `size` or whole pieces). `align_corners` (weighted
+    modes) maps the first and last elements onto each other.
 
     >>> interpolate([[[0.0, 2.0]]], size=4, mode="linear").eval()
     array([[[0. , 0.5, 1.5, 2. ]]])
@@ -94,11 +97,12 @@ def _scaled(x: Node, size: Size, factor: float) -> Size:
 
 def _resized(x: Node, axis: int, new: Size, scale: float | None, mode: str, align_corners: bool) -> Node:
     old = x.shape[axis]
-    if new == old:
+    whole = scale is None or float(scale).is_integer()  # 1.1 may keep the size, and still moves positions
+    if new == old and (whole or align_corners):
         return x
     if mode.startswith("nearest"):
         times = floor_div(new, old)
-        if isinstance(times, int) and times * old == new:
+        if whole and isinstance(times, int) and times * old == new:
             return repeat(x, times, axis=axis)
         return take(x, _nearest(old, new, scale, mode == "nearest-exact"), axis=axis)
     position = _positions(old, new, scale, align_corners)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn import functional
 from graphc.nn.activations import prelu
@@ -63,6 +64,7 @@ class Linear(Module):
     TensorType(dtype=dtype('float32'), shape=(5, 2))
     """
 
+    @checked
     def __init__(
         self,
         in_features: int,
@@ -95,6 +97,7 @@ class Bilinear(Module):
     `weight`: (out_features, in1_features, in2_features); uniform, as `bias`, within 1 / sqrt(in1_features).
     """
 
+    @checked
     def __init__(
         self,
         in1_features: int,
@@ -132,6 +135,7 @@ class Embedding(Module):
     array([[0., 0., 0., 0.]], dtype=float32)
     """
 
+    @checked
     def __init__(
         self,
         num_embeddings: int,
@@ -177,6 +181,7 @@ class _Padded:
 class PReLU(Module):
     """`gc.nn.prelu` with a trained slope for all elements, or one for each of `num_parameters` channels (axis 1)."""
 
+    @checked
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
         positive(self, num_parameters=num_parameters)
         self.num_parameters = num_parameters
@@ -204,6 +209,7 @@ class _Dropping(Module):
     that a run that resumes from a checkpoint drops the same elements.
     """
 
+    @checked
     def __init__(self, p: float = 0.5, *, rng: DrawRng = None) -> None:
         self.shown = repr(p)
         self.p = probability(self, "p", p)
@@ -276,6 +282,7 @@ class Flatten(Module):
     (8, 12)
     """
 
+    @checked
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim, self.end_dim = start_dim, end_dim
         self.shown = "" if (start_dim, end_dim) == (1, -1) else f"{start_dim}, {end_dim}"
@@ -293,6 +300,7 @@ class Flatten(Module):
 class Unflatten(Module):
     """Split the axis `dim` into axes of `sizes`, of which one may be -1: what is left."""
 
+    @checked
     def __init__(self, dim: int, sizes: tuple[int, ...]) -> None:
         self.dim, self.sizes = dim, tuple(sizes)
         self.shown = f"{dim}, {self.sizes}"

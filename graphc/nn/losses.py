@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.elementwise import (
@@ -74,6 +75,7 @@ def _paired(name: str, *operands: Any) -> list[Node]:
 # -- classification by index or by distribution
 
 
+@checked
 def cross_entropy(
     logits: Any,
     targets: Any,
@@ -129,6 +131,7 @@ def cross_entropy(
     return _reduced_rows("cross_entropy", rows, factors, kept, reduction)
 
 
+@checked
 def nll_loss(
     log_probs: Any,
     targets: Any,
@@ -207,6 +210,7 @@ def _against_distribution(scores: Node, target: Node, weights: Node | None, labe
 # -- binary classification
 
 
+@checked
 def binary_cross_entropy_with_logits(
     logits: Any, targets: Any, /, *, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
 ) -> Node:
@@ -224,6 +228,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(name, _weighted(name, losses, weight), reduction)
 
 
+@checked
 def binary_cross_entropy(probs: Any, targets: Any, /, *, weight: Any = None, reduction: str = "mean") -> Node:
     """Return the cross-entropy between probabilities `probs` and `targets`; inf where the target was impossible.
 
@@ -251,6 +256,7 @@ def _weighted(name: str, losses: Node, weight: Any) -> Node:
 # -- distances
 
 
+@checked
 def mse_loss(predictions: Any, targets: Any, /, *, reduction: str = "mean") -> Node:
     """Return the squared differences.
 
@@ -261,6 +267,7 @@ def mse_loss(predictions: Any, targets: Any, /, *, reduction: str = "mean") -> N
     return _reduced("mse_loss", square(x - y), reduction)
 
 
+@checked
 def l1_loss(predictions: Any, targets: Any, /, *, reduction: str = "mean") -> Node:
     """Return the absolute differences; the gradient where they are 0 is 0.
 
@@ -271,6 +278,7 @@ def l1_loss(predictions: Any, targets: Any, /, *, reduction: str = "mean") -> No
     return _reduced("l1_loss", abs(x - y), reduction)
 
 
+@checked
 def huber_loss(predictions: Any, targets: Any, /, *, delta: float = 1.0, reduction: str = "mean") -> Node:
     """Return `d**2 / 2` where the difference d is at most `delta`, and `delta * (abs(d) - delta / 2)` beyond.
 
@@ -285,6 +293,7 @@ def huber_loss(predictions: Any, targets: Any, /, *, delta: float = 1.0, reducti
     return _reduced("huber_loss", where(distance <= delta, near, far), reduction)
 
 
+@checked
 def smooth_l1_loss(predictions: Any, targets: Any, /, *, beta: float = 1.0, reduction: str = "mean") -> Node:
     """Return `huber_loss` divided by its width, here `beta`: `abs(d) - beta / 2` beyond; `l1_loss` where `beta` is 0.
 
@@ -301,6 +310,7 @@ def smooth_l1_loss(predictions: Any, targets: Any, /, *, beta: float = 1.0, redu
     return _reduced("smooth_l1_loss", where(distance < beta, near, distance - 0.5 * beta), reduction)
 
 
+@checked
 def hinge_loss(predictions: Any, targets: Any, /, *, reduction: str = "mean") -> Node:
     """Return `max(0, 1 - targets * predictions)` for targets 1 and -1.
 
@@ -311,7 +321,10 @@ def hinge_loss(predictions: Any, targets: Any, /, *, reduction: str = "mean") ->
     return _reduced("hinge_loss", relu(1 - y * x), reduction)
 
 
-def margin_ranking_loss(x1: Any, x2: Any, targets: Any, /, *, margin: float = 0.0, reduction: str = "mean") -> Node:
+@checked
+def margin_ranking_loss(
+    x1: Any, x2: Any, targets: Any, /, *, margin: float | Node = 0.0, reduction: str = "mean"
+) -> Node:
     """Return `max(0, margin - targets * (x1 - x2))`: target 1 wants `x1` above `x2`, -1 below.
 
     >>> margin_ranking_loss([1.0], [3.0], [1.0]).eval()
@@ -321,7 +334,8 @@ def margin_ranking_loss(x1: Any, x2: Any, targets: Any, /, *, margin: float = 0.
     return _reduced("margin_ranking_loss", relu(margin - y * (a - b)), reduction)
 
 
-def cosine_similarity(x1: Any, x2: Any, /, *, axis: int = -1, eps: float = 1e-8) -> Node:
+@checked
+def cosine_similarity(x1: Any, x2: Any, /, *, axis: int = -1, eps: float | Node = 1e-8) -> Node:
     """Return the cosine of the angle between vectors along `axis`; 0, with a finite gradient, for a vector of 0.
 
     Norms below `eps` count as `eps`.
@@ -333,11 +347,14 @@ def cosine_similarity(x1: Any, x2: Any, /, *, axis: int = -1, eps: float = 1e-8)
     return sum(_unit(x, axis, eps) * _unit(y, axis, eps), axis)
 
 
-def _unit(x: Node, axis: int, eps: float) -> Node:
+def _unit(x: Node, axis: int, eps: float | Node) -> Node:
     return x / maximum(sqrt_safe(sum(square(x), axis, keepdims=True)), eps)
 
 
-def cosine_embedding_loss(x1: Any, x2: Any, targets: Any, /, *, margin: float = 0.0, reduction: str = "mean") -> Node:
+@checked
+def cosine_embedding_loss(
+    x1: Any, x2: Any, targets: Any, /, *, margin: float | Node = 0.0, reduction: str = "mean"
+) -> Node:
     """Return 1 - the cosine between rows where the target is 1, and the excess of it over `margin` where it is -1.
 
     `x1` and `x2` are of shape (..., features), `targets` of shape (...).
@@ -352,6 +369,7 @@ def cosine_embedding_loss(x1: Any, x2: Any, targets: Any, /, *, margin: float = 
 # -- distributions
 
 
+@checked
 def kl_div(log_probs: Any, targets: Any, /, *, log_target: bool = False, reduction: str = "mean") -> Node:
     """Return `p * (log(p) - log_probs)` for target probabilities p, or their logarithms with `log_target`.
 
@@ -375,8 +393,16 @@ def kl_div(log_probs: Any, targets: Any, /, *, log_target: bool = False, reducti
     return sum(losses) / cast(as_node(losses.shape[0]), losses.dtype)
 
 
+@checked
 def gaussian_nll_loss(
-    predictions: Any, targets: Any, var: Any, /, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    predictions: Any,
+    targets: Any,
+    var: Any,
+    /,
+    *,
+    full: bool = False,
+    eps: float | Node = 1e-6,
+    reduction: str = "mean",
 ) -> Node:
     """Return `(log(var) + (predictions - targets)**2 / var) / 2`, plus `log(2 * pi) / 2` if `full`.
 
@@ -393,6 +419,7 @@ def gaussian_nll_loss(
     return _reduced("gaussian_nll_loss", losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
 
 
+@checked
 def poisson_nll_loss(
     predictions: Any,
     targets: Any,
@@ -400,7 +427,7 @@ def poisson_nll_loss(
     *,
     log_input: bool = True,
     full: bool = False,
-    eps: float = 1e-8,
+    eps: float | Node = 1e-8,
     reduction: str = "mean",
 ) -> Node:
     """Return `exp(x) - targets * x` for predicted log-rates x, or `x - targets * log(x + eps)` for rates.

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
+from graphc.expected import expect_updates
 from graphc.graph import Graph, topological_order
 from graphc.node import Node, Shared
 from graphc.random import Generator, GeneratorState
@@ -30,6 +32,8 @@ Updates = dict[Shared, Node]
 Watcher = Callable[["Module", tuple[Any, ...], dict[str, Any]], Any]
 watcher: ContextVar[Watcher | None] = ContextVar("graphc_nn_watcher", default=None)
 """What runs the calls of modules in place of their `forward`, where someone looks on."""
+_frozen: WeakSet[Shared] = WeakSet()
+"""Parameters that are not trained, whichever modules hold them."""
 
 
 class Module:
@@ -76,6 +80,7 @@ class Module:
 
     # -- what is inside
 
+    @checked
     def parameters(self, *, frozen: bool = False) -> dict[str, Shared]:
         """Return the shared floats to train by dotted name; each once, under its first name.
 
@@ -97,6 +102,7 @@ class Module:
 
     # -- training
 
+    @checked
     def train(self, mode: bool = True) -> Self:
         """Let calls from now on build graph for training (or not), here and in all modules inside."""
         for module in self.modules().values():
@@ -108,15 +114,16 @@ class Module:
         return self.train(False)
 
     def freeze(self, *names: str) -> Self:
-        """Exclude parameters from `parameters()`: all, or those whose dotted names are or begin with `names`."""
-        for entry in _named(self, "freeze", names):
-            vars(entry.owner).setdefault("_frozen", set()).add(entry.local)
+        """Exclude parameters from `parameters()`: all, or those whose dotted names are or begin with `names`.
+
+        A parameter that several modules share is frozen in all of them.
+        """
+        _frozen.update(_named(self, "freeze", names))
         return self
 
     def unfreeze(self, *names: str) -> Self:
         """Undo `freeze`, for all parameters or those whose dotted names are or begin with `names`."""
-        for entry in _named(self, "unfreeze", names):
-            vars(entry.owner).setdefault("_frozen", set()).discard(entry.local)
+        _frozen.difference_update(_named(self, "unfreeze", names))
         return self
 
     def updates(self, *outputs: Any) -> Updates:
@@ -144,11 +151,14 @@ class Module:
     def with_updates(self, out: Node, updates: Mapping[Shared, Any]) -> Node:
         """Return `out`, and let `updates()` give these next values of buffers to programs that compute it.
 
-        For `forward` of modules with running state of their own.
+        For `forward` of modules with running state of their own. `gc.function` warns where a program that updates
+        something computes `out` and leaves the buffers as they are.
         """
         if not isinstance(out, Node) or not all(isinstance(key, Shared) for key in updates):
             raise ArgumentError(f"{self.title}: with_updates takes a node, and values by shared node{at()}")
-        self._recorded().setdefault(out, {}).update(updates)
+        recorded = self._recorded().setdefault(out, {})
+        recorded.update(updates)
+        expect_updates(out, self.title, recorded)
         return out
 
     def _recorded(self) -> WeakKeyDictionary[Node, Updates]:
@@ -180,13 +190,19 @@ class Module:
         shared = [(e.value, arrays[e.name]) for e in entries.values() if isinstance(e.value, Shared)]
         with hold_states([node.state for node, _ in shared]):
             for node, array in shared:
-                node.state.array[...] = array
+                node.state.put(array)
         for e in entries.values():
             if isinstance(e.value, Generator) and e.name in arrays:
                 e.value.set_state(GeneratorState(*(int(v) for v in arrays[e.name])))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_calls"}
+        state = {name: value for name, value in vars(self).items() if name != "_calls"}
+        frozen = [value for _, value in _members(self) if isinstance(value, Shared) and value in _frozen]
+        return state | {"_frozen": frozen} if frozen else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _frozen.update(state.pop("_frozen", ()))
+        vars(self).update(state)
 
     # -- text
 
@@ -229,7 +245,7 @@ class _Entry:
         return not is_float(_type(self.value).dtype) or self.local.split(".")[0] in self.owner.buffer_names
 
     def trained(self, frozen: bool) -> bool:
-        return not self.buffer and (frozen or self.local not in vars(self.owner).get("_frozen", ()))
+        return not self.buffer and (frozen or self.value not in _frozen)
 
 
 def _members(module: Module) -> Iterator[tuple[str, Any]]:
@@ -276,14 +292,24 @@ def _collect(module: Module, prefix: str, found: dict[str, _Entry], seen: set[in
             found[name] = _Entry(name, value, module, local)
 
 
-def _named(module: Module, what: str, names: tuple[str, ...]) -> list[_Entry]:
-    """Return the parameters that names select, all without names."""
-    entries = [e for e in _entries(module) if not e.buffer]
+def _named(module: Module, what: str, names: tuple[str, ...]) -> list[Shared]:
+    """Return the parameters that names select, all without names; shared ones have several."""
+    buffers = {e.value for e in _entries(module) if e.buffer}
+    found = [(name, value) for name, value in _all_names(module, "", ()) if value not in buffers]
     for name in names:
-        if not any(_selects(name, e.name) for e in entries):
-            known = ", ".join(e.name for e in entries)
+        if not any(_selects(name, dotted) for dotted, _ in found):
+            known = ", ".join(dotted for dotted, _ in found)
             raise ArgumentError(f"{what}: no parameter is or is inside {name!r}; there are {known or 'none'}{at()}")
-    return [e for e in entries if not names or any(_selects(name, e.name) for name in names)]
+    return [value for dotted, value in found if not names or any(_selects(name, dotted) for name in names)]
+
+
+def _all_names(module: Module, prefix: str, around: tuple[Module, ...]) -> Iterator[tuple[str, Shared]]:
+    """Yield shared values under every name that they have; modules that contain themselves are not followed."""
+    for local, value in _members(module):
+        if isinstance(value, Shared):
+            yield prefix + local, value
+        elif isinstance(value, Module) and value is not module and value not in around:
+            yield from _all_names(value, f"{prefix}{local}.", (*around, module))
 
 
 def _selects(name: str, dotted: str) -> bool:
@@ -321,4 +347,5 @@ def _mismatch(name: str, entry: _Entry | None, array: Array | None) -> str:
     needed = f"{_type(entry.value).dtype}[{','.join(map(str, _type(entry.value).shape))}]"
     if array is None:
         return "" if isinstance(entry.value, Generator) else f"{name}: missing, {needed} needed"
-    return "" if got == needed else f"{name}: {got} given, {needed} needed"
+    fits = entry.value.takes(array.shape) if isinstance(entry.value, Shared) else got == needed
+    return "" if fits and array.dtype == _type(entry.value).dtype else f"{name}: {got} given, {needed} needed"

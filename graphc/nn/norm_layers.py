@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.init import as_generator, ones, zeros
 from graphc.nn.module import Module
@@ -40,6 +41,7 @@ class _BatchNorm(Module):
     layouts: ClassVar[dict[int, str]]
     buffer_names = ("running_mean", "running_var", "num_batches_tracked")
 
+    @checked
     def __init__(
         self,
         num_features: int,
@@ -121,6 +123,7 @@ class LayerNorm(Module):
     array([[-1., 1.]])
     """
 
+    @checked
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -143,6 +146,7 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """Divide each entry by the root mean square over its last axes; see `gc.nn.rms_norm`."""
 
+    @checked
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -163,6 +167,7 @@ class RMSNorm(Module):
 class GroupNorm(Module):
     """Normalise each entry over `num_groups` groups of channels and the axes after them; see `gc.nn.group_norm`."""
 
+    @checked
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: Any = "float32"
     ) -> None:
@@ -186,6 +191,7 @@ class _InstanceNorm(Module):
 
     axes: ClassVar[int]
 
+    @checked
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False, *, dtype: Any = "float32") -> None:
         positive(self, num_features=num_features)
         self.num_features, self.eps, self.shown = num_features, eps, str(num_features)

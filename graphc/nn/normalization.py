@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import apply
@@ -20,7 +21,7 @@ from graphc.ops.normalization import RSQRT, moments, standardize
 from graphc.ops.pointwise import as_node, cast, pointwise, promote, size_node
 from graphc.ops.reduction import Reduction, sum
 from graphc.ops.shape import axis_index, insert_axes, never_equal, slice_axis, zeros
-from graphc.types import Shape, Size, floor_div, make_shape, product
+from graphc.types import Shape, Size, floor_div, make_shape, product, size_min
 
 __all__ = [
     "batch_norm",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+@checked
 def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Node:
     """Return `x` with mean 0 and variance 1 over its last axes, times `weight`, plus `bias`.
 
@@ -49,6 +51,7 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     return _scaled(standardize(node, axes, _eps("layer_norm", eps)), parameters["weight"], parameters["bias"])
 
 
+@checked
 def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Node:
     """Return `x` divided by the root of (its mean square + `eps`) over its last axes, times `weight`.
 
@@ -65,6 +68,7 @@ def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | Non
     return _scaled(standardize(node, axes, found, centred=False), parameters["weight"], None)
 
 
+@checked
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Node:
     """Return `x` with mean 0 and variance 1 over each of `num_groups` groups of channels, and the axes after them.
 
@@ -84,6 +88,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     return reshape(_scaled(out, per_channel["weight"], per_channel["bias"]), node.shape)
 
 
+@checked
 def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Node:
     """Return `x` with mean 0 and variance 1 over the axes after the channels, for each entry and channel alone.
 
@@ -96,10 +101,12 @@ def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-
         raise ShapeError(f"instance_norm: axes after the channels are needed, got {node.type}{at()}")
     _check_parameters("instance_norm", (channels,), parameters)
     out = standardize(node, tuple(range(2, node.ndim)), _eps("instance_norm", eps))
+    out = _of_several("instance_norm: more than 1 value a channel is needed", out, product(node.shape[2:]))
     per_channel = {k: _reshaped(v, _channel_shape(node)) for k, v in parameters.items()}
     return _scaled(out, per_channel["weight"], per_channel["bias"])
 
 
+@checked
 def batch_norm(
     x: Any,
     running_mean: Any,
@@ -133,13 +140,23 @@ def batch_norm(
         return _with_statistics(node, shaped, _eps("batch_norm", eps)), mean, var
     axes = tuple(a for a in range(node.ndim) if a != 1)
     count = product(node.shape[a] for a in axes)
-    if count == 1:
-        raise ShapeError(f"batch_norm: more than 1 value a channel is needed in training, got {node.type}{at()}")
-    out = _scaled(standardize(node, axes, _eps("batch_norm", eps)), shaped["weight"], shaped["bias"])
+    what = "batch_norm: more than 1 value a channel is needed in training"
+    normal = _of_several(what, standardize(node, axes, _eps("batch_norm", eps)), count)
+    out = _scaled(normal, shaped["weight"], shaped["bias"])
     seen, variance, _ = moments(node, axes)
     size = size_node(count, node.dtype)
     unbiased = variance * (size / maximum(size - 1.0, 1.0))
     return out, _moved(mean, seen, momentum), _moved(var, unbiased, momentum)
+
+
+def _of_several(what: str, out: Node, count: Size) -> Node:
+    """Return what statistics over `count` values gave, or raise for one value: here, or in the call that has one."""
+    if count == 1:
+        raise ShapeError(f"{what}, got {out.type}{at()}")
+    if isinstance(count, int):
+        return out
+    ones = size_min(count, 2) - 1  # -1, 0 or 1: its square is 1 for every count but 1
+    return Node(out.op, out.inputs, out.type, out.source, (*out.guards, (ones * ones, 1, what, out.source)))
 
 
 def _with_statistics(x: Node, parameters: dict[str, Node | None], eps: float) -> Node:
@@ -156,7 +173,10 @@ def _moved(old: Node, new: Node, momentum: float) -> Node:
     return cast((1.0 - momentum) * old + momentum * cast(new, old.dtype), old.dtype)
 
 
-def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Node:
+@checked
+def local_response_norm(
+    x: Any, size: int, alpha: float | Node = 1e-4, beta: float | Node = 0.75, k: float | Node = 1.0
+) -> Node:
     """Return `x / (k + alpha * m)**beta`, m being the mean square over `size` channels around each.
 
     Channels beyond the first and last count as 0. Source: Krizhevsky, Sutskever & Hinton, ImageNet classification
@@ -175,7 +195,8 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
     return node / pow(k + (alpha / size) * total, beta)
 
 
-def normalize(x: Any, /, p: float = 2.0, axis: int = -1, eps: float = 1e-12) -> Node:
+@checked
+def normalize(x: Any, /, p: float = 2.0, axis: int = -1, eps: float | Node = 1e-12) -> Node:
     """Return `x` divided by its `p`-norm along `axis`, or by `eps` where the norm is below that.
 
     >>> normalize([[3.0, 4.0], [0.0, 0.0]]).eval()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.geometry import Pads, paddings, per_axis, require_elements, require_room, sizes_per_axis
 from graphc.node import Node
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 
+@checked
 def max_pool1d(
     x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Node:
@@ -58,6 +60,7 @@ def max_pool1d(
     return _max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
+@checked
 def max_pool2d(
     x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Node:
@@ -72,6 +75,7 @@ def max_pool2d(
     return _max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
+@checked
 def max_pool3d(
     x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Node:
@@ -139,6 +143,7 @@ def _ceiled(size: Size, span: Size, stride: int, pads: tuple[Size, Size]) -> tup
 # -- means
 
 
+@checked
 def avg_pool1d(
     x: Any,
     kernel_size: Any,
@@ -155,6 +160,7 @@ def avg_pool1d(
     return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
+@checked
 def avg_pool2d(
     x: Any,
     kernel_size: Any,
@@ -171,6 +177,7 @@ def avg_pool2d(
     return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
+@checked
 def avg_pool3d(
     x: Any,
     kernel_size: Any,
@@ -224,6 +231,7 @@ def _divisor(out: Node, spatial: Shape, kernel: Shape, strides: Steps, pads: Pad
     return total
 
 
+@checked
 def lp_pool1d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Node:
     """Return the norm of each window of the last axis; see `lp_pool2d`.
 
@@ -233,6 +241,7 @@ def lp_pool1d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ce
     return _lp_pool("lp_pool1d", 1, x, norm_type, kernel_size, stride, ceil_mode)
 
 
+@checked
 def lp_pool2d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Node:
     """Return the norm `sum(abs(x)**p)**(1/p)` of each window of the last two axes, p being `norm_type`.
 
@@ -241,6 +250,7 @@ def lp_pool2d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ce
     return _lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
 
 
+@checked
 def lp_pool3d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Node:
     """Return the norm of each window of the last three axes; see `lp_pool2d`."""
     return _lp_pool("lp_pool3d", 3, x, norm_type, kernel_size, stride, ceil_mode)
@@ -266,6 +276,7 @@ def _lp_pool(name: str, ndim: int, x: Any, p: float, kernel_size: Any, stride: A
 # -- all of it, or as many windows as asked
 
 
+@checked
 def global_avg_pool(x: Any, *, keepdims: bool = False) -> Node:
     """Return the mean over all spatial axes of `x` (batch, channels, *spatial).
 
@@ -276,6 +287,7 @@ def global_avg_pool(x: Any, *, keepdims: bool = False) -> Node:
     return mean(node, _spatial_axes("global_avg_pool", node), keepdims=keepdims)
 
 
+@checked
 def global_max_pool(x: Any, *, keepdims: bool = False) -> Node:
     """Return the largest element over all spatial axes of `x` (batch, channels, *spatial); the first, if tied.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.control import scan
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.functional import dropout
@@ -102,6 +103,7 @@ class _Cell(Module):
 
     kind: str
 
+    @checked
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, rng: Rng = None, dtype: Any = "float32"
     ) -> None:
@@ -138,6 +140,7 @@ class RNNCell(_Cell):
     (9, 5, 3)
     """
 
+    @checked
     def __init__(
         self,
         input_size: int,
@@ -208,6 +211,7 @@ class _Recurrent(Module):
 
     kind: str
 
+    @checked
     def __init__(
         self,
         input_size: int,
@@ -256,6 +260,8 @@ class _Recurrent(Module):
         swaps = self.batch_first and node.ndim == 3
         below = moveaxis(node, 0, 1) if swaps else node
         present = None if lengths is None else _present(self, below, lengths)
+        if present is not None:  # or NaN in the padding would reach the weights' gradients, as 0 times NaN
+            below = where(present, below, 0.0)
         first = self._first(below, state)
         last: list[State] = []
         for layer in range(self.num_layers):
@@ -310,10 +316,12 @@ class RNN(_Recurrent):
     length, input_size), or (length, input_size) without a batch. outputs: the last layer's h at every step, with both
     directions' side by side where `bidirectional`. state: the h after the last step, (layers * directions, batch,
     hidden_size); the first one, zeros where it is missing. The length may be symbolic. `lengths`, integers of shape
-    (batch,), are those of sequences that are padded behind: padding changes no state and has outputs 0. `dropout`
+    (batch,), are those of sequences that are padded behind: padding, whatever it holds, changes no
+    state and no gradient and has outputs 0. `dropout`
     drops outputs between layers in training. `nonlinearity="relu"` takes the rectifier instead of tanh.
     """
 
+    @checked
     def __init__(
         self,
         input_size: int,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.activations import gelu, relu
 from graphc.nn.attention import scaled_dot_product_attention
@@ -50,6 +51,7 @@ class MultiHeadAttention(Module):
     (5, 10, 8)
     """
 
+    @checked
     def __init__(
         self,
         embed_dim: int,
@@ -81,6 +83,7 @@ class MultiHeadAttention(Module):
         self.out_proj = Linear(embed_dim, embed_dim, bias, bias_init=zeros, rng=source, dtype=dtype)
         self.rng = draw_generator(source) if dropout else None
 
+    @checked
     def forward(
         self, query: Any, key: Any = None, value: Any = None, mask: Any = None, *, is_causal: bool = False
     ) -> Node:
@@ -165,6 +168,7 @@ class TransformerEncoderLayer(Module):
     (5, 10, 8)
     """
 
+    @checked
     def __init__(
         self,
         d_model: int,
@@ -190,6 +194,7 @@ class TransformerEncoderLayer(Module):
         self.dropout1 = Dropout(dropout, rng=source)
         self.dropout2 = Dropout(dropout, rng=source)
 
+    @checked
     def forward(self, x: Any, mask: Any = None, *, is_causal: bool = False) -> Node:
         """Return an array of the shape of `x`, (..., length, d_model); masks as in `MultiHeadAttention`."""
         out = as_node(x)
@@ -226,6 +231,7 @@ class TransformerEncoder(Module):
     Settings by name are those of `TransformerEncoderLayer`; every layer draws first values of its own.
     """
 
+    @checked
     def __init__(
         self,
         d_model: int,
@@ -241,6 +247,7 @@ class TransformerEncoder(Module):
         self.layers = [TransformerEncoderLayer(d_model, nhead, **settings, rng=source) for _ in range(num_layers)]
         self.norm = norm
 
+    @checked
     def forward(self, x: Any, mask: Any = None, *, is_causal: bool = False) -> Node:
         """Return an array of the shape of `x`, (..., length, d_model)."""
         out = as_node(x)
@@ -253,6 +260,7 @@ class TransformerEncoder(Module):
 # -- positions
 
 
+@checked
 def positional_encoding(length: Size, d_model: int, *, dtype: Any = "float32") -> Node:
     """Return (length, d_model) of sines (even columns) and cosines (odd ones) whose wavelengths grow to 2 pi 10,000.
 
@@ -274,6 +282,7 @@ def positional_encoding(length: Size, d_model: int, *, dtype: Any = "float32") -
 class PositionalEncoding(Module):
     """Add `positional_encoding` to (..., length, d_model), then drop elements with probability `dropout`."""
 
+    @checked
     def __init__(self, d_model: int, dropout: float = 0.0, *, rng: Rng = None) -> None:
         positive(self, d_model=d_model)
         self.d_model, self.shown = d_model, str(d_model)

@@ -6,7 +6,8 @@ to `Node`, whose operators and methods call them: see `bind_operators`.
 
 import sys
 
-from graphc.node import bind_operators
+from graphc.arguments import accept_nodes
+from graphc.node import Node, bind_operators
 from graphc.ops import activations as activations  # for its records, and those of
 from graphc.ops import normalization as normalization  # this: files and pickles name them, with or without gc.nn
 from graphc.ops.base import constant, placeholder, shared
@@ -138,7 +139,7 @@ from graphc.ops.reduction import (
     var,
 )
 from graphc.ops.sorting import argsort, diff, median, quantile, searchsorted, sort, top_k
-from graphc.types import bind_values
+from graphc.types import Dim, bind_values
 
 __all__ = [
     "IndexUpdater",
@@ -283,5 +284,6 @@ __all__ = [
     "zeros_like",
 ]
 
+accept_nodes(Node, Dim)
 bind_operators(sys.modules[__name__])
 bind_values(sys.modules[__name__])

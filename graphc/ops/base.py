@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.node import Guard, Node, Shared
 from graphc.state import State
@@ -42,6 +43,7 @@ from graphc.types import (
     make_shape,
     short_name,
     size_value,
+    symbol_name,
 )
 
 Cotangents = tuple[Node | None, ...]
@@ -190,12 +192,17 @@ class Constant(Leaf):
         return self.value
 
 
+@checked
 def constant(value: Any, dtype: Any = None, *, what: str = "constant") -> Node:
-    """Return a node for a literal array or number; the array is copied and never changes. Errors begin with `what`.
+    """Return a node for a literal array, number or dimension; arrays are copied. Errors begin with `what`.
 
     >>> constant([1.0, 2.0])
     f64[2] = constant[[1.,2.]]
     """
+    if isinstance(value, Dim):
+        from graphc.ops.pointwise import size_node
+
+        return size_node(value, "int64" if dtype is None else dtype)
     array = literal(value, dtype, what)
     array.setflags(write=False)
     return Node(Constant(array), (), TensorType(array.dtype, array.shape), user_source())
@@ -228,6 +235,7 @@ def _check_fit(what: str, array: Array, converted: Array) -> None:
         raise DTypeError(f"{what}: {lost.flat[0]} does not fit {converted.dtype}{at()}")
 
 
+@checked
 def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
     """Declare an argument of the program.
 
@@ -243,18 +251,37 @@ def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
     return Node(Placeholder(name, type_), (), type_, user_source())
 
 
-def shared(value: Any, name: str = "") -> Shared:
+@checked
+def shared(value: Any, name: str = "", *, shape: Any = None) -> Shared:
     """Create state that persists between calls, from a copy of `value`; change it through `updates`.
+
+    `shape`: by default that of `value`. Dimensions with a name, or None, may get another size by `set_value`, without
+    compiling again; the same name is the same dimension, of other states and of inputs too.
 
     >>> w = shared([0.0, 0.0], name="w")
     >>> w.get_value()
     array([0., 0.])
+    >>> data = shared([[1.0, 2.0]], name="data", shape=("rows", 2))
+    >>> data.set_value([[1.0, 2.0], [3.0, 4.0]])
+    >>> (data * 2).eval()
+    array([[2., 4.],
+           [6., 8.]])
     """
     if not isinstance(name, str):
         raise ArgumentError(f"shared: name must be a string, got {name!r}{at()}")
     array = literal(value, what="shared")
-    type_ = TensorType(array.dtype, array.shape)
-    return Shared(SharedValue(name or "shared", State(array, name or "shared")), (), type_, user_source())
+    declared = array.shape if shape is None else make_shape(shape)
+    made = Shared(
+        SharedValue(name or "shared", State(array, name or "shared")),
+        (),
+        TensorType(array.dtype, declared),
+        user_source(),
+    )
+    if any(isinstance(size, Dim) and symbol_name(size) is None for size in declared):
+        raise ShapeError(f"shared: a dimension of {made.name} is an int, a name or None, got shape {shape!r}{at()}")
+    if not made.takes(array.shape):
+        raise ShapeError(f"shared: {made.name} is declared as {made.type}, its value has shape {array.shape}{at()}")
+    return made
 
 
 # -- families without a file of their own

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked, whole
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.base import Cotangents, apply
+from graphc.ops.base import Cotangents, apply, constant
 from graphc.ops.elementwise_arithmetic import where
 from graphc.ops.elementwise_logic import equal
 from graphc.ops.pointwise import Pointwise, as_node, broadcast_to_shape, cast, is_weak
@@ -76,35 +77,40 @@ def iota(shape: Shape, axis: int, dtype: Any = "int64") -> Node:
 # -- filled arrays
 
 
-def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Node:
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Node:
     """Return an array of one value (a number or a 0-d node), by default in the dtype of that value.
 
     >>> full((2,), 7).eval()
     array([7, 7])
     """
-    value = as_node(fill_value)
+    return _filled("full", shape, fill_value, dtype)
+
+
+def _filled(name: str, shape: Any, fill_value: Any, dtype: Any) -> Node:
+    given = isinstance(fill_value, (Node, Dim))  # what is no node yet must fit the dtype
+    value = as_node(fill_value) if given else constant(fill_value, dtype, what=f"{name}: fill_value")
     if value.shape != ():
-        raise ShapeError(f"full: fill_value must be 0-d, got {value.type}{at()}")
+        raise ShapeError(f"{name}: fill_value must be 0-d, got {value.type}{at()}")
     if dtype is not None:
         value = cast(value, as_dtype(dtype))
     return broadcast_to_shape(value, make_shape(shape))
 
 
-def zeros(shape: Any, *, dtype: Any = "float64") -> Node:
+def zeros(shape: Any, dtype: Any = "float64") -> Node:
     """Return an array of zeros."""
-    return full(shape, 0, dtype=dtype)
+    return _filled("zeros", shape, 0, as_dtype(dtype))
 
 
-def ones(shape: Any, *, dtype: Any = "float64") -> Node:
+def ones(shape: Any, dtype: Any = "float64") -> Node:
     """Return an array of ones.
 
     >>> ones(("batch", 3))
     f64[batch,3] = broadcast[shape=(batch,3), axes=()](f64[])
     """
-    return full(shape, 1, dtype=dtype)
+    return _filled("ones", shape, 1, as_dtype(dtype))
 
 
-def empty(shape: Any, *, dtype: Any = "float64") -> Node:
+def empty(shape: Any, dtype: Any = "float64") -> Node:
     """Return an array of zeros: a program has no uninitialised values."""
     return zeros(shape, dtype=dtype)
 
@@ -112,7 +118,7 @@ def empty(shape: Any, *, dtype: Any = "float64") -> Node:
 def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Node:
     """Return an array of one value with the shape, and by default the dtype, of `x`."""
     like = as_node(x)
-    return full(like.shape, fill_value, dtype=like.dtype if dtype is None else dtype)
+    return _filled("full_like", like.shape, fill_value, like.dtype if dtype is None else dtype)
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None) -> Node:
@@ -179,6 +185,7 @@ def _range_length(start: Bound, stop: Bound, step: Bound) -> Size:
     return size_max(0, distance if stride == 1 else floor_div(distance + (stride - 1), stride))
 
 
+@checked
 def linspace(start: Any, stop: Any, /, num: Any, *, dtype: Any = None, endpoint: bool = True) -> Node:
     """Return `num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint=False`.
 
@@ -204,6 +211,7 @@ def linspace(start: Any, stop: Any, /, num: Any, *, dtype: Any = None, endpoint:
 # -- matrices
 
 
+@checked
 def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = "float64") -> Node:
     """Return a matrix with ones on diagonal `k` and zeros elsewhere.
 
@@ -212,9 +220,10 @@ def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = "float64
            [0., 0., 1.]])
     """
     shape = make_shape((n_rows, n_rows if n_cols is None else n_cols))
-    return cast(equal(iota(shape, 1), iota(shape, 0) + k), as_dtype(dtype))
+    return cast(equal(iota(shape, 1) - iota(shape, 0), whole("eye: k", k)), as_dtype(dtype))
 
 
+@checked
 def tril(x: Any, /, *, k: int = 0) -> Node:
     """Return matrices with everything above diagonal `k` set to 0.
 
@@ -223,13 +232,14 @@ def tril(x: Any, /, *, k: int = 0) -> Node:
            [3, 4]])
     """
     node, row, column = _matrix_indices("tril", x)
-    return where(column <= row + k, node, 0)
+    return where(column - row <= whole("tril: k", k), node, 0)
 
 
+@checked
 def triu(x: Any, /, *, k: int = 0) -> Node:
     """Return matrices with everything below diagonal `k` set to 0."""
     node, row, column = _matrix_indices("triu", x)
-    return where(column >= row + k, node, 0)
+    return where(column - row >= whole("triu: k", k), node, 0)
 
 
 def _matrix_indices(name: str, x: Any) -> tuple[Node, Node, Node]:

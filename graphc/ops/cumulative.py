@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import Cotangents, Op, apply, constant
@@ -54,10 +55,11 @@ class Cumulative(Running):
     def evaluate(self, *arrays: Array) -> Array:
         (x,) = arrays
         run = np.cumsum if self.name == "cumulative_sum" else np.cumprod
+        wide = {"f": np.longdouble}.get(x.dtype.kind, x.dtype) if self.name == "cumulative_sum" else x.dtype
         with np.errstate(all="ignore"):
-            if self.reverse:
-                return np.flip(run(np.flip(x, self.axis), self.axis, dtype=x.dtype), self.axis)
-            return run(x, self.axis, dtype=x.dtype)
+            ordered = np.flip(x, self.axis) if self.reverse else x
+            out = run(ordered, self.axis, dtype=wide).astype(x.dtype)
+            return np.flip(out, self.axis) if self.reverse else out
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         if self.name == "cumulative_sum":
@@ -122,6 +124,7 @@ def shift(x: Node, axis: int, fill: float, reverse: bool, distance: int = 1) -> 
     return slice_axis(join([x, filled] if reverse else [filled, x], axis), axis, start, length)
 
 
+@checked
 def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Node:
     """Return the running sum along `axis`, which may be left out for one axis only.
 
@@ -133,6 +136,7 @@ def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, inc
     return _cumulative("cumulative_sum", x, axis, dtype, 0 if include_initial else None)
 
 
+@checked
 def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Node:
     """Return the running product along `axis`, which may be left out for one axis only.
 

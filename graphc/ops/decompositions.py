@@ -21,7 +21,7 @@ from graphc.errors import LinAlgError
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Op, Routine, apply
 from graphc.ops.creation import eye, iota, tril, triu
-from graphc.ops.elementwise import abs, equal, log, not_equal, where
+from graphc.ops.elementwise import abs, equal, log, not_equal, stop_gradient, where
 from graphc.ops.linalg import MatMul, diagonal
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.pointwise import broadcast_to_shape, cast
@@ -285,17 +285,101 @@ class Determinant(Composite):
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         a, factors = inputs
-        inverse = apply(LuSolve(transposed=True), a, factors, identity(a))
-        scale = g if self.log else g * out
-        return as_column(as_column(scale)) * inverse, None
+        slope = apply(LuSolve(transposed=True), a, factors, identity(a)) if self.log else apply(Cofactor(), a, factors)
+        return as_column(as_column(g)) * slope, None
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
         t = tangents[0]
         if t is None:
             return None
-        trace = sum(diagonal(apply(LuSolve(), *inputs, t)), -1)
-        return trace if self.log else out * trace
+        if self.log:
+            return sum(diagonal(apply(LuSolve(), *inputs, t)), -1)
+        return sum(apply(Cofactor(), *inputs) * t, (-2, -1))
 
     def expand(self, *inputs: Node) -> Node:
         pivots, signs = lu_parts(inputs[1])
         return sum(log(abs(pivots)), -1) if self.log else prod(pivots, -1) * signs
+
+
+@dataclass(frozen=True)
+class Cofactor(Routine):
+    """The gradient of the determinant, that is the adjugate transposed; operands (A, its `LuFactor`).
+
+    det(A) times the inverse transposed, by the factors; where a pivot is 0, from an elimination with exchanges of rows
+    and columns: with P A Q = L U and u[n, n] = 0, adj(U) is a product of two vectors, U's null vector and the last unit
+    vector.
+    """
+
+    name = "cofactor"
+
+    def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
+        return square(types[0])
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return stacked(self, self._one, arrays)
+
+    def _one(self, a: Array, factors: Array) -> Array:
+        n, pivots = len(a), np.diagonal(factors)
+        if (pivots == 0).any():
+            return _singular_cofactor(a)
+        moved = np.count_nonzero(factors[-1] != np.arange(n))
+        scale = np.prod(pivots) * (-1) ** moved
+        return np.asarray(LuSolve(transposed=True).evaluate(a, factors, scale * np.eye(n, dtype=a.dtype)))
+
+    def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
+        return self._moved(inputs[0], g), None  # the second derivative of the determinant is symmetric
+
+    def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
+        t = tangents[0]
+        return None if t is None else self._moved(inputs[0], t)
+
+    @staticmethod
+    def _moved(a: Node, t: Node) -> Node:
+        """Return the derivative along `t`, by singular values: it divides by none, so they may be 0.
+
+        For a diagonal A the cofactors are products of all other elements, and element (i, j) of the derivative off the
+        diagonal is -t[j, i] times the product of all but a[i] and a[j]; rotations take this to every matrix.
+        """
+        from graphc.ops.spectral import Svd  # which is built on this module
+
+        ut, s, vh = Svd.parts(apply(Svd(), a), a.shape[-2])
+        u, v = matrix_transpose(ut), matrix_transpose(vh)
+        signs = [stop_gradient(apply(Determinant(), x, apply(LuFactor(), x))) for x in (u, v)]
+        n, axis = s.shape[-1], s.ndim
+        shape = (*s.shape, n, n)
+        i, j, k = (iota(shape, x) for x in (-3, -2, -1))
+        others = where(equal(k, i) | equal(k, j), 1.0, broadcast_to_shape(as_row(as_row(s)), shape))
+        rest = where(equal(iota(a.shape, -2), iota(a.shape, -1)), 0.0, prod(others, axis + 1))
+        moved = product_of(ut, t, v)
+        along = sum(rest * as_row(diagonal(moved)), -1)
+        turned = diagonal_matrix(along) - rest * matrix_transpose(moved)
+        return product_of(u * as_row(as_column(signs[0] * signs[1])), turned, vh)
+
+
+def _singular_cofactor(a: Array) -> Array:
+    """Return the cofactors of a singular matrix."""
+    n, scale = len(a), a.dtype.type(1)
+    u, left = a.copy(), np.eye(n, dtype=a.dtype)
+    rows, columns = np.arange(n), np.arange(n)
+    for k in range(n - 1):
+        i, j = np.unravel_index(np.argmax(np.abs(u[k:, k:])), (n - k, n - k))
+        for place, order, whole in ((k + int(i), rows, u), (k + int(j), columns, u.T)):
+            scale = scale if place == k else -scale
+            order[[k, place]], whole[[k, place]] = order[[place, k]], whole[[place, k]]
+            if whole is u:
+                left[[k, place], :k] = left[[place, k], :k]
+        scale = scale * u[k, k]
+        if not scale:
+            return np.zeros_like(a)
+        left[k + 1 :, k] = u[k + 1 :, k] / u[k, k]
+        u[k + 1 :] -= left[k + 1 :, k : k + 1] * u[k]
+    x, y = np.zeros(n, a.dtype), np.zeros(n, a.dtype)
+    x[columns[-1]], y[rows[-1]] = 1, scale
+    for k in reversed(range(n - 1)):
+        x[columns[k]] = -u[k, k + 1 :] @ x[columns[k + 1 :]] / u[k, k]
+        y[rows[k]] = -left[k + 1 :, k] @ y[rows[k + 1 :]]
+    return np.outer(y, x)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import apply
@@ -44,6 +45,7 @@ class _Term:
         return self.node.shape[self.labels.index(label)]
 
 
+@checked
 def einsum(subscripts: str, /, *operands: Any) -> Node:
     """Return the sum of products that `subscripts` describes, as `numpy.einsum`.
 

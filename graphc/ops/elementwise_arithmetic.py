@@ -303,6 +303,9 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Node:
         highest: float = np.inf
     elif node.dtype.kind in "iu":
         lowest, highest = int(np.iinfo(node.dtype).min), int(np.iinfo(node.dtype).max)
+        # A Python int beyond the dtype bounds nothing, as NumPy has it.
+        min = None if type(min) is int and min < lowest else min
+        max = None if type(max) is int and max > highest else max
     else:
         raise ArgumentError(f"clip: {node.type} has no order; convert with .astype{at()}")
     return pointwise(CLIP, x, lowest if min is None else min, highest if max is None else max)

@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from graphc.node import Node
-from graphc.ops.pointwise import elementwise, pointwise
+from graphc.ops.base import constant
+from graphc.ops.pointwise import (
+    WHERE,
+    Elementwise,
+    as_node,
+    broadcast_to_shape,
+    cast,
+    elementwise,
+    is_weak,
+    pointwise,
+)
+from graphc.types import UINT64
 
 NONE = (None,)
 NONE_TWICE = (None, None)
@@ -46,38 +57,67 @@ GREATER_EQUAL = elementwise(
 )
 
 
+_SWAPPED = {EQUAL: EQUAL, NOT_EQUAL: NOT_EQUAL, LESS: GREATER, GREATER: LESS} | {
+    LESS_EQUAL: GREATER_EQUAL,
+    GREATER_EQUAL: LESS_EQUAL,
+}
+
+
+def _compare(op: Elementwise, x1: Any, x2: Any) -> Node:
+    """Compare integers exactly, as NumPy 2 does: signed with unsigned ones, and with Python ints of any size."""
+    left, right = (x if isinstance(x, Node) or is_weak(x) else as_node(x, what=op.name) for x in (x1, x2))
+    if isinstance(right, Node) and not isinstance(left, Node):
+        left, right, op = right, left, _SWAPPED[op]
+    if not isinstance(left, Node) or left.dtype.kind not in "iu":
+        return pointwise(op, left, right)
+    if isinstance(right, Node):
+        if {left.dtype.kind, right.dtype.kind} == {"i", "u"} and UINT64 in (left.dtype, right.dtype):
+            return _mixed(op, left, right) if left.dtype.kind == "i" else _mixed(_SWAPPED[op], right, left)
+        return pointwise(op, left, right)
+    limits = np.iinfo(left.dtype)
+    if isinstance(right, int) and not limits.min <= right <= limits.max:
+        return broadcast_to_shape(constant(bool(op.numpy(0, 1 if right > 0 else -1))), left.shape)
+    return pointwise(op, left, right)
+
+
+def _mixed(op: Elementwise, signed: Node, unsigned: Node) -> Node:
+    """Compare a signed integer with a uint64: below 0 it is less, else both are uint64."""
+    below = pointwise(LESS, signed, 0)
+    return pointwise(WHERE, below, bool(op.numpy(-1, 0)), pointwise(op, cast(signed, UINT64), unsigned))
+
+
 def equal(x1: Any, x2: Any, /) -> Node:
     """Return where two values are equal, as bool (nan equals nothing); `==` on nodes is identity.
 
     >>> equal([1, 2], [1, 3]).eval()
     array([ True, False])
     """
-    return pointwise(EQUAL, x1, x2)
+    return _compare(EQUAL, x1, x2)
 
 
 def not_equal(x1: Any, x2: Any, /) -> Node:
     """Return where two values differ, as bool; nan differs from everything."""
-    return pointwise(NOT_EQUAL, x1, x2)
+    return _compare(NOT_EQUAL, x1, x2)
 
 
 def less(x1: Any, x2: Any, /) -> Node:
     """Return `x1 < x2` as bool."""
-    return pointwise(LESS, x1, x2)
+    return _compare(LESS, x1, x2)
 
 
 def less_equal(x1: Any, x2: Any, /) -> Node:
     """Return `x1 <= x2` as bool."""
-    return pointwise(LESS_EQUAL, x1, x2)
+    return _compare(LESS_EQUAL, x1, x2)
 
 
 def greater(x1: Any, x2: Any, /) -> Node:
     """Return `x1 > x2` as bool."""
-    return pointwise(GREATER, x1, x2)
+    return _compare(GREATER, x1, x2)
 
 
 def greater_equal(x1: Any, x2: Any, /) -> Node:
     """Return `x1 >= x2` as bool."""
-    return pointwise(GREATER_EQUAL, x1, x2)
+    return _compare(GREATER_EQUAL, x1, x2)
 
 
 # -- classification; integers are always finite

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, at, user_source
+from graphc.identity import Identity
 from graphc.node import Guard, Node
 from graphc.ops.base import Constant
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast
@@ -125,7 +126,7 @@ def index_node(name: str, entry: Any, x: Node, axis: int) -> Node:
     """Return an array index as an int64 node; known ones are checked against a known size here."""
     if isinstance(entry, (list, tuple)) and np.size(np.asarray(entry, dtype=object)) == 0:
         entry = np.zeros(np.shape(entry), np.int64)
-    if not isinstance(entry, (Node, list, tuple, np.ndarray, int, np.integer, float, np.floating)):
+    if not isinstance(entry, (Node, Identity, list, tuple, np.ndarray, int, np.integer, float, np.floating)):
         raise ArgumentError(
             f"{name}: {type(entry).__name__} is no index; accepted: ints, slices, None, ..., integer arrays{at()}"
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Constant, Cotangents, Op, apply, constant
@@ -151,6 +152,23 @@ class Scatter(Op):
         return None if still else apply(self, *moved, *inputs[2:])
 
 
+@dataclass(frozen=True)
+class Offset(Op):
+    """x plus a number, operands (x, number), where the number is mostly 0: then nothing is computed.
+
+    Made by `accumulate_scatters` after differentiation: 0 times a factor, which is not 0 where that is not finite.
+    """
+
+    name = "offset"
+    differentiable = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0] + arrays[1])
+
+
 def _where_last(picked: Node, x: Node, axes: tuple[int, ...], indices: Sequence[Node]) -> Node:
     """Return `picked` with zeros where a later equal index overwrote the update."""
     shape = indices[0].shape
@@ -287,6 +305,7 @@ def _put(mode: str, x: Node, found: Selection, region: Node) -> Node:
 # -- the named functions
 
 
+@checked
 def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Node:
     """Return the entries of `x` at `indices` (ints of any shape) along `axis`; negative ones count from the end.
 
@@ -305,6 +324,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Node:
     return permute(out, (*rest[:place], *range(index.ndim), *rest[place:]))
 
 
+@checked
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Node:
     """Return the elements of `x` at `indices` along `axis`, matched with `x` along all other axes.
 

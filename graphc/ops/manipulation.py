@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, promote
+from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, promote, single
 from graphc.ops.shape import (
     axis_index,
     axis_tuple,
@@ -158,7 +159,8 @@ def broadcast_to(x: Any, /, shape: Any) -> Node:
     if clash:
         wanted = TensorType(node.dtype, sizes)
         raise ShapeError(f"broadcast_to: {node.type} does not broadcast to {wanted}{at()}")
-    return broadcast(node, sizes, tuple(range(first, len(sizes))))
+    node, axes = single(node, sizes)
+    return broadcast(node, sizes, axes)
 
 
 def broadcast_arrays(*arrays: Any) -> list[Node]:
@@ -213,6 +215,7 @@ def _roll_axis(x: Node, axis: int, shift: Size) -> Node:
     return join([slice_axis(x, axis, rest, moved), slice_axis(x, axis, 0, rest)], axis)
 
 
+@checked
 def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Node:
     """Join arrays along an existing axis; `axis=None` flattens them first. Dtypes are promoted.
 
@@ -243,6 +246,7 @@ def _operands(name: str, arrays: Sequence[Any]) -> list[Node]:
     return promote(name, "any", items)
 
 
+@checked
 def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Node:
     """Join arrays of equal shapes along a new axis at place `axis` of the result. Dtypes are promoted.
 
@@ -259,6 +263,7 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Node:
     return join([insert_axes(x, (place,)) for x in nodes], place)
 
 
+@checked
 def unstack(x: Any, /, *, axis: int = 0) -> tuple[Node, ...]:
     """Return the slices of `x` along `axis`, whose length must be known before a call.
 
@@ -292,6 +297,7 @@ def _merge_pairs(x: Node) -> Node:
     return reshape_to(x, tuple(a * b for a, b in zip(x.shape[::2], x.shape[1::2], strict=True)))
 
 
+@checked
 def repeat(x: Any, repeats: Size, /, *, axis: int | None = None) -> Node:
     """Return `x` with each element repeated `repeats` times along `axis` (None: of the flattened elements).
 

@@ -8,12 +8,15 @@ names that graphc offers; nothing ever falls back to object arrays.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
-from graphc.ops import creation, cumulative, indexing, linalg, manipulation, padding, reduction, sorting
+from graphc.ops import creation, cumulative, indexing, linalg, manipulation, padding, reduction, sorting, special
 from graphc.ops import elementwise_arithmetic as basic
 from graphc.ops import elementwise_float as floats
 from graphc.ops import elementwise_logic as logic
@@ -50,6 +53,16 @@ UFUNCS: dict[str, Function] = {f.__name__: f for f in _SAME_NAME} | {
 }
 """What each NumPy ufunc becomes, by its `__name__`."""
 
+SCIPY_UFUNCS: dict[str, Function] = {
+    "erf": special.erf,
+    "erfc": special.erfc,
+    "expit": floats.sigmoid,
+    "gammaln": special.gammaln,
+    "ndtr": special.ndtr,
+    "psi": special.digamma,
+} | {name: UFUNCS[name] for name in ("exp2", "expm1", "log1p")}
+"""What each ufunc of `scipy.special` becomes."""
+
 
 def numpy_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> Node:
     """Build the node of a NumPy ufunc call; raise `ArgumentError` for what graphc does not have."""
@@ -58,14 +71,26 @@ def numpy_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: Mapping[
         raise ArgumentError(f"== and != on a node are not a comparison of values; use gc.{name}(x, y){at()}")
     if method != "__call__":
         raise ArgumentError(f"np.{name}.{method} does not accept nodes; use gc.sum, gc.prod, gc.max ...{at()}")
-    if name not in UFUNCS:
-        raise ArgumentError(f"np.{name} does not accept nodes; accepted: {', '.join(sorted(UFUNCS))}{at()}")
+    becomes = _of_ufunc(ufunc)
+    if becomes is None:
+        shown = f"np.{name}" if getattr(np, name, None) is ufunc else f"the ufunc {name}"
+        raise ArgumentError(f"{shown} does not accept nodes; accepted: {', '.join(sorted(UFUNCS))}{at()}")
     if "out" in kwargs:
         raise ArgumentError(f"np.{name}: a node cannot be written into an array (out=, or array += node){at()}")
     if kwargs:
         raise ArgumentError(f"np.{name}: {', '.join(kwargs)} cannot be used with nodes; call gc's function{at()}")
-    node: Node = UFUNCS[name](*inputs)
+    node: Node = becomes(*inputs)
     return node
+
+
+def _of_ufunc(ufunc: Any) -> Function | None:
+    """Look a ufunc up by module and name: others have functions of the same names that may mean something else."""
+    name = ufunc.__name__
+    own = getattr(np, name, None)
+    if own is ufunc or (name == "clip" and ufunc.nin == 3):  # np.clip is a function around an unnamed ufunc
+        return UFUNCS.get(name)
+    scipy = sys.modules.get("scipy.special")
+    return SCIPY_UFUNCS.get(name) if scipy is not None and getattr(scipy, name, None) is ufunc else None
 
 
 # -- functions: adapters with NumPy's parameter names
@@ -197,7 +222,7 @@ FUNCTIONS: dict[str, Function] = {
     "trace": lambda a, offset=0, axis1=0, axis2=1: reduction.sum(_diagonal(a, offset, axis1, axis2), -1),
     "diagonal": lambda a, offset=0, axis1=0, axis2=1: _diagonal(a, offset, axis1, axis2),
     "tensordot": lambda a, b, axes=2: linalg.tensordot(a, b, axes=axes),
-    "outer": lambda a, b: linalg.outer(a, b),
+    "outer": lambda a, b: linalg.outer(*(manipulation.reshape(as_node(x), (-1,)) for x in (a, b))),
     "vecdot": lambda x1, x2, *, axis=-1: linalg.vecdot(x1, x2, axis=axis),
     "einsum": lambda *operands: einsum(*operands),
     "shape": lambda a: as_node(a).shape,
@@ -209,25 +234,23 @@ FUNCTIONS: dict[str, Function] = {
 
 def numpy_function(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Build what a NumPy function call means on nodes; raise `ArgumentError` for what graphc does not have."""
+    table, place = _table_of(function.__module__)
     name = function.__name__
-    if function.__module__ == "numpy.linalg" and name not in FUNCTIONS:
-        return _linear_algebra(name)(*args, **kwargs)
-    if name not in FUNCTIONS:
-        raise ArgumentError(f"np.{name} does not accept nodes; accepted: {', '.join(sorted(FUNCTIONS))}{at()}")
-    adapter = FUNCTIONS[name]
+    if name not in table:
+        raise ArgumentError(f"{place}.{name} does not accept nodes; accepted: {', '.join(sorted(table))}{at()}")
+    adapter = table[name]
     signature = inspect.signature(adapter)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise ArgumentError(f"np.{name} of a node: {error}; accepted: {name}{signature}{at()}") from None
+        raise ArgumentError(f"{place}.{name} of a node: {error}; accepted: {name}{signature}{at()}") from None
     return adapter(*args, **kwargs)
 
 
-def _linear_algebra(name: str) -> Function:
-    """Return the function of `gc.linalg` that has the name of one of NumPy's."""
-    from graphc import linalg as namespace  # built on the ops, which this module serves
+def _table_of(module: str) -> tuple[Mapping[str, Function], str]:
+    """Return the adapters of a module of NumPy and its short name; the same name means other things in others."""
+    if module == "numpy.linalg":
+        from graphc.ops.numpy_linalg import LINALG  # built on the ops, which this module serves
 
-    if name not in namespace.__all__:
-        raise ArgumentError(f"np.linalg.{name} does not accept nodes; accepted: {', '.join(namespace.__all__)}{at()}")
-    found: Function = getattr(namespace, name)
-    return found
+        return LINALG, "np.linalg"
+    return (FUNCTIONS if module == "numpy" else {}), module.replace("numpy", "np", 1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.node import Node
 from graphc.ops.base import apply
@@ -28,6 +29,7 @@ __all__ = ["pad"]
 Pairs = tuple[tuple[Size, Size], ...]
 
 
+@checked
 def pad(x: Any, /, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Node:
     """Return `x` with `pad_width` elements added before and after each axis.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
+from graphc.node import Node, WeakNumber
 from graphc.ops.base import Constant, Cotangents, Op, View, apply, constant
 from graphc.types import (
     BOOL,
@@ -25,6 +25,7 @@ from graphc.types import (
     Size,
     TensorType,
     as_dtype,
+    at_most_one,
     is_float,
     short_name,
     size_max,
@@ -210,8 +211,6 @@ def size_node(size: Size, dtype: Any) -> Node:
 
 # -- operands: conversion, promotion, broadcasting
 
-Weak = bool | int | float
-
 
 def is_weak(value: Any) -> bool:
     """Tell whether `value` takes the dtype of the other operands: Python numbers and dimensions."""
@@ -253,8 +252,15 @@ def _weak_node(name: str, value: Any, dtype: DType) -> Node:
         raise DTypeError(f"{name}: a Python integer of {value.bit_length()} bits does not fit {dtype}{at()}") from None
 
 
+def _dtype_key(x: Any) -> Any:
+    """Return what an operand says about the common dtype: its own, or a Python number."""
+    if isinstance(x, Node):
+        return (0.0 if x.dtype.kind == "f" else 0) if isinstance(x, WeakNumber) else x.dtype
+    return 0 if isinstance(x, Dim) else x
+
+
 def _common_dtype(name: str, accepts: str, operands: Sequence[Any]) -> DType:
-    keys: list[Any] = [x.dtype if isinstance(x, Node) else 0 if isinstance(x, Dim) else x for x in operands]
+    keys = [_dtype_key(x) for x in operands]
     first = keys[0]
     same = all(isinstance(k, np.dtype) and k == first for k in keys)
     try:
@@ -272,12 +278,16 @@ def _common_dtype(name: str, accepts: str, operands: Sequence[Any]) -> DType:
 
 
 def broadcast_shapes(name: str, *types: TensorType) -> Shape:
-    """Return the common shape; only a literal 1 broadcasts. Raises `ShapeError`."""
+    """Return the common shape: a literal 1 broadcasts, and what is at most 1 (`x[:1]`) does beside other sizes.
+
+    Raises `ShapeError`.
+    """
     ndim = max(t.ndim for t in types)
     out: list[Size] = []
     for axis in range(-ndim, 0):
         here = [t.shape[axis] for t in types if t.ndim >= -axis]
         wide = [s for s in here if s != 1] or [1]
+        wide = [s for s in wide if not at_most_one(s)] or wide
         fixed = [s for s in wide if isinstance(s, int)]
         if any(s != fixed[0] for s in fixed):
             shown = ", ".join(map(str, types))
@@ -340,16 +350,35 @@ def broadcast(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
     return x if x.shape == shape and axes == tuple(range(len(shape))) else apply(Broadcast(shape, axes), x)
 
 
+def single(x: Node, shape: Shape) -> tuple[Node, tuple[int, ...]]:
+    """Return `x` and the places of its axes in `shape`, whose last axes they are.
+
+    Without the axes of a size that is at most 1 where `shape` has another: those stretch, and a call checks that they
+    are 1.
+    """
+    first = len(shape) - x.ndim
+    dropped = [i for i, s in enumerate(x.shape) if at_most_one(s) and s != shape[first + i]]
+    if dropped:
+        from graphc.ops.shape import Squeeze  # views of shapes are built on broadcasts
+
+        return apply(Squeeze(tuple(dropped)), x), tuple([first + i for i in range(x.ndim) if i not in dropped])
+    return x, tuple(range(first, len(shape)))
+
+
 def broadcast_to_shape(x: Node, shape: Shape) -> Node:
     """Broadcast `x` by NumPy's rule: trailing axes are aligned."""
     if x.shape == shape:
         return x
-    first = len(shape) - x.ndim
-    pairs = ((s, x.shape[i - first] if i >= first else 1) for i, s in enumerate(shape))
-    sizes = tuple(s if own == 1 else own for s, own in pairs)
-    if x.shape == sizes:
-        return x
-    return broadcast(x, sizes, tuple(range(first, len(shape))))
+    x, axes = single(x, shape)
+    own = dict(zip(axes, x.shape, strict=True))
+    sizes = tuple([s if own.get(a, 1) == 1 else own[a] for a, s in enumerate(shape)])
+    return broadcast(x, sizes, axes)
+
+
+_NUMBER_ARITHMETIC = frozenset(
+    ("add", "subtract", "multiply", "divide", "floor_divide", "remainder", "pow", "negative", "abs")
+)
+"""Python's operators: of dimensions and Python numbers they make numbers, which stay weakly typed."""
 
 
 def pointwise(op: Elementwise, *operands: Any) -> Node:
@@ -361,7 +390,11 @@ def pointwise(op: Elementwise, *operands: Any) -> Node:
     if any(x.shape != first for x in nodes):
         shape = broadcast_shapes(op.name, *(x.type for x in nodes))
         nodes = [broadcast_to_shape(x, shape) for x in nodes]
-    return apply(op, *nodes)
+    out = apply(op, *nodes)
+    stays_weak = op.name in _NUMBER_ARITHMETIC and all(isinstance(x, WeakNumber) or is_weak(x) for x in operands)
+    if stays_weak and any(isinstance(x, (WeakNumber, Dim)) for x in operands):
+        return WeakNumber(out.op, out.inputs, out.type, out.source, out.guards)
+    return out
 
 
 WHERE: Elementwise = elementwise(

@@ -11,12 +11,14 @@ the right derivatives with any number of zeros; `std` of equal values has deriva
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Op, apply, constant
@@ -88,6 +90,8 @@ class Reduction(Op):
         with np.errstate(all="ignore"):
             if self.name in ("argmax", "argmin"):
                 return np.asarray(_NUMPY[self.name](x, self.axes[0]))
+            if self.name == "sum" and x.dtype.kind == "f":
+                return _pairwise_sum(x, self.axes)
             return np.asarray(_NUMPY[self.name](x, axis=self.axes, **self._keywords(x.dtype)))
 
     def _keywords(self, dtype: DType) -> dict[str, Any]:
@@ -117,6 +121,13 @@ class Reduction(Op):
             moved = pointwise(WHERE, extreme, t, constant(0, t.dtype))
             return apply(Reduction("sum", self.axes), moved) / count
         return None
+
+
+def _pairwise_sum(x: Array, axes: tuple[int, ...]) -> Array:
+    """Sum by NumPy's pairwise method, which it uses along the last axis of contiguous arrays only."""
+    kept = [a for a in range(x.ndim) if a not in axes]
+    rows = np.ascontiguousarray(np.transpose(x, (*kept, *axes)))
+    return np.asarray(np.sum(rows.reshape(*(x.shape[a] for a in kept), math.prod(x.shape[a] for a in axes)), -1))
 
 
 def _refuse_empty(prefix: str, reduced: Sequence[Size], suffix: str = "") -> None:
@@ -301,6 +312,7 @@ def _keep(out: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     return broadcast(out, shape, tuple(a for a in range(x.ndim) if a not in axes))
 
 
+@checked
 def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Node:
     """Return the sum over `axis` (an int, a tuple, or None for all); bool and small integers sum as 64 bits.
 
@@ -310,6 +322,7 @@ def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fals
     return _reduce("sum", accumulator(x, dtype), axis, keepdims)
 
 
+@checked
 def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Node:
     """Return the product over `axis`; the derivative is right with zeros, at every order.
 
@@ -319,6 +332,7 @@ def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fal
     return _reduce("prod", accumulator(x, dtype), axis, keepdims)
 
 
+@checked
 def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return the largest element over `axis`; NaN if there is one; `ShapeError` for an empty axis.
 
@@ -330,6 +344,7 @@ def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     return _reduce("max", as_node(x), axis, keepdims)
 
 
+@checked
 def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return the smallest element over `axis`; see `max`.
 
@@ -339,16 +354,19 @@ def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     return _reduce("min", as_node(x), axis, keepdims)
 
 
+@checked
 def any(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return whether an element over `axis` is true (not 0)."""
     return _reduce("any", cast(as_node(x), BOOL), axis, keepdims)
 
 
+@checked
 def all(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return whether all elements over `axis` are true (not 0)."""
     return _reduce("all", cast(as_node(x), BOOL), axis, keepdims)
 
 
+@checked
 def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Node:
     """Return the position of the first largest element along `axis` (None: in the flattened elements).
 
@@ -358,6 +376,7 @@ def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Nod
     return _position("argmax", as_node(x), axis, keepdims)
 
 
+@checked
 def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Node:
     """Return the position of the first smallest element along `axis`; see `argmax`."""
     return _position("argmin", as_node(x), axis, keepdims)
@@ -377,6 +396,7 @@ def _as_float(x: Any) -> Node:
     return node if is_float(node.dtype) else cast(node, FLOAT64)
 
 
+@checked
 def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return the arithmetic mean over `axis`; NaN for an empty axis.
 
@@ -392,6 +412,7 @@ def _count(x: Node, axes: tuple[int, ...]) -> Node:
     return size_node(product(x.shape[a] for a in axes), x.dtype)
 
 
+@checked
 def var(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = False) -> Node:
     """Return the variance over `axis`: sum((x - mean)**2) / (n - correction), in two passes.
 
@@ -414,6 +435,7 @@ def _freedom(x: Node, axes: tuple[int, ...], correction: float) -> Node:
     return constant(builtins.max(size - correction, 0), x.dtype)
 
 
+@checked
 def std(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = False) -> Node:
     """Return the standard deviation over `axis`; the gradient is 0 where all elements are equal.
 
@@ -423,6 +445,7 @@ def std(x: Any, /, axis: Any = None, *, correction: float = 0, keepdims: bool = 
     return sqrt_safe(var(x, axis, correction=correction, keepdims=keepdims))
 
 
+@checked
 def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """Return log(sum(exp(x))) over `axis`, exact for any spread of values; where all are -inf they share the gradient.
 
@@ -434,6 +457,7 @@ def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     return _keep(apply(LogSumExp(axes), node) if axes else node, node, axes, keepdims)
 
 
+@checked
 def softmax(x: Any, /, axis: int = -1) -> Node:
     """Return exp(x) / sum(exp(x)) along `axis`; infinite maxima share evenly, as equal finite ones do.
 
@@ -444,6 +468,7 @@ def softmax(x: Any, /, axis: int = -1) -> Node:
     return apply(Softmax(axis_index("softmax", axis, node.ndim)), node)
 
 
+@checked
 def log_softmax(x: Any, /, axis: int = -1) -> Node:
     """Return log(softmax(x)) along `axis`, without underflow.
 

@@ -13,11 +13,24 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Constant, Cotangents, Routine, apply
 from graphc.ops.creation import iota
-from graphc.ops.elementwise import ceil, floor, isnan, minimum, not_equal, round, subtract, where
+from graphc.ops.elementwise import (
+    ceil,
+    equal,
+    floor,
+    isfinite,
+    isnan,
+    logical_and,
+    minimum,
+    not_equal,
+    round,
+    subtract,
+    where,
+)
 from graphc.ops.indexing import Gather, Scatter, take, take_along_axis
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote, size_node
 from graphc.ops.shape import axis_index, inverse_permutation, join, permute, reshape_to, slice_axis, zeros
@@ -97,6 +110,7 @@ class SearchSorted(Routine):
 # -- functions
 
 
+@checked
 def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Node:
     """Return the elements of `x` in order along `axis`; the sort is always stable, and NaN comes last.
 
@@ -107,6 +121,7 @@ def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = 
     return permute(apply(Sort(bool(descending)), node), inverse_permutation(order))
 
 
+@checked
 def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Node:
     """Return the int64 indices that put `x` in order along `axis`; always stable, NaN last.
 
@@ -127,6 +142,7 @@ def _sortable(name: str, x: Any, axis: int) -> tuple[Node, list[int]]:
     return permute(node, order), order
 
 
+@checked
 def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None) -> Node:
     """Return the int64 places at which `x2` (any shape) would go into `x1` (1-d, in order) and keep it in order.
 
@@ -145,7 +161,8 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
     return apply(SearchSorted(side == "right"), ordered, values)
 
 
-def top_k(x: Any, k: int, /, *, axis: int = -1) -> tuple[Node, Node]:
+@checked
+def top_k(x: Any, k: Size, /, *, axis: int = -1) -> tuple[Node, Node]:
     """Return the `k` largest elements along `axis`, largest first, and their int64 indices.
 
     Of equal elements the first ones are taken; NaN comes last.
@@ -173,6 +190,7 @@ def _leading(order: Node, axis: int, k: Size) -> Node:
     return take(order, iota((k,), 0), axis=axis)
 
 
+@checked
 def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Node:
     """Return the differences of neighbours along `axis`, `n` times; of bools, whether they differ.
 
@@ -200,6 +218,7 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     return joined
 
 
+@checked
 def median(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Node:
     """Return the middle element, or the mean of the two in the middle, along `axis` (None: of all elements).
 
@@ -214,11 +233,14 @@ def median(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Nod
 _METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
+@checked
 def quantile(x: Any, q: Any, /, *, axis: int | None = None, method: str = "linear", keepdims: bool = False) -> Node:
     """Return the `q`-quantiles along `axis` (None: of all elements); the axes of `q` come first, as in NumPy.
 
     The quantile lies at position q * (n - 1) of the sorted elements; `method` says what to take between two of them:
-    `linear`, `lower`, `higher`, `nearest` (even) or `midpoint`. NaN where there is any NaN.
+    `linear`, `lower`, `higher`, `nearest` (even) or `midpoint`. NaN where there is any NaN. A `q` that is not between
+    0 and 1 is an `ArgumentError` where it is known; in a call it gives NaN, and for integers, which have none,
+    `IndexOutOfBoundsError`.
 
     >>> quantile([1.0, 2.0, 4.0], 0.75).eval()
     array(3.)
@@ -243,20 +265,29 @@ def quantile(x: Any, q: Any, /, *, axis: int | None = None, method: str = "linea
 def _between(ordered: Node, q: Node, method: str) -> Node:
     """Return the elements at positions q * (n - 1) of the sorted last axis; the axes of `q` come first."""
     last = size_node(ordered.shape[-1] - 1, FLOAT64)
-    position = cast(q, FLOAT64) * last
+    level = cast(q, FLOAT64)
+    inside = logical_and(level >= 0, level <= 1)
+    missing = 0.0 if is_float(ordered.dtype) else last + 1  # integers have no NaN: a position past the end
+    position = where(inside, level * last, missing)
     low = {"higher": ceil, "nearest": round}.get(method, floor)(position)
     found = _at(ordered, low)
     if method in ("linear", "midpoint"):
         upper = _at(ordered, minimum(low + 1, last))
         weight = position - low if method == "linear" else where(position > low, 0.5, 0.0)
-        weight = cast(weight, ordered.dtype)
-        step = where(not_equal(found, upper), upper - found, 0.0)  # no inf - inf
-        found = where(weight < 0.5, found + step * weight, upper - step * (1 - weight))
+        found = _mixed(found, upper, cast(weight, ordered.dtype))
     if is_float(ordered.dtype):
         greatest = _at(ordered, broadcast_to_shape(last, low.shape))
-        found = where(isnan(greatest), greatest, found)
+        found = where(isnan(greatest), greatest, where(inside, found, np.nan))
     out, batch = found, ordered.ndim - 1
     return permute(out, (*range(batch, out.ndim), *range(batch)))
+
+
+def _mixed(low: Node, high: Node, weight: Node) -> Node:
+    """Return low + weight * (high - low), exact at both ends, also where the difference overflows or is inf - inf."""
+    step = high - low
+    near = where(weight < 0.5, low + step * weight, high - step * (1 - weight))
+    far = where(equal(weight, 0), low, low * (1 - weight) + high * weight)
+    return where(isfinite(step), near, far)
 
 
 def _at(ordered: Node, position: Node) -> Node:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, at
+from graphc.arguments import whole
 from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
 from graphc.ops.elementwise import clip
@@ -141,6 +141,5 @@ def polygamma(n: int, x: Any, /) -> Node:
     >>> polygamma(1, 1.0).eval()
     array(1.64493407)
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
-        raise ArgumentError(f"polygamma: order must be an int of at least 0, got {n!r}{at()}")
+    n = whole("polygamma: order", n, 0)
     return digamma(x) if n == 0 else apply(Polygamma(n), promote("polygamma", "float", [x])[0])

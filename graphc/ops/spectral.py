@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from graphc.errors import LinAlgError
+from graphc.errors import DTypeError, LinAlgError, at
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Routine, apply
 from graphc.ops.creation import tril, triu
@@ -32,10 +33,10 @@ from graphc.ops.decompositions import (
 from graphc.ops.elementwise import equal, where
 from graphc.ops.linalg import diagonal
 from graphc.ops.manipulation import matrix_transpose
-from graphc.ops.pointwise import size_node
+from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, size_node
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import drop_axes, join, slice_axis
-from graphc.types import Array, Size, TensorType, size_max, size_min
+from graphc.types import Array, Size, TensorType, is_float, size_max, size_min
 
 __all__: list[str] = []
 
@@ -218,36 +219,37 @@ class Svd(Routine):
 
 @dataclass(frozen=True)
 class Pinv(Composite):
-    """The pseudoinverse; singular values up to `rtol` times the largest count as 0 (None: max(m, n) * epsilon)."""
+    """The pseudoinverse; operands (A, rtol of A's batch shape): singular values up to rtol times the largest are 0."""
 
     name = "pinv"
-    rtol: float | None
+
+    def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
+        return zip(types[0].shape[:-2], types[1].shape, strict=True)
 
     def infer(self, *types: TensorType) -> TensorType:
         *batch, m, n = types[0].shape
         return TensorType(types[0].dtype, (*batch, n, m))
 
     def evaluate(self, *arrays: Array) -> Array:
-        (a,) = arrays
+        a, rtol = arrays
         m = a.shape[-2]
         packed = Svd().evaluate(a)
         s, ut, vh = packed[..., 0], packed[..., 1 : m + 1], packed[..., m + 1 :]
-        relative = np.maximum(*a.shape[-2:]) * np.finfo(a.dtype).eps if self.rtol is None else self.rtol
-        kept = s > relative * s.max(-1, keepdims=True, initial=0)
+        kept = s > rtol[..., None] * s.max(-1, keepdims=True, initial=0)
         inverse = np.where(kept, 1 / np.where(kept, s, 1), 0).astype(a.dtype)
         return np.asarray(np.swapaxes(vh, -1, -2) @ (inverse[..., None] * ut))
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        return (matrix_transpose(self._moved(out, inputs[0], matrix_transpose(g))),)
+        return matrix_transpose(self._moved(out, inputs[0], matrix_transpose(g))), None
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
-        (t,) = tangents
+        t = tangents[0]
         return None if t is None else self._moved(out, inputs[0], t)
 
     def expand(self, *inputs: Node) -> Node:
-        (a,) = inputs
+        a, rtol = inputs
         ut, s, vh = Svd.parts(apply(Svd(), a), a.shape[-2])
-        inverse = where(s > threshold(s, a, self.rtol), _inverse_or_zero(s), 0.0)
+        inverse = where(above(s, rtol), _inverse_or_zero(s), 0.0)
         return product_of(matrix_transpose(vh), as_column(inverse) * ut)
 
     @staticmethod
@@ -259,8 +261,22 @@ class Pinv(Composite):
         return right + left - product_of(out, t, out)
 
 
-def threshold(s: Node, a: Node, rtol: float | None) -> Node:
-    """Return the size up to which singular values `s` of `a` count as 0, with an axis of size 1 for them."""
-    largest = as_column(apply(Reduction("max", (s.ndim - 1,), may_be_empty=True), s))
-    count = size_node(size_max(*a.shape[-2:]), s.dtype)
-    return largest * (count * float(np.finfo(s.dtype).eps) if rtol is None else rtol)
+def above(s: Node, rtol: Node) -> Node:
+    """Return which singular values are above `rtol` times the largest; `rtol` has no axis for them."""
+    return s > as_column(rtol * apply(Reduction("max", (s.ndim - 1,), may_be_empty=True), s))
+
+
+def with_tolerances(name: str, a: Node, rtol: Any) -> tuple[Node, Node]:
+    """Return matrices, and a relative tolerance of their dtype for each of them: `rtol`, or by default the larger size.
+
+    The default is in units of the dtype's epsilon. Raises `DTypeError`, `ShapeError`.
+    """
+    if rtol is None:
+        relative: Node = size_node(size_max(*a.shape[-2:]), a.dtype) * float(np.finfo(a.dtype).eps)
+    else:
+        relative = as_node(rtol, a.dtype if is_weak(rtol) else None, what=f"{name}: rtol")
+        if not is_float(relative.dtype):
+            raise DTypeError(f"{name}: rtol must be a number or floats, got {relative.type}{at()}")
+        relative = cast(relative, a.dtype)
+    batch = broadcast_shapes(name, TensorType(a.dtype, a.shape[:-2]), relative.type)
+    return broadcast_to_shape(a, (*batch, *a.shape[-2:])), broadcast_to_shape(relative, batch)

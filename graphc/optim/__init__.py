@@ -19,6 +19,12 @@
 ...     _ = step([1.0, 2.0])
 >>> w.get_value().round(1)
 array([1., 2.])
+
+A table of which a step reads rows (`embedding`, `table[i]`, in one place or several) is changed in those rows only by
+`SGD` without momentum, decay and clipping of norms: such a step costs its rows. Momentum, weight decay, norms of
+gradients and the averages of Adam and its kin concern every element: with them a step passes over the whole table, and
+plans one temporary array of its size. `f.cost` shows the bytes, `f.plan` the array.
+
 >>> sorted(optimizer.state_dict())
 ['step', 'w.exp_avg', 'w.exp_avg_sq', 'w.step']
 """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
-from graphc.ops import astype, clip, minimum, sqrt, square, sum
+from graphc.ops import abs, astype, clip, hypot, minimum, square, sum, where
+from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.pointwise import as_node, is_weak
 from graphc.tree import flatten, unflatten
 from graphc.types import FLOAT64
@@ -25,7 +28,7 @@ def clip_by_value(grads: Any, limit: Any) -> Any:
 def global_norm(grads: Any) -> Node:
     """Return the 2-norm of all elements of all nodes in `grads`, a float64 scalar.
 
-    The sum is in float64: squares of float32 numbers neither overflow nor vanish.
+    The squares, which are summed in float64, neither overflow nor vanish.
 
     >>> global_norm([as_node([3.0]), as_node(4.0)]).eval()
     array(5.)
@@ -33,10 +36,38 @@ def global_norm(grads: Any) -> Node:
     nodes = [as_node(g) for g in flatten(grads)]
     if not nodes:
         raise ArgumentError(f"global_norm: no gradients given{at()}")
-    total = sum(square(astype(nodes[0], FLOAT64)))
-    for g in nodes[1:]:
-        total = total + sum(square(astype(g, FLOAT64)))
-    return sqrt(total)
+    parts = [_roots_of_squares([p[k] for p in map(_scaled, nodes) if k < len(p)]) for k in range(3)]
+    middle, *scaled = [p for p in parts if p is not None]
+    if not scaled:
+        return middle
+    small, large = scaled
+    return hypot(hypot(middle, small / _SCALE), large * _SCALE)
+
+
+_SCALE = 2.0**540
+_FAR = 1e140
+"""Squares of numbers between 1 / _FAR and _FAR, and of others times or divided by _SCALE, are far from any limit."""
+
+
+def _scaled(g: Node) -> list[Node]:
+    """Return the elements of a gradient by size, 0 for others: ordinary ones, small ones scaled up, large ones down.
+
+    Method: Blue, A portable Fortran program to find the Euclidean norm of a vector, 1978.
+    """
+    if g.dtype != FLOAT64:
+        return [astype(g, FLOAT64)]
+    magnitude = abs(g)
+    small, large = magnitude < 1 / _FAR, magnitude > _FAR
+    return [
+        where(small | large, 0.0, magnitude),
+        where(small, magnitude * _SCALE, 0.0),
+        where(large, magnitude / _SCALE, 0.0),
+    ]
+
+
+def _roots_of_squares(parts: list[Node]) -> Node | None:
+    totals = [sum(square(p)) for p in parts]
+    return sqrt_safe(functools.reduce(operator.add, totals)) if totals else None
 
 
 def clip_by_global_norm(grads: Any, max_norm: Any) -> Any:

@@ -95,7 +95,7 @@ def load_states(what: str, states: Mapping[str, Shared], given: Mapping[str, Any
     wrong = [f"{name!r} is missing" for name in states if name not in arrays]
     wrong += [f"{name!r} is unknown" for name in arrays if name not in states]
     for name, state in states.items():
-        if name in arrays and (arrays[name].shape, arrays[name].dtype) != (state.shape, state.dtype):
+        if name in arrays and not (state.takes(arrays[name].shape) and arrays[name].dtype == state.dtype):
             got = arrays[name]
             wrong.append(f"{name!r} is {got.dtype}{list(got.shape)}, {state.dtype}{list(state.shape)} needed")
     if wrong:

@@ -104,10 +104,19 @@ def _cast_of_cast(op: Cast, x: Node) -> Node | None:
 
 def _broadcast(op: Broadcast, x: Node) -> Node | None:
     if type(x.op) is Broadcast:
-        return broadcast(x.inputs[0], op.shape, tuple(op.axes[a] for a in x.op.axes))
+        return _merged_broadcasts(op, x, x.op)
     if type(x.op) is Squeeze and op.shape == x.inputs[0].shape and op.axes == _others(x.inputs[0].ndim, x.op.axes):
         return x.inputs[0]
     return x if op.shape == x.shape and op.axes == tuple(range(x.ndim)) else None
+
+
+def _merged_broadcasts(op: Broadcast, x: Node, view: Broadcast) -> Node:
+    """Return a broadcast of a broadcast as one, without the axes that the inner one found to be 1: they stretch."""
+    source = x.inputs[0]
+    sizes = list(zip(source.shape, view.axes, strict=True))
+    single = tuple(i for i, (size, a) in enumerate(sizes) if size != 1 and view.shape[a] == 1 != op.shape[op.axes[a]])
+    axes = tuple(op.axes[a] for i, (_, a) in enumerate(sizes) if i not in single)
+    return broadcast(drop_axes(source, single), op.shape, axes)
 
 
 def _others(ndim: int, axes: Axes) -> Axes:

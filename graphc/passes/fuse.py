@@ -25,7 +25,7 @@ from graphc.node import Node
 from graphc.ops.base import Leaf, Routine
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
@@ -224,7 +224,7 @@ class _Fuser:
         if isinstance(op, Project):
             self._join(self.home[node.inputs[0]], {node: INNER}, None)
             return
-        if isinstance(op, Scatter):
+        if isinstance(op, (Scatter, Offset)):
             self._place_scatter(node)
             return
         if not isinstance(op, (Pointwise, Gather, Reduction, Framed)):
@@ -288,7 +288,7 @@ class _Fuser:
 
     def _place_scatter(self, node: Node) -> None:
         """Place a scatter, with the values that wait for it unless they read what it, or an update, may write into."""
-        waiting = self.pending.pop(node.inputs[1], Cluster())
+        waiting = self.pending.pop(node.inputs[1], Cluster()) if isinstance(node.op, Scatter) else Cluster()
         cluster = waiting.nodes
         targets = {self.accesses[n.inputs[0]].base for n in continued(node)}
         targets |= set(self.graph.updates if node in self.late else ())
@@ -450,6 +450,9 @@ class _Fuser:
         scatters = {g for g in self.groups if any(n in chains for n in g.levels)}
         late = {g for g in self.groups if any(n in updates for n in g.levels) and not followers[g]}
         late |= {g for g in scatters if all(f in scatters for f in followers[g])}
+        # Counts of steps with what follows from them: from the first write of state on no signal ends a call.
+        counts = [g for g in self.groups if not g.space and any(n in updates for n in g.levels)]
+        late |= {g for g in counts if all(f in late for f in followers[g])}
         rank = {g: (g in late, bool(followers[g]), g.index) for g in self.groups}
         ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
         heapq.heapify(ready)

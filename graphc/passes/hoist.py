@@ -9,11 +9,11 @@ one scatter. A sequence of equal rows becomes one captured row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import blame
-from graphc.graph import Graph, topological_order
+from graphc.graph import Graph, rebuild, topological_order
 from graphc.node import Node
 from graphc.ops.base import Constant, apply, constant, inside_node
 from graphc.ops.control import Project, Result, Scan, project
@@ -27,6 +27,7 @@ from graphc.ops.shape import PermuteDims, Reshape, Unslice
 from graphc.passes.accumulate_scatters import is_zero
 from graphc.passes.batching import over_steps, repeated
 from graphc.passes.cost import frontier, no_larger
+from graphc.passes.readers import addends, is_private, sums_of
 
 
 def hoist(graph: Graph) -> Graph:
@@ -117,8 +118,9 @@ class _Loop:
         outputs = list(swapped.outputs)
         self.names = names
         self.terms = self._terms(swapped)
-        for term in self.terms:
-            outputs[term.carry] = _without(outputs[term.carry], term.node)
+        for carry in {t.carry for t in self.terms}:
+            gone = {t.node for t in self.terms if t.carry == carry}
+            outputs[carry] = _without(swapped, outputs[carry], gone)
         known = {names.get(old, old) for old in self.before}
         factors = [f for t in self.terms for f in t.factors if f not in known]
         self.stacks = list(dict.fromkeys([*(names.get(n, n) for n in needed), *factors]))
@@ -225,10 +227,10 @@ class _Loop:
         found: list[_Term] = []
         seen = {i for kind, i in self.op.results if kind == "carry"}
         outer = {self.names.get(x, x) for x in self.outer}
-        for i, carry in enumerate(body.inputs[: self.op.carries]):
-            leaves = _addends(body, body.outputs[i], carry)
+        for i in range(self.op.carries):
+            leaves = addends(body, i)
             if i not in seen and leaves is not None:
-                terms = [_Term(i, n) for n in leaves if _sums_well(n) and len(body.users[n]) == 1]
+                terms = [_Term(i, n) for n in leaves if _sums_well(n) and is_private(body, n)]
                 found += [t for t in terms if not any(x in outer for x in t.factors)]
         return found
 
@@ -301,30 +303,12 @@ def _untransposed(node: Node) -> tuple[Node, bool]:
     return node, False
 
 
-def _addends(body: Graph, output: Node, carry: Node) -> list[Node] | None:
-    """Return the terms that a step adds to a carry, or None where it does anything else with it."""
-    if len(body.users.get(carry, [])) != 1:
-        return None
-    leaves, stack = [], [output]
-    while stack:
-        node = stack.pop()
-        private = node is output or len(body.users[node]) == 1
-        if node.op is ADD and private and node not in body.outputs[: body.outputs.index(output)]:
-            stack.extend(node.inputs)
-        else:
-            leaves.append(node)
-    return [n for n in leaves if n is not carry] if leaves.count(carry) == 1 else None
-
-
-def _without(output: Node, gone: Node) -> Node:
-    """Return a sum without one of its terms."""
-    path: list[Node] = [output]
-    while path:
-        node = path.pop()
-        if node.op is not ADD:
-            continue
-        for term, other in (node.inputs, node.inputs[::-1]):
-            if term.op == gone.op and term.inputs == gone.inputs:
-                return Graph([output]).replace({node: other})[0].outputs[0]
-        path.extend(node.inputs)
-    raise AssertionError("it is a term of the sum")
+def _without(body: Graph, output: Node, gone: Collection[Node]) -> Node:
+    """Return the sum that a carry becomes without some of its terms, of which the carry is none."""
+    new: dict[Node, Node | None] = {}
+    for node in reversed(sums_of(body, output)):  # operands first
+        left = [x for x in (None if x in gone else new.get(x, x) for x in node.inputs) if x is not None]
+        new[node] = rebuild(node, tuple(left)) if len(left) == 2 else next(iter(left), None)
+    found = new[output]
+    assert found is not None, "the carry is left"
+    return found

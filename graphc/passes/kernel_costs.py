@@ -1,18 +1,20 @@
 """What each kernel moves and computes, as polynomials of the sizes: the numbers that fusion is about.
 
-A kernel reads each stored value once and writes each of its results once; what it computes again, or keeps in a row
-buffer, costs no memory traffic. Operations are counted on one element, times the elements: arithmetic apart from the
-special functions (exp, tanh, ...), of which one costs as much as some twenty of the others.
+A kernel reads each stored value once, of one that is only indexed the elements that it takes, and writes each of its
+results once, a scatter its terms; what it computes again, or keeps in a row buffer, costs no memory traffic. Operations
+are counted on one element, times the elements: arithmetic apart from the special functions (exp, tanh, ...), of which
+one costs as much as some twenty of the others.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphc.node import Node
 from graphc.ops.control import Scan
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, factors_of
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
@@ -91,21 +93,30 @@ def kernel_costs(schedule: Schedule) -> Costs:
 
 def _cost(number: int, kernel: Kernel, schedule: Schedule) -> KernelCost:
     members = set(kernel.nodes)
-    bases = dict.fromkeys(schedule.accesses[x].base for n in kernel.nodes for x in n.inputs)
-    outside = [b for b in bases if b not in members and not is_inline(b.op) and b not in schedule.inline]
+    read: dict[tuple[Node, Node | None], Size] = {}
+    for node in kernel.nodes:
+        for position, x in enumerate(node.inputs):
+            base = schedule.accesses[x].base
+            if base not in members and not is_inline(base.op) and base not in schedule.inline:
+                part = position == 0 and isinstance(node.op, (Gather, Offset, Scatter))
+                read[base, node if part else None] = _elements(node) if part else base.size
+    some = [key for key in read if key[1] is None or (key[0], None) not in read]
     names = ", ".join(n.op.name for n in kernel.nodes)
     shown = names if len(names) <= 40 else f"{names[:37]}..."
     return KernelCost(
         f"{number}: {shown}",
-        _bytes(outside),
-        _bytes(kernel.stored),
+        sum_sizes([read[base, part] * base.dtype.itemsize for base, part in some]),
+        sum_sizes([_elements(n) * n.dtype.itemsize for n in kernel.stored]),
         sum_sizes([_arithmetic(n) for n in kernel.nodes]),
         sum_sizes([_special(n) for n in kernel.nodes]),
     )
 
 
-def _bytes(nodes: Iterable[Node]) -> Size:
-    return sum_sizes([n.size * n.dtype.itemsize for n in nodes])
+def _elements(node: Node) -> Size:
+    """Return how many elements a value has, or a scatter changes; an offset none, as long as it is 0."""
+    if isinstance(node.op, Scatter):
+        return node.inputs[1].size
+    return 0 if isinstance(node.op, Offset) else node.size
 
 
 def _arithmetic(node: Node) -> Size:

@@ -18,7 +18,7 @@ from graphc.ops.base import Constant, Leaf, Op, Routine, View, apply
 from graphc.ops.control import Control, Project, Scan
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import DimValue, Elementwise, Pointwise, broadcast, elementwise
 from graphc.ops.reduction import Reduction
@@ -154,10 +154,7 @@ class _Layout:
         elif isinstance(node.op, Scatter):
             updates = inputs[1] if isinstance(self._access(inputs[1]).base.op, Constant) else self._stored(inputs[1])
             inputs = (self._stored(inputs[0]), updates, *map(self._stored, inputs[2:]))
-            if node in self.late:
-                changed = (copy(x) if self._access(x).base in self.updated else x for x in inputs[1:])
-                inputs = (inputs[0], *changed)
-        elif isinstance(node.op, (Assembly, Running)):
+        elif isinstance(node.op, (Assembly, Offset, Running)):
             inputs = tuple(self._stored(x) for x in inputs)
         elif isinstance(node.op, Routine):
             inputs = tuple(self._whole(x) for x in inputs)
@@ -165,6 +162,8 @@ class _Layout:
             return self._projection(node, node.op.index, inputs)
         elif isinstance(node.op, Control):
             return self._control(node, node.op, tuple(self._whole(x) for x in inputs))
+        if node in self.late:
+            inputs = (inputs[0], *(copy(x) if self._access(x).base in self.updated else x for x in inputs[1:]))
         with blame(node.source):
             moved = _moved_axis(node, inputs)
         out = rebuild(node, inputs) if moved is None else moved

@@ -10,10 +10,12 @@ it stands between two ops of a pattern, it is moved to the pattern's operands.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from graphc.lazy import lazy_property
@@ -39,7 +41,8 @@ class Domain:
 
     `kinds`: NumPy dtype kinds; matching refuses others. `low`, `high`: the values for which the rule's claim is
     made (and tested). `shape`: of the generated instance. `literals`: where given, the wildcard matches only
-    constants, and these values make the instances.
+    constants, and these values make the instances. `form`: instances are this function of a placeholder, where a
+    rule's condition asks what its operand is.
     """
 
     kinds: str = "f"
@@ -47,12 +50,14 @@ class Domain:
     high: float = math.inf
     shape: tuple[int, ...] = ()
     literals: tuple[float, ...] = ()
+    form: Callable[[Node], Node] | None = None
 
     def instance(self, name: str, choice: int = 0) -> Node | tuple[int, ...]:
         """Return an operand for a generated instance: a placeholder, a constant, or the axes (1,)."""
         if self.literals:
             return constant(self.literals[choice % len(self.literals)], self.dtype)
-        return self.wildcard(name)
+        found = self.wildcard(name)
+        return self.form(found) if self.form is not None and isinstance(found, Node) else found
 
     def wildcard(self, name: str) -> Node | tuple[int, ...]:
         """Return the operand that stands for this domain in a pattern."""
@@ -110,7 +115,7 @@ class Rule:
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    code = function.__code__
+    code: CodeType = inspect.unwrap(function).__code__
     return code.co_varnames[: code.co_argcount]
 
 

@@ -52,9 +52,10 @@ ZERO = Domain("f", literals=(0.0, -0.0))
 def is_power_of_two(c: Node) -> bool:
     """Tell whether `x / c` and `x * (1 / c)` round alike: `c` and `1 / c` are finite powers of two."""
     value = c.dtype.type(literal(c))
-    with np.errstate(over="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         inverse = c.dtype.type(1) / value
-    return bool(np.isfinite(inverse) and inverse * value == 1 and math.frexp(value)[0] in (0.5, -0.5))
+        exact = inverse * value == 1
+    return bool(np.isfinite(inverse) and exact and math.frexp(value)[0] in (0.5, -0.5))
 
 
 def is_negative(c: Node) -> bool:

@@ -13,23 +13,15 @@ softmax functions (2021).
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log as ln
 
 from graphc.node import Node
-from graphc.ops.elementwise import abs, maximum, reciprocal, relu, square, where
+from graphc.ops.elementwise import abs, maximum, reciprocal, relu, square
 from graphc.ops.elementwise_float import (
-    asinh,
-    atanh,
     cos,
     cosh,
     exp,
     expm1,
     hypot,
-    log,
-    log1mexp,
-    log1p,
-    log_cosh,
-    logaddexp,
     one_minus_square,
     pow,
     sech,
@@ -42,10 +34,10 @@ from graphc.ops.elementwise_float import (
     sqrt_safe,
     tanh,
 )
-from graphc.ops.reduction import log_softmax, logsumexp, softmax, softmax_over, sum
-from graphc.ops.shape import insert_axes
+from graphc.ops.reduction import log_softmax, logsumexp, max, softmax, softmax_over, sum
 from graphc.ops.special import erf, erfc
 from graphc.passes.pattern import AXES, Domain, Rule
+from graphc.passes.rules_logarithms import LOGARITHMS
 
 REAL = Domain("f")
 POSITIVE = Domain("f", low=0.0)
@@ -64,43 +56,11 @@ def _exponentials() -> tuple[Rule, ...]:
     return (
         Rule("exp(x) - 1", lambda x: exp(x) - 1, lambda x: expm1(x), (REAL,)),
         Rule("1 - exp(x)", lambda x: 1 - exp(x), lambda x: -expm1(x), (REAL,)),
-        Rule("log(exp(x))", lambda x: log(exp(x)), lambda x: x, (REAL,)),
-        Rule("log1p(expm1(x))", lambda x: log1p(expm1(x)), lambda x: x, (REAL,)),
-        Rule("log(1 - exp(x))", lambda x: log(-expm1(x)), lambda x: log1mexp(x), (NEGATIVE,)),
-        Rule("log(exp(x) - 1)", lambda x: log(expm1(x)), lambda x: x + log1mexp(-x), (POSITIVE,)),
-        Rule("log(exp(x) * y)", lambda x, y: log(exp(x) * y), lambda x, y: x + log(y), (REAL, POSITIVE)),
-        Rule("log(exp(x) / y)", lambda x, y: log(exp(x) / y), lambda x, y: x - log(y), (REAL, POSITIVE)),
-        Rule("log(y / exp(x))", lambda y, x: log(y / exp(x)), lambda y, x: log(y) - x, (POSITIVE, REAL)),
-        Rule(
-            "log(exp(x) + exp(y))",
-            lambda x, y: log(exp(x) + exp(y)),
-            lambda x, y: logaddexp(x, y),
-            (REAL, REAL),
-        ),
-        Rule("log(1 + x)", lambda x: log(1 + x), lambda x: log1p(x), (ABOVE_MINUS_ONE,)),
-        Rule(
-            "log(1 - x ** 2)",
-            lambda x: log(one_minus_square(x)),
-            lambda x: where(square(x) < 0.5, log1p(-square(x)), log1p(x) + log1p(-x)),
-            (UNIT,),
-        ),
-        Rule("log(1 - x)", lambda x: log(1 - x), lambda x: log1p(-x), (BELOW_ONE,)),
-        Rule("log(sech(x))", lambda x: log(sech(x)), lambda x: -log_cosh(x), (REAL,)),
-        Rule("log(sech(x) ** 2)", lambda x: log(square(sech(x))), lambda x: -2 * log_cosh(x), (REAL,)),
-        Rule(
-            "log(sigmoid(x) * sigmoid(-x))",
-            lambda x: log(sigmoid_slope(x)),
-            lambda x: -2 * log_cosh(x * 0.5) - ln(4),
-            (REAL,),
-        ),
-        Rule("log(x ** 2)", lambda x: log(square(x)), lambda x: 2 * log(abs(x)), (REAL,)),
-        Rule("log(sqrt(x))", lambda x: log(sqrt(x)), lambda x: 0.5 * log(x), (POSITIVE,)),
     )
 
 
 def _logistic() -> tuple[Rule, ...]:
     return (
-        Rule("log1p(exp(x))", lambda x: log1p(exp(x)), lambda x: softplus(x), (REAL,)),
         Rule("1 / (1 + exp(x))", lambda x: reciprocal(1 + exp(x)), lambda x: sigmoid(-x), (REAL,)),
         Rule("exp(x) / (1 + exp(x))", lambda x: exp(x) / (1 + exp(x)), lambda x: sigmoid(x), (REAL,)),
         Rule("expm1(x) / (1 + exp(x))", lambda x: expm1(x) / (1 + exp(x)), lambda x: tanh(x * 0.5), (REAL,)),
@@ -121,8 +81,6 @@ def _logistic() -> tuple[Rule, ...]:
         ),
         Rule("1 - sigmoid(x)", lambda x: 1 - sigmoid(x), lambda x: sigmoid(-x), (REAL,)),
         Rule("sigmoid(x) - 1", lambda x: sigmoid(x) - 1, lambda x: -sigmoid(-x), (REAL,)),
-        Rule("log(sigmoid(x))", lambda x: log(sigmoid(x)), lambda x: -softplus(-x), (REAL,)),
-        Rule("log1p(-sigmoid(x))", lambda x: log1p(-sigmoid(x)), lambda x: -softplus(x), (REAL,)),
         Rule(
             "softplus(-abs(x)) + maximum(x, 0)",
             lambda x: softplus(-abs(x)) + maximum(x, 0),
@@ -156,10 +114,6 @@ def _hyperbolic() -> tuple[Rule, ...]:
         Rule("y / (2 * cosh(x))", lambda y, x: y / (cosh(x) * 2), lambda y, x: y * sech(x) * 0.5, (REAL, REAL)),
         Rule("cosh(x) - 1", lambda x: cosh(x) - 1, lambda x: tanh(x * 0.5) * sinh(x), (REAL,)),
         Rule("1 - cosh(x)", lambda x: 1 - cosh(x), lambda x: -(tanh(x * 0.5) * sinh(x)), (REAL,)),
-        Rule("log(cosh(x))", lambda x: log(cosh(x)), lambda x: log_cosh(x), (REAL,)),
-        Rule("log(2 * cosh(x))", lambda x: log(cosh(x) * 2), lambda x: log_cosh(x) + ln(2), (REAL,)),
-        Rule("log(x + sqrt(x**2 + 1))", lambda x: log(x + hypot(x, 1)), lambda x: asinh(x), (REAL,)),
-        Rule("log((1 + x) / (1 - x))", lambda x: log((1 + x) / (1 - x)), lambda x: 2 * atanh(x), (UNIT,)),
     )
 
 
@@ -196,40 +150,25 @@ def _roots() -> tuple[Rule, ...]:
     )
 
 
-def _one_axis(x: Node, axis: tuple[int, ...]) -> bool:
-    return len(axis) == 1
-
-
-def _one_shifted_axis(x: Node, m: Node, axis: tuple[int, ...]) -> bool:
-    return len(axis) == 1
-
-
 def _softmax() -> tuple[Rule, ...]:
-    """Forms over axes; a shift `m`, the maximum by hand for instance, is undone, since these ops make their own."""
+    """Forms over axes. A shift by the maximum is undone, since these ops make their own.
+
+    Any other shift stays: it may be NaN where `x` is not.
+    """
     return (
         Rule(
-            "log(sum(exp(x), axis))",
-            lambda x, axis: log(sum(exp(x), axis)),
+            "logsumexp(x - max(x), axis) + max(x)",
+            lambda x, axis: logsumexp(x - max(x, axis, keepdims=True), axis) + max(x, axis),
             lambda x, axis: logsumexp(x, axis),
             (ROWS, AXES),
         ),
         Rule(
-            "log(sum(exp(x), axis, keepdims=True))",
-            lambda x, axis: log(sum(exp(x), axis, keepdims=True)),
+            "logsumexp(x - max(x), axis, keepdims=True) + max(x)",
+            lambda x, axis: (
+                logsumexp(x - max(x, axis, keepdims=True), axis, keepdims=True) + max(x, axis, keepdims=True)
+            ),
             lambda x, axis: logsumexp(x, axis, keepdims=True),
             (ROWS, AXES),
-        ),
-        Rule(
-            "logsumexp(x - m, axis) + m",
-            lambda x, m, axis: logsumexp(x - insert_axes(m, axis), axis) + m,
-            lambda x, m, axis: logsumexp(x, axis),
-            (ROWS, COLUMN, AXES),
-        ),
-        Rule(
-            "logsumexp(x - m, axis, keepdims=True) + m",
-            lambda x, m, axis: logsumexp(x - insert_axes(m, axis), axis, keepdims=True) + insert_axes(m, axis),
-            lambda x, m, axis: logsumexp(x, axis, keepdims=True),
-            (ROWS, COLUMN, AXES),
         ),
         Rule(
             "exp(x) / sum(exp(x), axis, keepdims=True)",
@@ -238,31 +177,23 @@ def _softmax() -> tuple[Rule, ...]:
             (ROWS, AXES),
         ),
         Rule(
-            "softmax(x - m, axis)",
-            lambda x, m, axis: softmax(x - insert_axes(m, axis), axis[0]),
-            lambda x, m, axis: softmax(x, axis[0]),
-            (ROWS, COLUMN, AXES),
-            _one_shifted_axis,
+            "softmax(x - max(x), axis)",
+            lambda x, axis: softmax(x - max(x, axis, keepdims=True), axis[0]),
+            lambda x, axis: softmax(x, axis[0]),
+            (ROWS, AXES),
         ),
         Rule(
-            "log_softmax(x - m, axis)",
-            lambda x, m, axis: log_softmax(x - insert_axes(m, axis), axis[0]),
-            lambda x, m, axis: log_softmax(x, axis[0]),
-            (ROWS, COLUMN, AXES),
-            _one_shifted_axis,
+            "log_softmax(x - max(x), axis)",
+            lambda x, axis: log_softmax(x - max(x, axis, keepdims=True), axis[0]),
+            lambda x, axis: log_softmax(x, axis[0]),
+            (ROWS, AXES),
         ),
         Rule(
             "x - logsumexp(x, axis, keepdims=True)",
             lambda x, axis: x - logsumexp(x, axis, keepdims=True),
             lambda x, axis: log_softmax(x, axis[0]),
             (ROWS, AXES),
-            _one_axis,
-        ),
-        Rule(
-            "log(softmax(x, axis))",
-            lambda x, axis: log(softmax(x, axis[0])),
-            lambda x, axis: log_softmax(x, axis[0]),
-            (ROWS, AXES),
+            lambda x, axis: len(axis) == 1,
         ),
         Rule(
             "exp(log_softmax(x, axis))",
@@ -273,55 +204,37 @@ def _softmax() -> tuple[Rule, ...]:
     )
 
 
-def _scaled_sums() -> tuple[Rule, ...]:
-    """Means, as sums that are divided, or multiplied where the count is a power of two.
-
-    The root of a sum of squares is a norm: where it is 0, so is its derivative.
-    """
+def _norms() -> tuple[Rule, ...]:
+    """The root of a sum of squares, or of their mean: where it is 0, so is its derivative."""
 
     def rules(keepdims: bool, y: Domain) -> tuple[Rule, ...]:
-        def total(x: Node, axis: tuple[int, ...]) -> Node:
-            return sum(x, axis, keepdims=keepdims)
-
-        def logs(x: Node, axis: tuple[int, ...]) -> Node:
-            return logsumexp(x, axis, keepdims=keepdims)
+        def squares(x: Node, axis: tuple[int, ...]) -> Node:
+            return sum(square(x), axis, keepdims=keepdims)
 
         end = ", axis, keepdims=True)" if keepdims else ", axis)"
         return (
             Rule(
-                f"log(sum(exp(x){end} / y)",
-                lambda x, y, axis: log(total(exp(x), axis) / y),
-                lambda x, y, axis: logs(x, axis) - log(y),
-                (ROWS, y, AXES),
-            ),
-            Rule(
-                f"log(sum(exp(x){end} * y)",
-                lambda x, y, axis: log(total(exp(x), axis) * y),
-                lambda x, y, axis: logs(x, axis) + log(y),
-                (ROWS, y, AXES),
-            ),
-            Rule(
                 f"sqrt(sum(x ** 2{end})",
-                lambda x, axis: sqrt(total(square(x), axis)),
-                lambda x, axis: sqrt_safe(total(square(x), axis)),
+                lambda x, axis: sqrt(squares(x, axis)),
+                lambda x, axis: sqrt_safe(squares(x, axis)),
                 (SQUARABLE, AXES),
             ),
             Rule(
                 f"sum(x ** 2{end} ** 0.5",
-                lambda x, axis: pow(total(square(x), axis), 0.5),
-                lambda x, axis: sqrt_safe(total(square(x), axis)),
+                lambda x, axis: pow(squares(x, axis), 0.5),
+                lambda x, axis: sqrt_safe(squares(x, axis)),
                 (SQUARABLE, AXES),
             ),
             Rule(
                 f"sqrt(sum(x ** 2{end} / y)",
-                lambda x, y, axis: sqrt(total(square(x), axis) / y),
-                lambda x, y, axis: sqrt_safe(total(square(x), axis) / y),
+                lambda x, y, axis: sqrt(squares(x, axis) / y),
+                lambda x, y, axis: sqrt_safe(squares(x, axis) / y),
                 (SQUARABLE, y, AXES),
             ),
             Rule(
                 f"sqrt(sum(x ** 2{end} * y)",
-                lambda x, y, axis: sqrt(total(square(x), axis) * y),
-                lambda x, y, axis: sqrt_safe(total(square(x), axis) * y),
+                lambda x, y, axis: sqrt(squares(x, axis) * y),
+                lambda x, y, axis: sqrt_safe(squares(x, axis) * y),
                 (SQUARABLE, y, AXES),
             ),
         )
@@ -331,5 +244,5 @@ def _scaled_sums() -> tuple[Rule, ...]:
 
 STABILISE: tuple[Rule, ...] = tuple(
     replace(rule, through=True)
-    for rule in (*_exponentials(), *_logistic(), *_hyperbolic(), *_roots(), *_softmax(), *_scaled_sums())
+    for rule in (*LOGARITHMS, *_exponentials(), *_logistic(), *_hyperbolic(), *_roots(), *_softmax(), *_norms())
 )

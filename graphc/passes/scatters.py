@@ -1,4 +1,4 @@
-"""Chains of scatters: those that continue one another may all write into the memory of what the first is of.
+"""Chains of scatters, and of offsets: what continues another may write into the memory of what the first is of.
 
 Passes, fusion and codegen ask here which scatters make a value, and which of them wait until the end of a call.
 """
@@ -10,14 +10,21 @@ from collections.abc import Iterator
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Placeholder, SharedValue
-from graphc.ops.indexing import Scatter
+from graphc.ops.indexing import Offset, Scatter
 
 
 def continued(value: Node) -> Iterator[Node]:
     """Yield a scatter and those that it continues, the last first; nothing for other values."""
-    while isinstance(value.op, Scatter):
+    while isinstance(value.op, (Scatter, Offset)):
         yield value
         value = value.inputs[0]
+
+
+def scatter_base(value: Node) -> Node:
+    """Return what the first of the scatters that make a value writes into."""
+    for link in continued(value):
+        value = link.inputs[0]
+    return value
 
 
 def scatter_chain(value: Node) -> tuple[Node, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
-from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular
-from graphc.ops.indexing import Gather, Scatter
+from graphc.ops.decompositions import Cholesky, Cofactor, Determinant, LuFactor, LuSolve, SolveTriangular
+from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, pairs
 from graphc.ops.losses import CrossEntropy
 from graphc.ops.normalization import InverseDeviation, Standardize
@@ -113,6 +113,11 @@ def _scatter(op: Scatter, types: Types) -> None:
     _indices(op.axes, x, indices)
     one_dtype((x, updates), "iuf" if op.mode == "add" else "iufb")
     require(updates.ndim == indices[0].ndim + x.ndim - len(op.axes), "updates of another rank")
+
+
+def _offset(op: Offset, types: Types) -> None:
+    one_dtype(types, "f")
+    require(types[1].ndim == 0, "an offset that is no number")
 
 
 def _matmul(op: MatMul, types: Types) -> None:
@@ -252,7 +257,7 @@ def _place_max(op: PlaceMax, types: Types) -> Pairs:
     return [*pairs, *equal_types(batch[1:], batch[:1], "windows")]
 
 
-def _matrices(op: Cholesky | LuFactor | Eigh | Svd | Pinv, types: Types) -> None:
+def _matrices(op: Cholesky | LuFactor | Eigh | Svd, types: Types) -> None:
     one_dtype(types, "f")
     require(types[0].ndim >= 2, "an operand that is no matrix")
 
@@ -280,10 +285,17 @@ def _lu_solve(op: LuSolve, types: Types) -> Pairs:
     return [*_solve(SolveTriangular(lower=True), (a, b)), *_determinant(Determinant(), (a, factors))]
 
 
-def _determinant(op: Determinant, types: Types) -> Pairs:
+def _determinant(op: Determinant | Cofactor, types: Types) -> Pairs:
     a, factors = types
     _matrices(LuFactor(), (a,))
     return equal_types([factors], [LuFactor().infer(a)], "factors")
+
+
+def _pinv(op: Pinv, types: Types) -> Pairs:
+    a, rtol = types
+    one_dtype(types, "f")
+    require(a.ndim >= 2, "an operand that is no matrix")
+    return equal_types([rtol], [TensorType(a.dtype, a.shape[:-2])], "tolerances")
 
 
 def _polygamma(op: Polygamma, types: Types) -> None:
@@ -303,6 +315,7 @@ ARRAY_OPS: dict[str, Entry] = {
     "Broadcast": Entry(Broadcast, (1, 1), _broadcast),
     "Cast": Entry(Cast, (1, 1), _cast),
     "Cholesky": Entry(Cholesky, (1, 1), _matrices),
+    "Cofactor": Entry(Cofactor, (2, 2), _determinant),
     "Concat": Entry(Concat, (1, None), _concat),
     "CrossEntropy": Entry(CrossEntropy, (2, 2), _cross_entropy),
     "Cumulative": Entry(Cumulative, (1, 1), _cumulative),
@@ -322,9 +335,10 @@ ARRAY_OPS: dict[str, Entry] = {
     "MatMulAdd": Entry(MatMulAdd, (4, None), _matmul_add),
     "MatMulSum": Entry(MatMulSum, (2, 2), _matmul_sum),
     "MatMulUpdate": Entry(MatMulUpdate, (4, None), _matmul_update),
+    "Offset": Entry(Offset, (2, 2), _offset),
     "PermuteDims": Entry(PermuteDims, (1, 1), _permute),
     "PickMax": Entry(PickMax, (2, 2), _pick_max),
-    "Pinv": Entry(Pinv, (1, 1), _matrices),
+    "Pinv": Entry(Pinv, (2, 2), _pinv),
     "PlaceMax": Entry(PlaceMax, (2, 2), _place_max),
     "Polygamma": Entry(Polygamma, (1, 1), _polygamma),
     "Qr": Entry(Qr, (1, 1), _qr),

@@ -37,7 +37,7 @@ from graphc.serialization.sizes import (
     read_int,
 )
 from graphc.state import State
-from graphc.types import Array, Dim, TensorType, TupleType
+from graphc.types import Array, Dim, TensorType, TupleType, symbol_name
 from graphc.while_rules import WHILE_RULES
 
 _ALIASES = {
@@ -232,7 +232,7 @@ class Reader:
         needed = ("value", "label") if name == "SharedValue" else ("value",)
         found = expect_fields(fields, needed, (), "a value")
         array = self.arrays.get(expect_text(found["value"], "an array's name"))
-        if array is None or TensorType(array.dtype, array.shape) != type_:
+        if array is None or array.dtype != type_.dtype or (name == "Constant" and array.shape != type_.shape):
             raise FormatError(f"the file has no array of type {type_} for it")
         if name == "Constant":
             array.setflags(write=False)
@@ -240,7 +240,11 @@ class Reader:
         require(array.flags.writeable, "an array that is a constant too")
         del self.arrays[found["value"]]  # two states never share memory
         label = expect_text(found["label"], "a label")
-        return Shared(SharedValue(label, State(array, label)), (), type_, source)
+        made = Shared(SharedValue(label, State(array, label)), (), type_, source)
+        named = all(symbol_name(size) is not None for size in type_.shape if isinstance(size, Dim))
+        if not named or not made.takes(array.shape):
+            raise FormatError(f"the file has no array of type {type_} for it")
+        return made
 
     def _op(self, name: str, fields: dict[str, Any], depth: int) -> Op:
         if name in ELEMENTWISE:

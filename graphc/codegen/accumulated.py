@@ -1,0 +1,188 @@
+"""Sums over outer axes, which a nest adds up in memory: in blocks, with compensated sums of the blocks.
+
+The nest adds rows one by one, so that a plain sum's error would grow with their number. Here the loop over the first
+axis that the sum reduces runs in blocks. Rows of a block are added in memory of the nest, and then to the result, which
+keeps the errors of those additions aside (Neumaier 1974):
+
+before: `for d0: for d1: p[d1] = p[d1] + x`
+after: `for from0: (for d0 in from0:upto0: for d1: q[d1] = q[d1] + x), (for k: p[k], e[k] = ... q[k]); p[k] += e[k]`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphc.codegen.nest import Loop, Statement
+from graphc.codegen.partials import share
+from graphc.codegen.phases import Phase
+from graphc.codegen.reduce import combine, fill_accumulator
+from graphc.node import Node
+from graphc.ops.base import inside_node
+from graphc.ops.reduction import Reduction
+from graphc.passes.fuse import ACCUMULATED
+from graphc.types import Shape, Size, TensorType, product, short_name
+
+if TYPE_CHECKING:
+    from graphc.codegen.lower import _Lowering
+
+ROWS = 128
+"""Rows of a block: as many as NumPy's pairwise sum adds one after the other."""
+BLOCK = 1024
+"""Elements of a row that are summed before their sum is added with its error, where LLVM has vectors for them."""
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """One sum: its phase, the loop whose blocks it adds up, and what the block changes of the result."""
+
+    root: Node
+    phase: int
+    level: int
+    size: Size
+    """The number of elements of the result that a run of that loop adds to; they lie side by side."""
+    start: str
+    """Where they begin in the result."""
+    rows: int
+
+
+class AccumulatedBlocks:
+    """The sums in memory of one nest; see the module's docstring."""
+
+    def __init__(self, nest: _Lowering) -> None:
+        self._nest = nest
+        self._own = {
+            root: tuple(inside_node(name, TensorType(root.dtype, ())) for name in ("block", "errors"))
+            for root in nest.kernel.nodes
+            if nest.kernel.levels[root] == ACCUMULATED and _is_long_sum(root)
+        }
+        self._found: list[Blocked] = []
+
+    @property
+    def memory(self) -> list[Node]:
+        """The memory that sums may need, for the nest to write."""
+        return [node for pair in self._own.values() for node in pair]
+
+    def rows(self) -> list[tuple[Node, Size]]:
+        """Return the memory that sums need, with its sizes."""
+        return [(node, b.size) for b in self._found for node in self._own[b.root]]
+
+    def accumulate(self, root: Node, number: int, value: str, strides: Shape) -> None:
+        """Let a phase add a value to a reduction in memory, at the strides of its loops."""
+        nest = self._nest
+        pointer = nest.build.pointer(root, 0)
+        owned = nest.split > 0 or nest.partials is not None  # a nest that is one step has all rows to itself
+        block = strides[0] if owned else 0
+        fill = fill_accumulator(root, nest.build, pointer, block)
+        place = self._begin(root, number, strides) or f"{pointer}[{nest.build.index(strides, nest.variables)}]"
+        nest.phases[number].stores.append(f"{place} = {combine(root.op.name, root.dtype, place, value)}")
+        if nest.partials is not None:
+            nest.partials.fills.append((number, fill))
+        if block == 0:
+            share(nest, root, pointer, number)
+
+    def _begin(self, root: Node, phase: int, strides: Shape) -> str | None:
+        """Note a sum that runs in blocks; return where the nest adds up a block. None where it has no blocks."""
+        if root not in self._own:
+            return None
+        nest = self._nest
+        extents = [product(nest.kernel.space[a] for a in group) for group in nest.groups]
+        reduced = [k for k, stride in enumerate(strides) if stride == 0 and extents[k] != 1]
+        if not reduced:
+            return None
+        level = reduced[0]
+        inside = product(extents[k] for k in reduced[1:])
+        rows = max(1, ROWS // inside) if isinstance(inside, int) and inside else 1
+        size = product(extents[k] for k in range(level + 1, len(extents)) if k not in reduced)
+        start = nest.build.index(strides[:level], nest.variables[:level])
+        self._found.append(Blocked(root, phase, level, size, start, rows))
+        index = nest.build.index(strides[level:], nest.variables[level:])
+        return f"{nest.build.pointer(self._own[root][0], 0)}[{index}]"
+
+    @property
+    def deepest(self) -> int:
+        """The innermost loop that runs in blocks, -1 for none."""
+        return max((b.level for b in self._found), default=-1)
+
+    def loop(
+        self, level: int, phase: int | None, start: str, stop: str, make: Callable[[str, str], list[Statement]]
+    ) -> list[Statement]:
+        """Return the loop that `make` returns for bounds, in the blocks of the sums of a phase (None: of all)."""
+        found = [b for b in self._found if b.level == level and phase in (None, b.phase)]
+        if not found:
+            return make(start, stop)
+        rows = min(b.rows for b in found)
+        first, last = f"from{level}", f"upto{level}"
+        end = f"{last} = select({first} + {rows} < {stop}, {first} + {rows}, {stop})"
+        inside = [end, *make(first, last), *(self._add_block(b) for b in found)]
+        before = [self._over(b, *(f"{self._pointer(n)}[k] = {_zero(n)}" for n in self._own[b.root])) for b in found]
+        return [*before, Loop(first, start, stop, inside, str(rows)), *(self._add_errors(b) for b in found)]
+
+    def _over(self, b: Blocked, *body: Statement) -> Loop:
+        return Loop("k", "0", self._nest.build.size(b.size), list(body))
+
+    def _pointer(self, node: Node) -> str:
+        return self._nest.build.pointer(node, 0)
+
+    def _place(self, b: Blocked) -> str:
+        place = "k" if b.start == "0" else f"{b.start} + k"
+        return f"{self._pointer(b.root)}[{place}]"
+
+    def _add_block(self, b: Blocked) -> Loop:
+        """Add a block to the result and start the next one from 0."""
+        block, errors = (f"{self._pointer(node)}[k]" for node in self._own[b.root])
+        old, part, total, back = (self._nest.build.name(p) for p in "apsz")
+        return self._over(
+            b,
+            f"{old} = {self._place(b)}",
+            f"{part} = {block}",
+            f"{total} = {old} + {part}",
+            f"{back} = {total} - {old}",
+            f"{errors} = {errors} + (({old} - ({total} - {back})) + ({part} - {back}))",
+            f"{self._place(b)} = {total}",
+            f"{block} = {_zero(b.root)}",
+        )
+
+    def _add_errors(self, b: Blocked) -> Loop:
+        error, total = (self._nest.build.name(p) for p in "es")
+        return self._over(
+            b,
+            f"{error} = {self._pointer(self._own[b.root][1])}[k]",
+            f"{total} = {self._place(b)}",
+            f"{self._place(b)} = select(isfinite({error}), {total} + {error}, {total})",
+        )
+
+
+def _zero(node: Node) -> str:
+    return f"{short_name(node.dtype)}(0)"
+
+
+def _is_long_sum(root: Node) -> bool:
+    """Tell whether a sum of floats may have more rows than a block."""
+    assert isinstance(root.op, Reduction)
+    count = product(root.inputs[0].shape[a] for a in root.op.axes)
+    return root.op.name == "sum" and root.dtype.kind == "f" and not (isinstance(count, int) and count <= 2 * ROWS)
+
+
+# -- sums over inner axes
+
+
+def block_of(phase: Phase) -> int:
+    """Return the length of blocks of a row: short where elements do not lie side by side, so that none are vectors."""
+    loads = [key[2] for key in phase.values if isinstance(key, tuple)]
+    return BLOCK if all(not strides or strides[-1] in (0, 1, -1) for strides in loads) else ROWS
+
+
+def row_in_blocks(
+    phase: Phase, level: int, variable: str, statements: list[Statement], start: str, end: str
+) -> list[Statement]:
+    """Return the innermost loop of a phase in blocks, each of which ends in a compensated addition."""
+    first, last, width = f"start{level}", f"stop{level}", block_of(phase)
+    inside: list[Statement] = [
+        f"{last} = select({first} + {width} < {end}, {first} + {width}, {end})",
+        *phase.block_start,
+        Loop(variable, first, last, statements),
+        *phase.block_end,
+    ]
+    return [Loop(first, start, end, inside, str(width))]

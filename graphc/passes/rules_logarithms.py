@@ -1,0 +1,423 @@
+"""STABILISE, logarithms: `log` turns what may over- or underflow into sums, in all three bases.
+
+Two kinds of rules. `log` is a homomorphism: of a product, a quotient, a power, a root, a sum of exponentials it is a
+sum of logarithms, a multiple, a `logsumexp`; pushed down so, a logarithm meets the exponentials below, however they
+are multiplied, added and divided. It is pushed only where it meets one (`is_exponential`), and where `signs` knows
+that no factor's sign is lost. The other kind says what the logarithm of one function is: of `sigmoid`, `cosh`, `ndtr`.
+
+`log2` and `log10` push down by the same rules, and are multiples of `log` where they arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from math import inf
+from math import log as ln
+
+from graphc.node import Node
+from graphc.ops.base import View, apply
+from graphc.ops.elementwise import abs, clip, equal, isfinite, isinf, reciprocal, sign, square, where
+from graphc.ops.elementwise import stop_gradient as fixed
+from graphc.ops.elementwise_float import (
+    LOG,
+    asinh,
+    atanh,
+    cosh,
+    exp,
+    exp2,
+    expm1,
+    hypot,
+    log,
+    log1mexp,
+    log1p,
+    log2,
+    log10,
+    log_cosh,
+    logaddexp,
+    one_minus_square,
+    pow,
+    sech,
+    sigmoid,
+    sigmoid_slope,
+    sinh,
+    softplus,
+    sqrt,
+    tanh,
+)
+from graphc.ops.indexing import Gather
+from graphc.ops.linalg import MatMul
+from graphc.ops.reduction import Reduction, log_softmax, logsumexp, prod, softmax, sum
+from graphc.ops.shape import drop_axes, insert_axes
+from graphc.passes.pattern import AXES, Domain, Rule, literal
+from graphc.passes.signs import at_most_one, is_nonnegative, is_positive
+
+REAL = Domain("f")
+POSITIVE = Domain("f", low=0.0)
+NEGATIVE = Domain("f", high=0.0)
+ABOVE_MINUS_ONE = Domain("f", low=-1.0)
+BELOW_ONE = Domain("f", high=1.0)
+UNIT = Domain("f", low=-1.0, high=1.0)
+ROWS = Domain("f", shape=(3, 4))
+BASE = Domain("f", literals=(10.0, 0.5))
+
+EXPONENTIAL = frozenset(("exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sech", "sigmoid", "sigmoid_slope"))
+EXPONENTIAL |= {"softmax", "softplus", "erfc", "ndtr", "normal_density"}
+"""The ops whose logarithm has a form of its own."""
+DEPTH = 5
+"""How deep in products, sums and powers an exponential is looked for."""
+
+
+# -- what conditions ask
+
+
+def root_of(x: Node) -> Node:
+    """Return the node whose elements `x` only moves."""
+    while isinstance(x.op, (View, Gather)):
+        x = x.inputs[0]
+    return x
+
+
+def is_exponential(x: Node, depth: int = DEPTH) -> bool:
+    """Tell whether the logarithm of `x` is known in a form that cannot overflow."""
+    x = root_of(x)
+    name = x.op.name
+    if name in EXPONENTIAL:
+        return True
+    if depth == 0 or not x.inputs:
+        return False
+    first, second = x.inputs[0], x.inputs[-1]
+    if name in ("reciprocal", "sqrt", "square"):
+        return is_exponential(first, depth - 1)
+    if name == "pow":
+        base = literal(first)
+        return is_exponential(first, depth - 1) if base is None else base > 0
+    if name in ("multiply", "divide"):
+        return _splits(first, second, depth - 1)
+    if name == "add":
+        return _adds(first, second, depth - 1)
+    if type(x.op) is Reduction and name in ("sum", "prod"):
+        return (is_exponential(first, depth - 1) and is_nonnegative(first)) or (name == "sum" and _has_shift(first))
+    return name == "matmul" and _has_shift(x)
+
+
+def _has_shift(x: Node) -> bool:
+    """Tell whether a product has a factor `exp` whose exponents can be shifted."""
+    factors = [root_of(f) for f in root_of(x).inputs] if root_of(x).op.name in ("multiply", "matmul") else []
+    return any(f.op.name == "exp" and not _is_shifted(f.inputs[0]) for f in factors)
+
+
+def _splits(x: Node, y: Node, depth: int = DEPTH) -> bool:
+    """Tell whether a factor is an exponential, and the logarithm of the product NaN where that of a factor is."""
+    return (is_exponential(x, depth) or is_exponential(y, depth)) and (
+        is_positive(x) or is_positive(y) or (is_nonnegative(x) and is_nonnegative(y))
+    )
+
+
+def _adds(x: Node, y: Node, depth: int = DEPTH) -> bool:
+    """Tell whether both are positive exponentials, or one may overflow and the other is a positive number."""
+    c, d = literal(x), literal(y)
+    if c is not None or d is not None:
+        number, other = (c, y) if c is not None else (d, x)
+        return number is not None and number > 0 and is_exponential(other, depth) and _may_overflow(other)
+    return is_exponential(x, depth) and is_exponential(y, depth) and is_positive(x) and is_positive(y)
+
+
+def _may_overflow(x: Node) -> bool:
+    return root_of(x).op.name not in ("softplus", "erfc") and is_positive(x) and not at_most_one(x)
+
+
+def _subtracts(x: Node, y: Node) -> bool:
+    return is_exponential(x) and is_exponential(y) and is_positive(x) and is_positive(y)
+
+
+def _is_shifted(x: Node) -> bool:
+    """Tell whether the exponent `x` is what `_shift` leaves, or a difference from a maximum written by hand."""
+    if x.op.name != "subtract":
+        return False
+    m = root_of(x.inputs[1])
+    while m.op.name == "stop_gradient":
+        m = root_of(m.inputs[0])
+    return m.op.name == "max" or (m.op.name == "where" and m.inputs[0].op.name == "isfinite")
+
+
+def _has_even_power(y: Node) -> bool:
+    exponent = literal(y)
+    return exponent is not None and exponent % 2 == 0
+
+
+def _is_finite_literal(x: Node) -> bool:
+    value = literal(x)
+    return value is not None and value - value == 0 and value != 0
+
+
+# -- parts of replacements
+
+
+def _shift(x: Node, axes: tuple[int, ...]) -> Node:
+    """Return a shift that changes no value, with `axes` kept as 1: the finite maximum of exponents, or 0."""
+    m = insert_axes(apply(Reduction("max", axes, may_be_empty=True), x), axes)
+    return fixed(where(isfinite(m), m, 0))
+
+
+def log_difference(x: Node, y: Node) -> Node:
+    """Return log(exp(x) - exp(y)): NaN where y is larger, -inf where both are -inf."""
+    return x + log1mexp(where(equal(x, y) & isinf(x), 0, y - x))
+
+
+def log_softplus(x: Node) -> Node:
+    """Return log(softplus(x)); below -40, softplus(x) is exp(x) to the last place."""
+    return where(x < -40.0, x, log(softplus(clip(x, -40.0, inf))))
+
+
+# -- log as a homomorphism
+
+
+def _homomorphism(log: Callable[[Node], Node], name: str) -> tuple[Rule, ...]:
+    return (
+        Rule(
+            f"{name}(x * y)",
+            lambda x, y: log(x * y),
+            lambda x, y: log(x) + log(y),
+            (Domain("f", form=exp), POSITIVE),
+            _splits,
+        ),
+        Rule(
+            f"{name}(x / y)",
+            lambda x, y: log(x / y),
+            lambda x, y: log(x) - log(y),
+            (Domain("f", form=exp), POSITIVE),
+            _splits,
+        ),
+        Rule(f"{name}(1 / x)", lambda x: log(reciprocal(x)), lambda x: -log(x), (REAL,)),
+        Rule(f"{name}(sqrt(x))", lambda x: log(sqrt(x)), lambda x: 0.5 * log(x), (POSITIVE,)),
+        Rule(
+            f"{name}(x ** 2), x >= 0",
+            lambda x: log(square(x)),
+            lambda x: 2 * log(x),
+            (Domain("f", form=exp),),
+            is_nonnegative,
+        ),
+        Rule(f"{name}(x ** 2)", lambda x: log(square(x)), lambda x: 2 * log(abs(x)), (REAL,)),
+        Rule(
+            f"{name}(x ** c), c even",
+            lambda x, c: log(pow(x, c)),
+            lambda x, c: c * log(x if is_nonnegative(x) else abs(x)),
+            (REAL, Domain("f", literals=(4.0, -2.0))),
+            lambda x, c: _is_finite_literal(c) and _has_even_power(c),
+        ),
+        Rule(
+            f"{name}(x ** c)",
+            lambda x, c: log(pow(x, c)),
+            lambda x, c: c * log(x),
+            (REAL, Domain("f", literals=(3.0, 0.5, -1.5))),
+            lambda x, c: _is_finite_literal(c) and not _has_even_power(c),
+        ),
+        Rule(
+            f"{name}(c ** x), c > 0",
+            lambda c, x: log(pow(c, x)),
+            lambda c, x: x * log(c),
+            (BASE, REAL),
+            lambda c, x: _is_finite_literal(c) and literal(c) > 0,
+        ),
+        Rule(
+            f"{name}(x ** y), x > 0",
+            lambda x, y: log(pow(x, y)),
+            lambda x, y: where(equal(y, 0), 0, y * log(x)),
+            (Domain("f", form=exp), REAL),
+            lambda x, y: is_exponential(x) and is_positive(x) and literal(y) is None,
+        ),
+        Rule(
+            f"{name}(prod(x, axis)), x >= 0",
+            lambda x, axis: log(prod(x, axis)),
+            lambda x, axis: sum(log(x), axis),
+            (Domain("f", shape=(3, 4), form=exp), AXES),
+            lambda x, axis: is_nonnegative(x),
+        ),
+        Rule(
+            f"{name}(prod(x, axis))",
+            lambda x, axis: log(prod(x, axis)),
+            lambda x, axis: sum(log(abs(x)), axis) + log(prod(sign(x), axis)),
+            (Domain("f", low=0.0, shape=(3, 4)), AXES),
+            lambda x, axis: root_of(x).op.name != "sign",
+        ),
+    )
+
+
+def _sums() -> tuple[Rule, ...]:
+    """Logarithms of sums of exponentials; where a coefficient's sign is unknown, all exponents are shifted."""
+    return (
+        Rule(
+            "log(exp(x) + exp(y))",
+            lambda x, y: log(exp(x) + exp(y)),
+            lambda x, y: logaddexp(x, y),
+            (REAL, REAL),
+        ),
+        Rule(
+            "log(x + y), exponentials",
+            lambda x, y: log(x + y),
+            lambda x, y: logaddexp(log(x), log(y)),
+            (Domain("f", form=exp), Domain("f", form=sigmoid)),
+            _adds,
+        ),
+        Rule(
+            "log(x - y), exponentials",
+            lambda x, y: log(x - y),
+            lambda x, y: log_difference(log(x), log(y)),
+            (Domain("f", form=exp), Domain("f", low=-30.0, high=30.0, form=sigmoid)),
+            _subtracts,
+        ),
+        Rule(
+            "log1p(x), an exponential",
+            lambda x: log1p(x),
+            lambda x: softplus(log(x)),
+            (Domain("f", form=cosh),),
+            lambda x: is_exponential(x) and _may_overflow(x),
+        ),
+        Rule(
+            "log(sum(exp(x), axis))",
+            lambda x, axis: log(sum(exp(x), axis)),
+            lambda x, axis: logsumexp(x, axis),
+            (ROWS, AXES),
+        ),
+        Rule(
+            "log(sum(exp(x), axis, keepdims=True))",
+            lambda x, axis: log(sum(exp(x), axis, keepdims=True)),
+            lambda x, axis: logsumexp(x, axis, keepdims=True),
+            (ROWS, AXES),
+        ),
+        Rule(
+            "log(sum(x, axis)), exponentials",
+            lambda x, axis: log(sum(x, axis)),
+            lambda x, axis: logsumexp(log(x), axis),
+            (Domain("f", shape=(3, 4), form=sigmoid), AXES),
+            lambda x, axis: is_exponential(x) and is_nonnegative(x),
+        ),
+        Rule(
+            "log(sum(exp(x) * y, axis))",
+            lambda x, y, axis: log(sum(exp(x) * y, axis)),
+            _shifted_sum,
+            (ROWS, Domain("f", low=0.0, shape=(3, 4)), AXES),
+            lambda x, y, axis: not _is_shifted(x),
+        ),
+        Rule(
+            "log(x @ exp(y))",
+            lambda x, y: log(apply(MatMul(), x, exp(y))),
+            _shifted_right,
+            (Domain("f", low=0.0, shape=(3, 4)), Domain("f", shape=(4, 2))),
+            lambda x, y: not _is_shifted(y),
+        ),
+        Rule(
+            "log(exp(x) @ y)",
+            lambda x, y: log(apply(MatMul(), exp(x), y)),
+            _shifted_left,
+            (ROWS, Domain("f", low=0.0, shape=(4, 2))),
+            lambda x, y: not _is_shifted(x),
+        ),
+    )
+
+
+def _shifted_sum(x: Node, y: Node, axis: tuple[int, ...]) -> Node:
+    m = _shift(x, axis)
+    return log(sum(exp(x - m) * y, axis)) + drop_axes(m, axis)
+
+
+def _shifted_right(x: Node, y: Node) -> Node:
+    m = _shift(y, (y.ndim - 2,))
+    return log(apply(MatMul(), x, exp(y - m))) + m
+
+
+def _shifted_left(x: Node, y: Node) -> Node:
+    m = _shift(x, (x.ndim - 1,))
+    return log(apply(MatMul(), exp(x - m), y)) + m
+
+
+# -- what the logarithm of one function is
+
+
+def _functions() -> tuple[Rule, ...]:
+    return (
+        Rule("log(exp(x))", lambda x: log(exp(x)), lambda x: x, (REAL,)),
+        Rule("log(exp2(x))", lambda x: log(exp2(x)), lambda x: x * ln(2), (REAL,)),
+        Rule("log(1 - exp(x))", lambda x: log(-expm1(x)), lambda x: log1mexp(x), (NEGATIVE,)),
+        Rule("log(exp(x) - 1)", lambda x: log(expm1(x)), lambda x: x + log1mexp(-x), (POSITIVE,)),
+        Rule("log(sinh(x))", lambda x: log(sinh(x)), lambda x: x + log1mexp(x * -2) - ln(2), (POSITIVE,)),
+        Rule("log(cosh(x))", lambda x: log(cosh(x)), lambda x: log_cosh(x), (REAL,)),
+        Rule("log(tanh(x))", lambda x: log(tanh(x)), lambda x: log1mexp(x * -2) - softplus(x * -2), (POSITIVE,)),
+        Rule("log(sech(x))", lambda x: log(sech(x)), lambda x: -log_cosh(x), (REAL,)),
+        Rule("log(sigmoid(x))", lambda x: log(sigmoid(x)), lambda x: -softplus(-x), (REAL,)),
+        Rule(
+            "log(sigmoid(x) * sigmoid(-x))",
+            lambda x: log(sigmoid_slope(x)),
+            lambda x: -2 * log_cosh(x * 0.5) - ln(4),
+            (REAL,),
+        ),
+        Rule(
+            "log(softplus(x))",
+            lambda x: log(softplus(x)),
+            log_softplus,
+            (REAL,),
+            lambda x: x.op.name != "clip",
+        ),
+        Rule(
+            "log(softmax(x, axis))",
+            lambda x, axis: log(softmax(x, axis[0])),
+            lambda x, axis: log_softmax(x, axis[0]),
+            (ROWS, AXES),
+        ),
+        Rule("log(1 + x)", lambda x: log(1 + x), lambda x: log1p(x), (ABOVE_MINUS_ONE,)),
+        Rule("log(1 - x)", lambda x: log(1 - x), lambda x: log1p(-x), (BELOW_ONE,)),
+        Rule(
+            "log(1 - x ** 2)",
+            lambda x: log(one_minus_square(x)),
+            lambda x: where(square(x) < 0.5, log1p(-square(x)), log1p(x) + log1p(-x)),
+            (UNIT,),
+        ),
+        Rule("log(x + sqrt(x**2 + 1))", lambda x: log(x + hypot(x, 1)), lambda x: asinh(x), (REAL,)),
+        Rule("log((1 + x) / (1 - x))", lambda x: log((1 + x) / (1 - x)), lambda x: 2 * atanh(x), (UNIT,)),
+        Rule(
+            "log(x ** 2 + y ** 2)",
+            lambda x, y: log(square(x) + square(y)),
+            lambda x, y: 2 * log(hypot(x, y)),
+            (REAL, REAL),
+        ),
+    )
+
+
+def _of_one_more() -> tuple[Rule, ...]:
+    return (
+        Rule("log1p(expm1(x))", lambda x: log1p(expm1(x)), lambda x: x, (REAL,)),
+        Rule("log1p(exp(x))", lambda x: log1p(exp(x)), lambda x: softplus(x), (REAL,)),
+        Rule("log1p(-exp(x))", lambda x: log1p(-exp(x)), lambda x: log1mexp(x), (NEGATIVE,)),
+        Rule("log1p(-sigmoid(x))", lambda x: log1p(-sigmoid(x)), lambda x: -softplus(x), (REAL,)),
+    )
+
+
+def _in_base(rule: Rule, log: Callable[[Node], Node], name: str, one: float) -> Rule:
+    """Return the rule for the logarithm whose unit is `one`, in terms of the natural logarithm."""
+
+    @wraps(rule.pattern)
+    def pattern(*operands: Node) -> Node:
+        root = rule.pattern(*operands)
+        assert root.op is LOG, rule.text
+        return log(root.inputs[0])
+
+    @wraps(rule.replacement)
+    def replacement(*operands: Node) -> Node:
+        return rule.replacement(*operands) * one
+
+    return replace(rule, text=name + rule.text.removeprefix("log"), pattern=pattern, replacement=replacement)
+
+
+def _in_all_bases() -> tuple[Rule, ...]:
+    """A function's own logarithm comes before what pushes down."""
+    found: list[Rule] = []
+    own = (*_functions(), *_sums())
+    for base, name, one in ((log, "log", 1.0), (log2, "log2", 1 / ln(2)), (log10, "log10", 1 / ln(10))):
+        found += own if base is log else [_in_base(r, base, name, one) for r in own if r.text.startswith("log(")]
+        found += _homomorphism(base, name)
+    return tuple(found)
+
+
+LOGARITHMS: tuple[Rule, ...] = (*_in_all_bases(), *_of_one_more())

@@ -1,0 +1,196 @@
+"""Logarithms of what may over- or underflow: value and gradient against mpmath at extremes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.types import Array
+
+
+class Exact:
+    """mpmath with the names that formulas below use of `gc`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(mpmath, name)
+
+    def sigmoid(self, x: Any) -> Any:
+        return 1 / (1 + mpmath.exp(-x))
+
+    def softplus(self, x: Any) -> Any:
+        return mpmath.log(1 + mpmath.exp(x))
+
+    def log2(self, x: Any) -> Any:
+        return mpmath.log(x) / mpmath.log(2)
+
+    def log1p(self, x: Any) -> Any:
+        return mpmath.log(1 + x)
+
+    def expm1(self, x: Any) -> Any:
+        return mpmath.exp(x) - 1
+
+    def square(self, x: Any) -> Any:
+        return x * x
+
+    def ndtr(self, x: Any) -> Any:
+        return mpmath.erfc(-x / mpmath.sqrt(2)) / 2
+
+
+class Graphs:
+    """`gc` and `gc.special` in one namespace."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(gc.special if hasattr(gc.special, name) else gc, name)
+
+
+Formula = Callable[[Any, Any, Any], Any]
+BOTH = [(1000.0, 990.0), (-1000.0, -1001.5), (800.0, -800.0), (0.3, -0.2), (-1e4, 3.0), (1e-20, 1e-9), (40.0, 41.0)]
+POSITIVE = [(abs(a), abs(b)) for a, b in BOTH]
+ORDERED = [(max(p), min(p)) for p in BOTH]
+POWERS = [(1e150, 1e120), (1e-150, 1e-200), (1e200, 1.0), (3.0, 1e-9)]
+
+FORMULAS: list[tuple[str, Formula, list[tuple[float, float]]]] = [
+    ("three exponentials", lambda m, x, y: m.log(m.exp(x) + m.exp(y) + m.exp(x - 3)), BOTH),
+    ("four exponentials", lambda m, x, y: m.log((m.exp(x) + m.exp(y)) + (m.exp(x - 3) + m.exp(2 * y))), BOTH),
+    ("positive coefficients", lambda m, x, y: m.log(2 * m.exp(x) + 0.25 * m.exp(y) + m.exp(x) / 3), BOTH),
+    ("a mixture", lambda m, x, y: m.log(0.3 * m.exp(-((x - 1) ** 2)) + 0.7 * m.exp(-((y + 1) ** 2) / 2)), BOTH),
+    (
+        "a mixture with a logit",
+        lambda m, x, y: m.log(m.sigmoid(x) * m.exp(y) + (1 - m.sigmoid(x)) * m.exp(-y)),
+        BOTH,
+    ),
+    ("sums of sigmoids", lambda m, x, y: m.log(m.sigmoid(x) + m.sigmoid(y)), BOTH),
+    ("exp plus a small number", lambda m, x, y: m.log(m.exp(x + y) + 1e-8), BOTH),
+    ("1 / exp", lambda m, x, y: m.log(1 / m.exp(x)), BOTH),
+    ("y / exp", lambda m, x, y: m.log(m.sigmoid(y) / m.exp(x)), BOTH),
+    ("2 sigmoid", lambda m, x, y: m.log(2 * m.sigmoid(x)), BOTH),
+    ("sigmoid squared", lambda m, x, y: m.log(m.sigmoid(x) ** 2), BOTH),
+    ("sigmoid cubed", lambda m, x, y: m.log(m.sigmoid(x) ** 3), BOTH),
+    ("sigmoid to a power", lambda m, x, y: m.log(m.sigmoid(x) ** m.square(y)), BOTH),
+    ("exp squared", lambda m, x, y: m.log(m.exp(x) ** 2), BOTH),
+    ("root of exp", lambda m, x, y: m.log(m.sqrt(m.exp(x) * m.exp(y))), BOTH),
+    ("product of sigmoids", lambda m, x, y: m.log(m.sigmoid(x) * m.sigmoid(y) * m.sigmoid(-x)), BOTH),
+    ("exp - exp", lambda m, x, y: m.log(m.exp(x) - m.exp(y)), ORDERED),
+    ("sigmoid - sigmoid", lambda m, x, y: m.log(m.sigmoid(x) - m.sigmoid(y)), [(1.0, -1.0), (-700.0, -800.0)]),
+    ("sinh", lambda m, x, y: m.log(m.sinh(x)), POSITIVE),
+    ("exp - 1 / exp", lambda m, x, y: m.log(m.exp(x) - m.exp(-x)), POSITIVE),
+    ("tanh", lambda m, x, y: m.log(m.tanh(x)), POSITIVE),
+    ("odds of sigmoid", lambda m, x, y: m.log(m.sigmoid(x) / (1 - m.sigmoid(x))), BOTH),
+    ("log2 of a sum", lambda m, x, y: m.log2(m.exp(x) + m.exp(y)), BOTH),
+    ("log10 of sigmoid", lambda m, x, y: m.log10(m.sigmoid(x)), BOTH),
+    ("log2 of 1 + exp", lambda m, x, y: m.log2(1 + m.exp(x)), BOTH),
+    ("log10 of a power of 10", lambda m, x, y: m.log10(10**x), BOTH),
+    ("log of a power of 10", lambda m, x, y: m.log(10**x), BOTH),
+    ("log2 of a cube", lambda m, x, y: m.log2(x**3), POWERS),
+    ("log of a cube", lambda m, x, y: m.log(x**3), POWERS),
+    ("log of an inverse cube", lambda m, x, y: m.log(x**-3), POWERS),
+    ("log of a fourth power", lambda m, x, y: m.log((-x) ** 4), POWERS),
+    ("log of x**2 + y**2", lambda m, x, y: m.log(x * x + y * y), POWERS[:3]),
+    ("1 - exp(-a)", lambda m, x, y: m.log1p(-m.exp(-x)), POSITIVE),
+    ("log1p of a multiple", lambda m, x, y: m.log1p(3 * m.exp(x)), BOTH),
+    ("log1p of a sum", lambda m, x, y: m.log1p(m.exp(x) + m.exp(y)), BOTH),
+    ("log of softplus", lambda m, x, y: m.log(m.softplus(x)), BOTH[:4]),
+    ("complementary log-log", lambda m, x, y: m.log(-m.log(1 - m.sigmoid(x))), BOTH[:4]),
+    ("odds of probabilities", lambda m, x, y: m.log(m.exp(x) / (m.exp(x) + m.exp(y))), BOTH),
+]
+
+
+def true_slopes(formula: Formula, point: tuple[float, float]) -> tuple[Any, list[Any]]:
+    """Value and both derivatives at 1,000 digits."""
+    with mpmath.workdps(1000):
+        x, y = map(mpmath.mpf, point)
+        m, h = Exact(), mpmath.mpf(10) ** -400
+        value = formula(m, x, y)
+        return value, [(formula(m, x + h, y) - value) / h, (formula(m, x, y + h) - value) / h]
+
+
+@pytest.mark.parametrize(("formula", "points"), [pytest.param(f, p, id=name) for name, f, p in FORMULAS])
+def test_value_and_gradient(formula: Formula, points: list[tuple[float, float]]) -> None:
+    x, y = gc.placeholder("x", ("n",)), gc.placeholder("y", ("n",))
+    values = formula(Graphs(), x, y)
+    _, slopes = gc.value_and_grad(gc.sum(values), [x, y], disconnected="zero")
+    f = gc.function([x, y], [values, *slopes])
+    found = f(*map(np.array, zip(*points, strict=True)))
+    for i, point in enumerate(points):
+        value, partials = true_slopes(formula, point)
+        for number, true in zip((v[i] for v in found), (value, *partials), strict=True):
+            error = abs(float(true) - number)
+            assert error <= 2e-13 * abs(float(true)) + 1e-16 * max(1, *map(abs, point)), (point, number, float(true))
+
+
+def test_shapes() -> None:
+    """Sums over axes, products of matrices and products of elements, with signs known and unknown."""
+    rng = np.random.default_rng(0)
+    w, x = gc.placeholder("w", (2, 3)), gc.placeholder("x", (3, 4))
+    u, v = gc.placeholder("u", (3,)), gc.placeholder("v", (3,))
+    outputs = [
+        gc.log(w @ gc.exp(x)),
+        gc.log(gc.exp(x.T) @ w.T),
+        gc.log(gc.exp(u) @ x**2),
+        gc.log(v**2 @ gc.exp(u)),
+        gc.log(gc.sum(v * gc.exp(u))),
+        gc.log2(gc.mean(v * gc.exp(u))),
+        gc.log(gc.prod(x, axis=0)),
+        gc.log(gc.prod(gc.sigmoid(x), axis=1)),
+    ]
+    f = gc.function([w, x, u, v], outputs + gc.grad(gc.sum(gc.stack([gc.sum(o) for o in outputs])), [w, x, u, v]))
+    W, U, V = rng.uniform(0.1, 2, (2, 3)), rng.normal(size=3) + 900, rng.uniform(0.1, 2, 3)
+    X = rng.uniform(0, 1, (3, 4)) + 800
+    found = f(W, X, U, V)
+    big = np.log(W @ np.exp(X - 800)) + 800
+    expected: list[Array] = [
+        big,
+        big.T,
+        np.log(np.exp(U - 900) @ X**2) + 900,
+        np.log(np.sum(V**2 * np.exp(U - 900))) + 900,
+        np.log(np.sum(V * np.exp(U - 900))) + 900,
+        (np.log(np.mean(V * np.exp(U - 900))) + 900) / np.log(2),
+        np.sum(np.log(X), 0),
+        np.sum(np.log(1 / (1 + np.exp(-X))), 1),
+    ]
+    for a, b in zip(found, expected, strict=False):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+    for g in found[len(expected) :]:
+        assert np.isfinite(g).all()
+    share = W[:, :, None] * np.exp(X - 800)[None]
+    slope = share / share.sum(1, keepdims=True)
+    own = np.exp(U - 900)[:, None] * 2 * X / (np.exp(U - 900) @ X**2) + 1 / X + np.exp(-X)
+    np.testing.assert_allclose(found[len(expected) + 1], 2 * slope.sum(0) + own, rtol=1e-12)
+
+
+def test_infinite_exponents() -> None:
+    u, w = gc.placeholder("u", ("n",)), gc.placeholder("w", ("n",))
+    f = gc.function([u, w], [gc.log(gc.sum(w * gc.exp(u))), gc.log(gc.exp(u[0]) - gc.exp(u[1]))])
+    inf = np.inf
+    for exponents, sum_, difference in [
+        ([-inf, -inf], -inf, -inf),
+        ([0.0, -inf], 0.0, 0.0),
+        ([inf, 0.0], inf, inf),
+        ([inf, inf], inf, np.nan),
+        ([np.nan, 0.0], np.nan, np.nan),
+    ]:
+        np.testing.assert_array_equal(f(np.array(exponents), np.ones(2)), [sum_, difference])
+
+
+def test_the_sign_of_a_product_is_kept() -> None:
+    x = gc.placeholder("x", ("n",))
+    f = gc.function([x], gc.log(gc.prod(x)))
+    for values, expected in [
+        ([2.0, 3.0], np.log(6)),
+        ([-2.0, -3.0], np.log(6)),
+        ([-2.0, 3.0], np.nan),
+        ([0.0, 3.0], -np.inf),
+    ]:
+        np.testing.assert_allclose(f(np.array(values)), expected)
+
+
+def test_powers_of_two_stay_exact() -> None:
+    x = gc.placeholder("x", ("n",))
+    f = gc.function([x], [gc.log2(x**2), gc.log2(x**3), gc.log2(1 / x), gc.log2(gc.sqrt(x))])
+    k = np.arange(-300.0, 300, 2)
+    np.testing.assert_array_equal(f(2.0**k), [2 * k, 3 * k, -k, k / 2])
