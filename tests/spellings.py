@@ -89,18 +89,23 @@ class Spelling:
         return self.spelled.dtype == np.float32
 
 
+def is_scalar(rule: Rule) -> bool:
+    """Tell whether a rule's pattern is elementwise."""
+    return all(d.shape == () and d is not AXES for d in rule.domain)
+
+
 def operands(rule: Rule) -> list[Any]:
-    """Return placeholders for the wildcards: (2, 4) arrays for scalar patterns."""
-    if AXES in rule.domain:
-        return [d.wildcard(name) for name, d in zip(rule.wildcards, rule.domain, strict=True)]
-    return [gc.placeholder(name, (2, 4), d.dtype) for name, d in zip(rule.wildcards, rule.domain, strict=True)]
+    """Return placeholders for the wildcards, (2, 4) arrays for elementwise patterns; literals where those are asked."""
+    wide = [replace(d, shape=(2, 4)) if is_scalar(rule) and not d.literals else d for d in rule.domain]
+    return [d.instance(name) for name, d in zip(rule.wildcards, wide, strict=True)]
 
 
 def spellings(rule: Rule) -> Iterator[Spelling]:
     """Yield the plain pattern, its forms, and every part with every move."""
     given = operands(rule)
     plain = rule.pattern(*given)
-    wilds = tuple(x for x in given if isinstance(x, Node))
+    found_below = Graph([plain]).inputs
+    wilds = tuple(x for name in rule.wildcards for x in found_below if x.name == name)
     own = np.arange(int(np.prod([int(s) for s in plain.shape])), dtype=np.int64).reshape([int(s) for s in plain.shape])
 
     def found(name: str, spelled: Node, places: Array = own, factor: float = 1.0) -> Spelling:
@@ -110,7 +115,9 @@ def spellings(rule: Rule) -> Iterator[Spelling]:
     yield found("commuted", _rebuilt(plain, {x: x for x in wilds}, commuted=True))
     for name, form in FORMS.items():
         yield found(name, form(plain), factor=float(form(gc.constant(1.0)).eval()))
-    moves = (ROW_MOVES if AXES in rule.domain else MOVES) | BOTH
+    if not is_scalar(rule) and AXES not in rule.domain:
+        return  # a product of matrices has no rows of its own
+    moves = (MOVES if is_scalar(rule) else ROW_MOVES) | BOTH
     for number, part in enumerate(parts(plain, wilds)):
         for name, move in moves.items():
             spelled = _moved(plain, part, wilds, move)
@@ -148,9 +155,10 @@ def _rebuilt(node: Node, known: dict[Node, Node], *, commuted: bool = False, dro
             built[n] = _kept(n.op, inputs[0], dropped)
         elif isinstance(n.op, (Reduction, LogSumExp)):
             built[n] = apply(replace(n.op, axes=tuple(a - dropped for a in n.op.axes)), *inputs)
-        else:
-            assert isinstance(n.op, (Softmax, LogSoftmax)), n
+        elif isinstance(n.op, (Softmax, LogSoftmax)):
             built[n] = apply(replace(n.op, axis=n.op.axis - dropped), *inputs)
+        else:
+            built[n] = apply(n.op, *inputs)
     return built[node]
 
 

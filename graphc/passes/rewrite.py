@@ -105,6 +105,12 @@ def _index(rules: tuple[Rule, ...]) -> _Index:
     return _Index(rules)
 
 
+def _taken_up(rule: Rule, attempt: Match) -> list[Node]:
+    """Return the nodes that a rule has found: those of its pattern, and operands of which it asks what they are."""
+    asked = [x for x, d in zip(attempt.bound, rule.domain, strict=True) if d.form is not None]
+    return [*attempt.consumed, *asked]
+
+
 class _Engine:
     """One run over one graph; `done` are the nodes to which no rule applies any more."""
 
@@ -144,7 +150,7 @@ class _Engine:
             kept = self._with_guards(found, [g for n in attempt.consumed for g in n.guards])
             if kept is not None:
                 if rule.through:
-                    self.oldest = min(self.oldest, *(n.serial for n in attempt.consumed))
+                    self.oldest = min(self.oldest, *(n.serial for n in _taken_up(rule, attempt)))
                 return kept
         return None
 

@@ -38,6 +38,7 @@ from graphc.ops.reduction import log_softmax, logsumexp, max, softmax, softmax_o
 from graphc.ops.special import erf, erfc
 from graphc.passes.pattern import AXES, Domain, Rule
 from graphc.passes.rules_logarithms import LOGARITHMS
+from graphc.passes.signs import is_positive
 
 REAL = Domain("f")
 POSITIVE = Domain("f", low=0.0)
@@ -110,6 +111,8 @@ def _hyperbolic() -> tuple[Rule, ...]:
         Rule("sinh(x) / cosh(x)", lambda x: sinh(x) / cosh(x), lambda x: tanh(x), (REAL,)),
         Rule("1 / cosh(x)", lambda x: reciprocal(cosh(x)), lambda x: sech(x), (REAL,)),
         Rule("y / cosh(x)", lambda y, x: y / cosh(x), lambda y, x: y * sech(x), (REAL, REAL)),
+        Rule("(2 * sinh(x)) * sech(x)", lambda x: (sinh(x) * 2) * sech(x), lambda x: tanh(x) * 2, (REAL,)),
+        Rule("1 - tanh(x) ** 2, one part", lambda x: one_minus_square(tanh(x)), lambda x: square(sech(x)), (REAL,)),
         Rule("sinh(x) * sech(x)", lambda x: sinh(x) * sech(x), lambda x: tanh(x), (REAL,)),
         Rule("y / (2 * cosh(x))", lambda y, x: y / (cosh(x) * 2), lambda y, x: y * sech(x) * 0.5, (REAL, REAL)),
         Rule("cosh(x) - 1", lambda x: cosh(x) - 1, lambda x: tanh(x * 0.5) * sinh(x), (REAL,)),
@@ -126,6 +129,7 @@ def _roots() -> tuple[Rule, ...]:
             lambda x, y: hypot(x, y),
             (REAL, REAL),
         ),
+        Rule("abs(x), x > 0", lambda x: abs(x), lambda x: x, (Domain("f", form=exp),), lambda x: is_positive(x)),
         Rule("sqrt(x ** 2)", lambda x: sqrt(square(x)), lambda x: abs(x), (REAL,)),
         Rule(
             "sqrt(x**2 + y**2)",
