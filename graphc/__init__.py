@@ -13,18 +13,18 @@ The modules, in the order in which a program meets them:
 | module | job |
 |---|---|
 | `errors`, `arguments`, `identity` | errors with the user's line; plain arguments; what `==` of nodes is |
-| `dims`, `types`, `tree`, `lazy`, `text` | dimensions; dtypes and types; nestings; tables |
+| `dims`, `types`, `arrays`, `tree`, `lazy`, `text` | dimensions; dtypes, types; arrays from users; nestings; tables |
 | `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
 | `node`, `ops` | values, and the ops that make them |
 | `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |
 | `graph` | chosen outputs and all they depend on |
 | `binding`, `draws`, `evaluate` | arguments of a call; ranges of a generator's stream; the reference interpreter |
-| `grad`, `differences` | derivatives, as more nodes; what `check_grad` compares them with |
+| `grad` | derivatives, as more nodes |
 | `control`, `branch`, `tracing`, `scan_rules`, `while_rules` | loops and branches inside the compiled program |
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
 | `function`, `signature`, `runner` | the compiled callable, its parameters, what stands behind a call |
-| `jacobians` | whole Jacobians and Hessians, by loops |
+| `jacobians`, `differences` | whole Jacobians and Hessians, by loops; `check_grad` |
 | `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
 | `scipy_adaptors`, `native`, `fixed` | functions for `scipy.optimize`; for Numba and C; on fixed arrays |
 | `rounding`, `cases`, `verification` | whether a compiled program is the one that was written, and what is not |
@@ -47,6 +47,7 @@ from graphc.branch import cond, switch
 from graphc.codegen.blas_choice import set_blas
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import associative_scan, fori_loop, map, scan, while_loop
+from graphc.differences import check_grad
 from graphc.errors import (
     ArgumentError,
     CheckpointError,
@@ -62,7 +63,7 @@ from graphc.errors import (
 )
 from graphc.evaluate import evaluate
 from graphc.function import Function, function
-from graphc.grad import check_grad, grad, jvp, value_and_grad, vjp
+from graphc.grad import grad, jvp, value_and_grad, vjp
 from graphc.graph import Graph
 from graphc.node import Node, Shared
 from graphc.ops import (

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from graphc.arguments import checked, whole
+from graphc.arrays import fitted
 from graphc.binding import solve_sizes
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.expected import warn_of_forgotten_updates
+from graphc.forks import FORK_LOCK
 from graphc.graph import Graph, collector_paused, refuse_unused, require_inputs
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import constant
@@ -76,7 +78,7 @@ def function(
     precision
         Elementary functions: `"vector"` (up to 4 ULP), `"libm"` (scalar, up to 1 ULP), `"polynomial"`.
     on_unused
-        `"ignore"` accepts inputs that no output needs.
+        `"ignore"` accepts inputs that no output needs. What a loss depends on is needed by its gradients.
 
     Raises `ArgumentError`, `ShapeError`, `DTypeError` here for what is wrong with the program, and in a call for
     what is wrong with its arguments, before any state changes.
@@ -92,9 +94,9 @@ def function(
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
-    graph = _make_graph(signature, nodes, pairs, givens or {})
+    graph = _make_graph(signature, nodes, pairs, {} if givens is None else givens)
     if on_unused == "error":
-        refuse_unused(graph)
+        refuse_unused(graph, [*nodes, *(value for _, value in pairs)])
     return Function(signature, outputs, graph, name or "function", mode, precision, threads)
 
 
@@ -163,15 +165,15 @@ class Function:
         return self
 
     def _make_runner(self) -> Compiled | Reference:
-        from graphc.runner import Compiled, Reference, result_mode
+        with FORK_LOCK:  # for which a fork waits
+            from graphc.codegen.program import Program
+            from graphc.codegen.tape import LIST_MODE
+            from graphc.codegen.team import default_threads
+            from graphc.passes.optimize import optimize
+            from graphc.runner import Compiled, Reference, result_mode
 
         if self.mode == "reference":
             return Reference(self.graph)
-        from graphc.codegen.program import Program
-        from graphc.codegen.tape import LIST_MODE
-        from graphc.codegen.team import default_threads
-        from graphc.passes.optimize import optimize
-
         started = time.perf_counter()
         optimized = optimize(self.graph, self._options)
         self._seconds = {"passes": time.perf_counter() - started}
@@ -403,7 +405,7 @@ def _output_nodes(outputs: Any) -> list[Node]:
 
 
 def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
-    pairs = list(updates.items()) if isinstance(updates, Mapping) else updates or ()
+    pairs = list(updates.items()) if isinstance(updates, Mapping) else () if updates is None else updates
     checked: list[tuple[Shared, Node]] = []
     for target, value in _as_pairs(pairs):
         if not isinstance(target, Shared):
@@ -429,11 +431,7 @@ def _as_pairs(pairs: Any) -> list[tuple[Any, Any]]:
 
 
 def _literal_update(target: Shared, value: Any) -> Node:
-    what = f"update of {target.name}"
-    node = constant(value, what=what)
-    if isinstance(value, (bool, int, float)) and np.can_cast(node.dtype, target.dtype, "same_kind"):
-        return constant(value, target.dtype, what=what)
-    return node
+    return constant(fitted(f"update of {target.name}", value, target.dtype, str(target.type)))
 
 
 def _differ(a: Node, b: Node) -> bool:

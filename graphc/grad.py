@@ -12,19 +12,19 @@ become plain ones before the nodes are handed out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
-from graphc.graph import Graph, collector_paused, rebuild
+from graphc.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.node import Guard, Node
 from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
 from graphc.ops.elementwise import MULTIPLY
 from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
 from graphc.passes import NORMAL
-from graphc.tree import flatten, unflatten
+from graphc.tree import flatten, leaves_like, unflatten
 from graphc.types import TupleType, is_float
 
 Cotangents = dict[Node, Node]
@@ -88,10 +88,8 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any, *, disconnected: str = "error")
 
     `cotangents` has the structure, shapes and dtypes of `outputs`. Raises `GradientError`, `ShapeError`.
     """
-    heads, seeds = flatten(outputs), flatten(cotangents)
+    heads, seeds = flatten(outputs), leaves_like(outputs, cotangents, "vjp: cotangents")
     _check_outputs(heads)
-    if len(heads) != len(seeds):
-        raise ArgumentError(f"vjp: {len(heads)} outputs but {len(seeds)} cotangents{at()}")
     nodes = [_like(y, g, "vjp") for y, g in zip(heads, seeds, strict=True)]
     return unflatten(wrt, _pull(heads, flatten(wrt), nodes, disconnected)[1])
 
@@ -101,9 +99,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
 
     `tangents` has the structure, shapes and dtypes of `wrt`; the result that of `outputs`.
     """
-    sources, moves = flatten(wrt), flatten(tangents)
-    if len(sources) != len(moves):
-        raise ArgumentError(f"jvp: {len(sources)} wrt but {len(moves)} tangents{at()}")
+    sources, moves = flatten(wrt), leaves_like(wrt, tangents, "jvp: tangents")
     _check_wrt(sources)
     with collector_paused():
         pushed = _pushed(flatten(outputs), sources, [_like(x, t, "jvp") for x, t in zip(sources, moves, strict=True)])
@@ -140,7 +136,7 @@ def _push(node: Node, moving: Cotangents) -> None:
 
 def _like(x: Node, value: Any, name: str) -> Node:
     """Return a cotangent or tangent as a node of the type of `x`."""
-    node = cast(as_node(value), x.dtype)
+    node = cast(as_node(value, what=name), x.dtype)
     if node.ndim != x.ndim or any(
         isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(node.shape, x.shape, strict=True)
     ):
@@ -208,7 +204,9 @@ class _Cut:
             Graph(derived).replace({name: x for x, name in self.names.items()})[0].outputs if self.names else derived
         )
         guards = tuple({(left, right): guard for guard in self.given.guards for left, right, *_ in (guard,)}.values())
-        return [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        found = [_with_guards(node, guards) for node in nodes] if guards else list(nodes)
+        note_derived(found, self.given)
+        return found
 
 
 def _pull(
@@ -216,8 +214,7 @@ def _pull(
 ) -> tuple[list[Node], list[Node]]:
     """Return the normalised outputs and the cotangents of `wrt`."""
     _check_wrt(wrt)
-    if disconnected not in ("error", "zero"):
-        raise ArgumentError(f'grad: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    chosen("grad: disconnected", disconnected, ("error", "zero"))
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
     _check_connected(cut.given, wrt, disconnected)
@@ -319,27 +316,3 @@ def _plain_products(results: Sequence[Node], forward: Graph) -> list[Node]:
 
     graph, _ = Graph(results).map(visit)
     return list(graph.outputs)
-
-
-@checked
-def check_grad(
-    loss: Node,
-    wrt: Any,
-    bindings: Mapping[Node, Any],
-    *,
-    eps: float = 1e-6,
-    rtol: float = 1e-5,
-    atol: float = 1e-7,
-) -> float:
-    """Compare `grad` with central differences in the reference interpreter; return the largest error.
-
-    The error is |grad - difference| / (atol/rtol + |difference|); `GradientError` above `rtol`. Bind float64
-    arrays: the step `eps` is too small for float32. Shared nodes in `wrt` are moved and put back.
-    """
-    from graphc.differences import largest_error
-
-    nodes = flatten(wrt)
-    error, where = largest_error(loss, nodes, flatten(grad(loss, nodes)), bindings, eps, atol / rtol)
-    if not error <= rtol:
-        raise GradientError(f"check_grad: relative error {error:.3g} at {where}, {rtol:g} allowed{at()}")
-    return error

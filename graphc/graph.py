@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from graphc.errors import ArgumentError, at
 from graphc.lazy import lazy_property
@@ -83,7 +86,8 @@ class Graph:
         updates: Sequence[Shared] = (),
         guards: Sequence[Guard] | None = None,
     ) -> None:
-        several: Any = outputs if isinstance(outputs, Iterable) and not isinstance(outputs, Node) else (outputs,)
+        single = not isinstance(outputs, Iterable) or isinstance(outputs, (Node, np.ndarray))
+        several: Any = (outputs,) if single else outputs
         self.outputs: tuple[Node, ...] = tuple(several)
         for output in self.outputs:
             if not isinstance(output, Node):
@@ -257,9 +261,28 @@ def require_inputs(graph: Graph, inputs: Sequence[Node]) -> None:
         )
 
 
-def refuse_unused(graph: Graph) -> None:
-    """Raise for an input that no output needs; one that gives a dimension its size is needed."""
+_sources: WeakKeyDictionary[Node, tuple[Node, ...]] = WeakKeyDictionary()
+
+
+def note_derived(derivatives: Iterable[Node], of: Graph) -> None:
+    """Remember the inputs of what was differentiated: a derivative may need fewer, which its user cannot foresee."""
+    inputs = tuple({*of.inputs, *_inputs_of_derived(of.nodes)})
+    for node in derivatives:
+        _sources[node] = inputs
+
+
+def _inputs_of_derived(nodes: Iterable[Node]) -> set[Node]:
+    return {x for n in nodes for x in _sources.get(n, ())}
+
+
+def refuse_unused(graph: Graph, written: Sequence[Node]) -> None:
+    """Raise for an input that no output needs, as the user wrote them.
+
+    An input that gives a dimension its size is needed, and one that a differentiated value depends on.
+    """
     unused = [x for x in graph.inputs if x not in graph.index]
+    derived = _inputs_of_derived(topological_order(written)) if unused else set()
+    unused = [x for x in unused if x not in derived]
     if not unused:
         return
     sizes = [s for n in graph.nodes for s in (*n.shape, *n.op.sizes())]

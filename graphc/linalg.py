@@ -12,7 +12,7 @@ import builtins
 import math
 from typing import Any, NamedTuple
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen, shown
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
@@ -192,8 +192,7 @@ def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, 
     array([1., 2.])
     """
     x, y = promote("solve_triangular", "float", [a, b])
-    if trans not in _TRANSPOSED:
-        raise ArgumentError(f'solve_triangular: trans must be 0, 1, "N" or "T", got {trans!r}{at()}')
+    trans = chosen("solve_triangular: trans", trans, tuple(_TRANSPOSED))
     op = SolveTriangular(bool(lower), _TRANSPOSED[trans], bool(unit_diagonal))
     return _solved("solve_triangular", op, _square("solve_triangular", x), y)
 
@@ -222,6 +221,11 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any, /) -> Node:
     >>> cho_solve(([[2.0, 0.0], [1.0, 2.0]], True), [4.0, 2.0]).eval()
     array([1., 0.])
     """
+    if not isinstance(c_and_lower, (list, tuple)) or len(c_and_lower) != 2:
+        got = shown(c_and_lower)
+        raise ArgumentError(
+            f"cho_solve: the pair (factor, lower) is needed, as in (cholesky(a), True), got {got}{at()}"
+        )
     c, lower = c_and_lower
     first = solve_triangular(c, b, trans=0 if lower else 1, lower=lower)
     return solve_triangular(c, first, trans=1 if lower else 0, lower=lower)
@@ -432,6 +436,8 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     """
     a = _matrices("matrix_norm", x)
     axes = (a.ndim - 2, a.ndim - 1)
+    if not isinstance(ord, (str, int, float, type(None))):
+        raise ArgumentError(f"matrix_norm: ord must be a number or a name, got {shown(ord)}{at()}")
     if ord in ("fro", None):
         return vector_norm(a, axis=axes, keepdims=keepdims)
     if ord in (1, -1, math.inf, -math.inf):
@@ -441,7 +447,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     if ord not in ("nuc", 2, -2):
         raise ArgumentError(f'matrix_norm: ord must be "fro", "nuc", 1, 2, inf or negative, got {ord!r}{at()}')
     s = svdvals(a)
-    out = sum(s, -1) if ord == "nuc" else _extreme(s, (s.ndim - 1,), ord > 0)
+    out = sum(s, -1) if ord == "nuc" else _extreme(s, (s.ndim - 1,), ord == 2)
     return insert_axes(out, axes) if keepdims else out
 
 

@@ -30,6 +30,7 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "divide": lambda x, y: x / y,
     "negative": lambda x: -x,
     "reciprocal": lambda x: 1 / x,
+    "sqrt_safe": mpmath.sqrt,
     "square": lambda x: x * x,
     "one_minus_square": lambda x: 1 - x * x,
     "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100))),  # fails on huge arguments
@@ -45,6 +46,10 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "sigmoid_slope": lambda x: mpmath.sech(x / 2) ** 2 / 4,
     "pow": lambda x, y: x**y,
+    "gammaln": lambda x: mpmath.loggamma(x).real,
+    "sinc": mpmath.sinc,
+    "equal": lambda x, y: x == y,
+    "not_equal": lambda x, y: x != y,
     "exp2": lambda x: mpmath.mpf(2) ** x,
     "log2": lambda x: mpmath.log(x) / mpmath.log(2),
 }

@@ -76,8 +76,8 @@ def test_nothing_is_read_from_an_empty_axis() -> None:
         ([0.5], gc.DTypeError, r"an index must be of integers, got f64\[1\]"),
         (np.array([np.nan]), gc.DTypeError, "an index must be of integers"),
         (True, gc.ArgumentError, r"a boolean mask \(bool\).* gc.where\(mask, x, y\).*size="),
-        (np.ones(5, bool), gc.ArgumentError, r"a boolean mask \(bool\[5\]\)"),
-        ([True, False, True, False, True], gc.ArgumentError, "a boolean mask"),
+        (np.ones(4, bool), gc.IndexOutOfBoundsError, "a mask of size 4 along axis 0, which has size 5"),
+        ([True, False, True], gc.IndexOutOfBoundsError, "a mask of size 3 along axis 0"),
         ("name", gc.ArgumentError, "str is no index; accepted: ints, slices"),
         ((0, 0, 0), gc.IndexOutOfBoundsError, r"3 indices for f64\[5,3\], which has 2 axes"),
         ((..., 0, ...), gc.ArgumentError, "more than one Ellipsis"),
@@ -115,7 +115,7 @@ def test_updates_take_the_dtype_of_the_array() -> None:
     assert gc.zeros(2, dtype="uint8").at[0].set(200).eval().tolist() == [200, 0]
     assert gc.zeros(2, dtype="bool").at[0].set(True).eval().tolist() == [True, False]
     for value in (0.5, np.ones(1), gc.constant(1.0)):
-        message = r"at\[...\].set: f64\[1?\] does not go into i32\[3\]; convert with .astype\('int32'\)"
+        message = r"at\[...\].set: .* convert with .astype\('int32'\)"
         with pytest.raises(gc.DTypeError, match=message):
             ints.at[:1].set(value)
 

@@ -45,6 +45,11 @@ INTERNAL = {
     "sech",
     "sigmoid_slope",
     "normal_density",
+    "direction",
+    "sqrt1p_minus_one",
+    "hypot_minus_one",
+    "xlogx",
+    "xlogx_of_rest",
 }
 
 

@@ -230,3 +230,25 @@ def test_integers_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
         lower, "scalar_code", lambda node, operands: right(node, operands).replace("*", "+") if node.ndim else "0"
     )
     assert report_of(gc.function([k], k * k), [2**62 + 1, 5]).kind == "kernel"
+
+
+def test_check_grad_checks_the_compiled_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = scalars.scalar_code
+    monkeypatch.setattr(lower, "scalar_code", lambda node, operands: right(node, operands).replace("cos", "tanh"))
+    loss = gc.sum(gc.sin(X))
+    with pytest.raises(gc.GradientError, match='mode "compiled"'):
+        gc.check_grad(loss, X, {X: [0.3, 0.9]})
+    with pytest.raises(gc.GradientError, match='mode "debug"'):
+        gc.check_grad(loss, X, {X: [0.3, 0.9]}, mode="debug")
+    assert gc.check_grad(loss, X, {X: [0.3, 0.9]}, mode="reference") < 1e-8
+
+
+def test_check_grad_leaves_states_and_generators() -> None:
+    w, rng = gc.shared([0.3, 0.4], name="w"), gc.random.Generator(3)
+    inside = gc.exp(w)
+    loss = gc.sum(gc.sin(inside * X) * rng.normal((2,)))
+    assert gc.check_grad(loss, [w, X], {X: [0.5, 0.25]}) < 1e-6
+    assert gc.check_grad(loss, [inside], {X: [0.5, 0.25], inside: [1.0, 2.0]}) < 1e-6
+    assert w.get_value().tolist() == [0.3, 0.4]
+    with pytest.raises(gc.ArgumentError, match="'x' has no value"):
+        gc.check_grad(loss, X, {})

@@ -20,8 +20,8 @@ from typing import Any
 
 from graphc.codegen.blas_choice import DEFAULT, blas_choice, blas_setting
 from graphc.codegen.blas_search import NAMES, candidates
-from graphc.codegen.kernels import COMPILER_LOCK
 from graphc.errors import ArgumentError, at
+from graphc.forks import FORK_LOCK
 
 PRODUCTS = ("sgemm", "dgemm")
 """The routines that a chosen library must have."""
@@ -59,7 +59,7 @@ def blas_library() -> str:
 
 def library_for(routines: Sequence[str], choice: str | None = None) -> Library:
     """Return the library for a nest that calls some routines: the chosen one, or SciPy's where it lacks one."""
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         chosen = _load_choice(blas_choice() if choice is None else choice)
         return chosen if all(chosen.address(r) for r in routines) else _scipy()
 
@@ -129,7 +129,7 @@ def _scipy_address(name: str) -> int:
 
 def _extension(name: str) -> Any:
     """Return an extension module of `scipy.linalg`; one thread at a time, since such a module starts only once."""
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         if name not in _extensions:
             _extensions[name] = _load_extension(name)
         return _extensions[name]

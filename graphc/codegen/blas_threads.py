@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.blas import Library
-from graphc.codegen.kernels import COMPILER_LOCK
+from graphc.forks import FORK_LOCK
 
 LOCK, USERS, SAVED, GET, SET = range(5)
 _SETTERS = (
@@ -29,7 +29,7 @@ _guards: list[Any] = []
 
 def guard_address(library: Library) -> int:
     """Return the address of the guard of a library, 0 where it has no threads that could be limited."""
-    with COMPILER_LOCK:  # there is one guard, since it counts all who are inside the library
+    with FORK_LOCK:  # there is one guard, since it counts all who are inside the library
         return _make_guard(library)
 
 

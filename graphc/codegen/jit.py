@@ -15,11 +15,11 @@ import llvmlite.binding as llvm
 
 from graphc.codegen import roots
 from graphc.codegen.frontend import Options, lower_kernel
-from graphc.codegen.kernels import COMPILER_LOCK
 from graphc.codegen.libmvec import declarations
 from graphc.codegen.loader import binding, compile_text, target_machine
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
+from graphc.forks import FORK_LOCK
 from graphc.passes.fusion_costs import IN_TURNS
 
 LONG_LOOP = 20
@@ -36,7 +36,7 @@ def compile_kernel(source: str, symbol: str, precision: str = "vector") -> tuple
 
     Raises `CompileError` with the source where we or LLVM refuse it.
     """
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         try:
             module = optimised_module(source, symbol, precision)
             undefined = tuple(f.name for f in module.functions if f.is_declaration and not _is_intrinsic(f.name))
@@ -94,7 +94,7 @@ def _inline_own(module: Any, builder: Any) -> None:
 
 def assembly(source: str, precision: str = "vector") -> str:
     """Return the machine code of a kernel as text, for people and for tests of its structure."""
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         module = optimised_module(source, "kernel", precision)
         with in_order(in_turns(source) > IN_TURNS):
             return str(target_machine().emit_assembly(module))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from graphc.codegen import loader
 from graphc.codegen.cache import current_cache
+from graphc.forks import FORK_LOCK
 
 
 @dataclass
@@ -32,20 +31,6 @@ WORDS = "# words\n"
 """The first line of programs that decide and call: drivers, entries, the control of loops. They have no vectors."""
 counters = Counters()
 _addresses: dict[tuple[str, str], int] = {}
-COMPILER_LOCK = threading.RLock()
-"""Held while a kernel is compiled or loaded. A fork waits for it: a child cannot finish what another thread began."""
-
-
-def _wait_before_forks() -> None:
-    # Numba, where a user's code has it, logs while it compiles ours for `njit`: logging's lock is taken inside ours, so
-    # a fork must take it after ours. Hooks run in reverse order.
-    importlib.import_module("logging")
-    lock = COMPILER_LOCK
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
-
-
-if hasattr(os, "register_at_fork"):
-    _wait_before_forks()
 
 
 def emitting_files() -> list[Path]:
@@ -85,7 +70,7 @@ def kernel_address(source: str, precision: str = "vector") -> int:
     """Return the address of the compiled kernel `source`, compiling it at most once per process and cache."""
     if source.startswith(WORDS):
         precision = "words"
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         known = _addresses.get((source, precision))
         if known is None:
             known = _addresses[source, precision] = _obtain(source, precision)
@@ -97,7 +82,7 @@ def text_addresses(text: Callable[[str], str], names: Sequence[str]) -> tuple[in
 
     No kernel: `counters` leaves them out.
     """
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         key = kernel_key(text("graphc"), "text")
         symbols = [f"graphc_{key}_{name}" for name in names]
         cached = current_cache().load(key)

@@ -27,11 +27,12 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
 from graphc.codegen.frames import Memory
-from graphc.codegen.kernels import COMPILER_LOCK, kernel_address
+from graphc.codegen.kernels import kernel_address
 from graphc.codegen.nest import RoutineSlot
 from graphc.codegen.numba_pointers import CONSTRUCTORS, NUMBA_TYPES, call_i64
 from graphc.codegen.program import Program
 from graphc.codegen.tape import DRIVER, Descriptor, Words
+from graphc.forks import FORK_LOCK
 from graphc.types import Array, DType, Sizes, short_name
 
 LOCK, TAPE, COUNT, PATCHES, PATCH_TABLE, BASES, VALUES, STRIDE = range(8)
@@ -257,7 +258,7 @@ def make_njit(native: Native, names: Sequence[str], what: str, single: bool) -> 
     }
     failed = f"{what}: a check failed, an index out of bounds or a singular matrix; a call from Python says which"
     parameters = [_numba_type(*item) for item in native.arguments]
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         call = _define(njit_source(native, single), FAILED=failed, **texts)
         return numba.njit(tuple(parameters), nogil=True, error_model="numpy")(call)
 
@@ -291,7 +292,7 @@ def make_cfunc(native: Native, callback: Callback) -> Any:
     """Return a ctypes function of a C signature; a failed check gives NaN, or 0 where an int is returned."""
     source = (_number_source if callback.returns == "double" else _lines_source)(native, callback)
     signature = _C_TYPES[callback.returns](*(_C_TYPES[p] for p in callback.parameters))
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         compiled = numba.cfunc(signature, error_model="numpy")(_define(source))
     function: Any = compiled.ctypes
     function.keep = compiled

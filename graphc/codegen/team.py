@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.codegen import team_words as words
-from graphc.codegen.kernels import COMPILER_LOCK, text_addresses
+from graphc.codegen.kernels import text_addresses
 from graphc.codegen.team_text import team_text
 from graphc.errors import ArgumentError, at
+from graphc.forks import FORK_LOCK
 
 VARIABLE = "GRAPHC_NUM_THREADS"
 _teams: list[npt.NDArray[np.int64]] = []
@@ -60,7 +61,7 @@ def _addresses() -> tuple[int, ...]:
 
 def team_address() -> int:
     """Return the address of the team, 0 where the platform allows none; its threads start when they are needed."""
-    with COMPILER_LOCK:
+    with FORK_LOCK:
         if not _teams:
             routines = _routines()
             if routines is None:

@@ -12,6 +12,7 @@ from math import factorial, pi, sqrt
 import numpy as np
 
 from graphc.node import Node
+from graphc.ops.cancellation import polynomial
 from graphc.ops.elementwise import abs, clip, reciprocal, sigmoid, softplus, square, tanh
 from graphc.ops.elementwise_float import _sigmoid, sech, sigmoid_slope
 from graphc.ops.pointwise import elementwise
@@ -121,17 +122,10 @@ def _tanhshrink(x: Array) -> Array:
     return np.asarray(np.where(np.abs(x) < 1, near, x - np.tanh(x)))
 
 
-def _horner(variable: str, coefficients: list[float]) -> str:
-    source = f"{{T}}({coefficients[-1]!r})"
-    for c in coefficients[-2::-1]:
-        source = f"({{T}}({c!r}) + {variable} * {source})"
-    return source
-
-
 TANHSHRINK = elementwise(
     "tanhshrink",
     numpy=_tanhshrink,
-    code=f"select(fabs({{0}}) < {{T}}(1), {{0}} * {{0}} * {{0}} * {_horner('({0} * {0})', _SHRINK)} * sech({{0}}),"
+    code=f"select(fabs({{0}}) < {{T}}(1), {{0}} * {{0}} * {{0}} * {polynomial('({0} * {0})', _SHRINK)} * sech({{0}}),"
     " {0} - tanh({0}))",
     accepts="float",
     partials=(lambda out, x: square(tanh(x)),),

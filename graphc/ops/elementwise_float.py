@@ -208,9 +208,29 @@ HYPOT = elementwise(
     numpy=np.hypot,
     code="hypot({0}, {1})",
     accepts="float",
-    partials=(lambda out, x, y: where(equal(out, 0), 0, x / out), lambda out, x, y: where(equal(out, 0), 0, y / out)),
+    partials=(lambda out, x, y: direction(x, y, out), lambda out, x, y: direction(y, x, out)),
     commutative=True,
 )
+DIRECTION = elementwise(
+    "direction",
+    numpy=lambda x, y, r: np.where(r == 0, r, x / r),
+    code="select({2} == {T}(0), {2}, {0} / {2})",
+    accepts="float",
+    partials=(  # y**2 / r**3 and -x y / r**3: that of x / r would be a difference; r moves with x and y, not by itself
+        lambda out, x, y, r: square(direction(y, x, r)) * _over(r),
+        lambda out, x, y, r: -(out * direction(y, x, r)) * _over(r),
+        None,
+    ),
+)
+
+
+def _over(r: Node) -> Node:
+    return where(equal(r, 0), 0, 1 / r)
+
+
+def direction(x1: Any, x2: Any, radius: Any, /) -> Node:
+    """Return `x1 / radius`, and 0 at the origin, for a radius that is `hypot(x1, x2)`."""
+    return pointwise(DIRECTION, x1, x2, radius)
 
 
 def pow(x1: Any, x2: Any, /) -> Node:

@@ -19,7 +19,7 @@ from graphc.identity import Identity
 from graphc.node import Guard, Node
 from graphc.ops.base import Constant
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast
-from graphc.types import INT64, Dim, Shape, Size, floor_div, size_max, size_min
+from graphc.types import INT64, Array, Dim, Shape, Size, floor_div, size_max, size_min
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,38 @@ def parse_key(x: Node, key: Any) -> Selection:
     return Selection(starts, sizes, steps, tuple(parts.dropped), axes, indices, order, new_axes, tuple(parts.guards))
 
 
+@dataclass(frozen=True)
+class _MaskAxis:
+    """The indices along one axis of where a known mask is true, and the size of the mask along it."""
+
+    indices: Array
+    size: int
+
+
+def known_mask(entry: Any) -> Array | None:
+    """Return a mask whose values are known when the graph is built: an array or list of booleans, a literal."""
+    if isinstance(entry, Node):
+        entry = entry.op.value if isinstance(entry.op, Constant) else None
+    first = entry
+    while isinstance(first, list) and first:
+        first = first[0]
+    if isinstance(entry, list) and isinstance(first, (bool, np.bool_, np.ndarray)):
+        try:
+            entry = np.asarray(entry)
+        except ValueError:
+            return None
+    return entry if isinstance(entry, np.ndarray) and entry.dtype.kind == "b" and entry.ndim else None
+
+
+def _opened(entry: Any) -> Sequence[Any]:
+    """Return what a key's entry stands for: a known mask for the places where it is true, one array an axis."""
+    mask = known_mask(entry)
+    return [entry] if mask is None else [_MaskAxis(*pair) for pair in zip(np.nonzero(mask), mask.shape, strict=True)]
+
+
 def _expanded(x: Node, key: tuple[Any, ...]) -> list[Any]:
     """Return one entry an axis, and the Nones: Ellipsis becomes full slices, and stays where it covers no axis."""
+    key = tuple(part for entry in key for part in _opened(entry))
     ellipses = [i for i, entry in enumerate(key) if entry is Ellipsis]
     if len(ellipses) > 1:
         raise ArgumentError(f"getitem: more than one Ellipsis (...) in an index{at()}")
@@ -89,6 +119,9 @@ def _add_entry(parts: _Parts, x: Node, entry: Any) -> None:
         parts.kinds.append("slice")
         parts.region.append(slice_bounds(entry, size))
         return
+    if isinstance(entry, _MaskAxis):
+        parts.guards.extend(_mask_guards(entry.size, size, axis))
+        entry = entry.indices
     position = _as_int(entry)
     if position is None:
         parts.kinds.append("array")
@@ -100,6 +133,12 @@ def _add_entry(parts: _Parts, x: Node, entry: Any) -> None:
     start, guards = _int_bounds(position, axis, size)
     parts.region.append((start, 1, 1))
     parts.guards.extend(guards)
+
+
+def _mask_guards(mask: int, size: Size, axis: int) -> list[Guard]:
+    if isinstance(size, int) and size != mask:
+        raise IndexOutOfBoundsError(f"getitem: a mask of size {mask} along axis {axis}, which has size {size}{at()}")
+    return [] if size == mask else [(size, mask, f"a mask along axis {axis}", user_source())]
 
 
 def _as_int(entry: Any) -> Size | None:
@@ -118,7 +157,7 @@ def _as_int(entry: Any) -> Size | None:
 def _refuse_mask(shown: str) -> None:
     raise ArgumentError(
         f"getitem: a boolean mask ({shown}) gives a shape that depends on data; use gc.where(mask, x, y) to choose"
-        f" elements, or integer indices of a known number (size=){at()}"
+        f" elements, x.at[mask].set(y) to change them, or integer indices of a known number (size=){at()}"
     )
 
 

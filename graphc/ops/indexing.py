@@ -7,19 +7,22 @@ reading is a scatter, the gradient of writing is a gather: both stay sparse unti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.arguments import checked
+from graphc.arrays import fitted, weakly_typed
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
-from graphc.node import Node
+from graphc.node import Node, WeakNumber
 from graphc.ops.base import Constant, Cotangents, Op, apply, constant
 from graphc.ops.creation import iota
+from graphc.ops.elementwise_arithmetic import add, divide, maximum, minimum, multiply, negative, subtract
+from graphc.ops.elementwise_float import pow
 from graphc.ops.elementwise_logic import equal
-from graphc.ops.index_key import Selection, index_node, parse_key
+from graphc.ops.index_key import Selection, index_node, known_mask, parse_key
 from graphc.ops.manipulation import broadcast_to, reshape
 from graphc.ops.pointwise import (
     WHERE,
@@ -37,12 +40,13 @@ from graphc.ops.shape import (
     drop_axes,
     insert_axes,
     inverse_permutation,
+    never_equal,
     permute,
     reshape_to,
     slice_node,
     zeros,
 )
-from graphc.types import INT64, Array, Dim, DType, Shape, Size, TensorType, as_dtype, make_shape, product
+from graphc.types import INT64, Array, Dim, Shape, Size, TensorType, as_dtype, make_shape, product
 
 __all__ = ["IndexUpdater", "getitem", "one_hot", "take", "take_along_axis"]
 
@@ -208,7 +212,7 @@ def getitem(x: Any, key: Any, /) -> Node:
     found = parse_key(node, key)
     out = _region(node, found)
     if found.indices:
-        out = apply(Gather(found.axes), out, *found.indices)
+        out = _guarded(apply(Gather(found.axes), out, *found.indices), found)
     return insert_axes(permute(out, found.order), found.new_axes)
 
 
@@ -216,19 +220,29 @@ def _region(x: Node, found: Selection) -> Node:
     return drop_axes(slice_node(x, found.starts, found.sizes, found.steps, found.guards), found.dropped)
 
 
+def _guarded(node: Node, found: Selection) -> Node:
+    """Return a new node with what a key asks of sizes: where the region is all of x, no slice checks it."""
+    return Node(node.op, node.inputs, node.type, node.source, (*node.guards, *found.guards)) if found.guards else node
+
+
 _NO_KEY = object()
 
 
 @dataclass(frozen=True)
 class IndexUpdater:
-    """What `x.at` returns: `x.at[key].set(v)` and `x.at[key].add(v)` give a changed copy of `x`.
+    """What `x.at` returns: `x.at[key].set(v)`, `x.at[key].add(v)` and their kin give a changed copy of `x`.
 
-    Keys are those of `x[key]`; `v` broadcasts to the shape of `x[key]`. Where places repeat, `add` adds all of
-    them and `set` keeps the last one.
+    Keys are those of `x[key]`; `v` broadcasts to the shape of `x[key]`. Where places repeat, `add` and `subtract` take
+    all of them and `set` keeps the last one; the others need places that cannot repeat.
+
+    A key may also be a boolean node, which matches the first axes of `x`: `v` then broadcasts to the axes after those.
 
     >>> import graphc as gc
     >>> gc.zeros(3).at[1:].set(5.0).eval()
     array([0., 5., 5.])
+    >>> x = gc.placeholder("x", shape=("n",))
+    >>> gc.function([x], x.at[x < 0].multiply(10.0))([1.0, -2.0])
+    array([  1., -20.])
     """
 
     x: Node
@@ -245,33 +259,75 @@ class IndexUpdater:
         """Return `x` with `value` added at the places of the key."""
         return _update("add", self.x, self._key("add"), value)
 
+    def subtract(self, value: Any) -> Node:
+        """Return `x` with `value` subtracted at the places of the key."""
+        return _update("subtract", self.x, self._key("subtract"), value)
+
+    def multiply(self, value: Any) -> Node:
+        """Return `x` multiplied by `value` at the places of the key."""
+        return _update("multiply", self.x, self._key("multiply"), value)
+
+    def divide(self, value: Any) -> Node:
+        """Return `x` divided by `value` at the places of the key."""
+        return _update("divide", self.x, self._key("divide"), value)
+
+    def power(self, value: Any) -> Node:
+        """Return `x` to the power of `value` at the places of the key."""
+        return _update("power", self.x, self._key("power"), value)
+
+    def min(self, value: Any) -> Node:
+        """Return the lesser of `x` and `value` at the places of the key."""
+        return _update("min", self.x, self._key("min"), value)
+
+    def max(self, value: Any) -> Node:
+        """Return the greater of `x` and `value` at the places of the key."""
+        return _update("max", self.x, self._key("max"), value)
+
     def _key(self, mode: str) -> Any:
         if self.key is _NO_KEY:
             raise ArgumentError(f"at: x.at.{mode}(...) has no index; use x.at[index].{mode}(...){at()}")
         return self.key
 
 
+CHANGES: dict[str, Callable[[Node, Any], Node]] = {
+    "set": lambda x, v: v,
+    "add": add,
+    "subtract": subtract,
+    "multiply": multiply,
+    "divide": divide,
+    "power": pow,
+    "min": minimum,
+    "max": maximum,
+}
+"""What each method of `IndexUpdater` makes of an element and the value."""
+
+
 def _update(mode: str, x: Node, key: Any, value: Any) -> Node:
+    mask = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if isinstance(mask, Node) and mask.dtype.kind == "b" and known_mask(mask) is None:
+        return _masked(mode, x, mask, value)
     found = parse_key(x, key)
+    if mode == "subtract":
+        return _update("add", x, key, negative(cast(_as_value(mode, x, value), x.dtype)))
+    if mode not in ("set", "add"):
+        if found.indices and not _surely_distinct(found.indices):
+            raise ArgumentError(
+                f"at[...].{mode}: places that may repeat have no order; x.at[index].set(...) keeps the last one{at()}"
+            )
+        return _update("set", x, key, CHANGES[mode](getitem(x, key), value))
     region = _region(x, found)
     updates = _as_updates(mode, x, region, found, value)
     if not found.indices:
         return _put(mode, x, found, updates)
     if region is x:
-        return apply(Scatter(mode, found.axes), x, updates, *found.indices)
+        return _guarded(apply(Scatter(mode, found.axes), x, updates, *found.indices), found)
     base = region if mode == "set" else zeros(region.shape, region.dtype)
     return _put(mode, x, found, apply(Scatter(mode, found.axes), base, updates, *found.indices))
 
 
 def _as_updates(mode: str, x: Node, region: Node, found: Selection, value: Any) -> Node:
     """Return `value` in the dtype of `x` and the shape that a gather from the region gives."""
-    updates = as_node(value, what=f"at[...].{mode}")
-    if is_weak(value) and updates.dtype.kind == "i" and x.dtype.kind in "iu" and not isinstance(value, Dim):
-        updates = constant(value, x.dtype, what=f"at[...].{mode}")
-    if not _fits(value, updates.dtype, x.dtype):
-        raise DTypeError(
-            f"at[...].{mode}: {updates.type} does not go into {x.type}; convert with .astype({x.dtype.name!r}){at()}"
-        )
+    updates = _as_value(mode, x, value)
     read = Gather(found.axes).infer(region.type, *(i.type for i in found.indices)) if found.indices else region.type
     shown: Shape = tuple(read.shape[a] for a in found.order)
     for axis in found.new_axes:
@@ -282,11 +338,37 @@ def _as_updates(mode: str, x: Node, region: Node, found: Selection, value: Any) 
     return permute(drop_axes(wide, found.new_axes), inverse_permutation(found.order))
 
 
-def _fits(value: Any, dtype: DType, wanted: DType) -> bool:
-    """Tell whether an update keeps its kind of number: ints go into floats, not the other way."""
-    if is_weak(value):
-        return wanted.kind in {"b": "biuf", "i": "iuf", "u": "iuf"}.get(dtype.kind, "f")
-    return np.can_cast(dtype, wanted, "same_kind")
+def _masked(mode: str, x: Node, mask: Node, value: Any) -> Node:
+    """Return `x`, changed where a mask of its first axes is true."""
+    first, rest = x.shape[: mask.ndim], x.shape[mask.ndim :]
+    if mask.ndim > x.ndim or any(never_equal(m, n) for m, n in zip(mask.shape, first, strict=False)):
+        raise IndexOutOfBoundsError(f"at[...].{mode}: a mask {mask.type} for {x.type}{at()}")
+    updates = _as_value(mode, x, value) if mode == "set" else as_node(value, what=f"at[...].{mode}")
+    while updates.ndim > len(rest) and updates.shape[0] == 1:
+        updates = drop_axes(updates, (0,))
+    if updates.ndim > len(rest):
+        raise ShapeError(
+            f"at[...].{mode}: how many places a mask has depends on data: a value that broadcasts to"
+            f" {list(rest)} is needed, got {updates.type}; gc.where(mask, value, x) takes one of the shape of x{at()}"
+        )
+    wide = value if is_weak(value) and not isinstance(value, Dim) else broadcast_to(updates, rest)
+    changed = updates if mode == "set" else _as_value(mode, x, CHANGES[mode](x, wide))
+    inside = broadcast(mask, x.shape, tuple(range(mask.ndim)))
+    return pointwise(WHERE, inside, broadcast_to(cast(changed, x.dtype), x.shape), x)
+
+
+def _as_value(mode: str, x: Node, value: Any) -> Node:
+    """Return an update that keeps its kind of number: ints go into floats, not the other way; known ones must fit."""
+    what = f"at[...].{mode}"
+    if weakly_typed(value) and not (isinstance(value, (list, tuple)) and any(isinstance(v, Node) for v in value)):
+        return constant(fitted(what, value, x.dtype, str(x.type)))
+    updates = as_node(value, what=what)
+    weak = isinstance(value, (Dim, WeakNumber)) and x.dtype.kind in ("f" if updates.dtype.kind == "f" else "iuf")
+    if not weak and not np.can_cast(updates.dtype, x.dtype, "same_kind"):
+        raise DTypeError(
+            f"{what}: {updates.type} does not go into {x.type}; convert with .astype({x.dtype.name!r}){at()}"
+        )
+    return updates if isinstance(value, (Node, Dim)) else constant(value, x.dtype, what=what)
 
 
 def _put(mode: str, x: Node, found: Selection, region: Node) -> Node:

@@ -190,7 +190,7 @@ def _homomorphism(log: Callable[[Node], Node], name: str) -> tuple[Rule, ...]:
             (Domain("f", form=exp), POSITIVE),
             _splits,
         ),
-        Rule(f"{name}(1 / x)", lambda x: log(reciprocal(x)), lambda x: -log(x), (REAL,)),
+        Rule(f"{name}(1 / x)", lambda x: log(reciprocal(x)), lambda x: -log(x), (POSITIVE,)),
         Rule(f"{name}(sqrt(x))", lambda x: log(sqrt(x)), lambda x: 0.5 * log(x), (POSITIVE,)),
         Rule(
             f"{name}(x ** 2), x >= 0",
@@ -211,7 +211,7 @@ def _homomorphism(log: Callable[[Node], Node], name: str) -> tuple[Rule, ...]:
             f"{name}(x ** c)",
             lambda x, c: log(pow(x, c)),
             lambda x, c: c * log(x),
-            (REAL, Domain("f", literals=(3.0, 0.5, -1.5))),
+            (POSITIVE, Domain("f", literals=(3.0, 0.5, -1.5))),
             lambda x, c: _is_finite_literal(c) and not _has_even_power(c),
         ),
         Rule(

@@ -13,31 +13,31 @@ softmax functions (2021).
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 from graphc.node import Node
 from graphc.ops.elementwise import abs, maximum, reciprocal, relu, square
 from graphc.ops.elementwise_float import (
-    cos,
     cosh,
     exp,
     expm1,
-    hypot,
+    log,
     one_minus_square,
     pow,
     sech,
     sigmoid,
     sigmoid_slope,
-    sin,
     sinh,
     softplus,
     sqrt,
     sqrt_safe,
     tanh,
 )
+from graphc.ops.pointwise import Broadcast
 from graphc.ops.reduction import log_softmax, logsumexp, max, softmax, softmax_over, sum
-from graphc.ops.special import erf, erfc
-from graphc.passes.pattern import AXES, Domain, Rule
-from graphc.passes.rules_logarithms import LOGARITHMS
+from graphc.passes.pattern import AXES, Domain, Rule, literal
+from graphc.passes.rules_cancellation import CANCELLATION
+from graphc.passes.rules_logarithms import LOGARITHMS, is_exponential, root_of
 from graphc.passes.signs import is_positive
 
 REAL = Domain("f")
@@ -46,17 +46,28 @@ NEGATIVE = Domain("f", high=0.0)
 ABOVE_MINUS_ONE = Domain("f", low=-1.0)
 BELOW_ONE = Domain("f", high=1.0)
 UNIT = Domain("f", low=-1.0, high=1.0)
+EXPONENT = Domain("f", low=-700.0, high=700.0)
 ROWS = Domain("f", shape=(3, 4))
 SQUARABLE = Domain("f", low=-1e150, high=1e150, shape=(3, 4))
-COLUMN = Domain("f", shape=(3,))
+NUMBER = Domain("f", literals=(2.0, 7.38905609893065, 1e-8))
 COUNTS = Domain("f", low=0.0, shape=(3,))
 KEPT_COUNTS = Domain("f", low=0.0, shape=(3, 1))
+
+
+def _no_repeats(x: Node, y: Node) -> bool:
+    """Tell whether no operand is broadcast: few exponentials would become many."""
+    return type(x.op) is not Broadcast and type(y.op) is not Broadcast
 
 
 def _exponentials() -> tuple[Rule, ...]:
     return (
         Rule("exp(x) - 1", lambda x: exp(x) - 1, lambda x: expm1(x), (REAL,)),
         Rule("1 - exp(x)", lambda x: 1 - exp(x), lambda x: -expm1(x), (REAL,)),
+        Rule("1 / exp(x)", lambda x: reciprocal(exp(x)), lambda x: exp(-x), (REAL,)),
+        Rule("exp(x) ** 2", lambda x: square(exp(x)), lambda x: exp(x * 2), (REAL,)),
+        Rule("sqrt(exp(x))", lambda x: sqrt(exp(x)), lambda x: exp(x * 0.5), (REAL,)),
+        Rule("exp(x) * exp(y)", lambda x, y: exp(x) * exp(y), lambda x, y: exp(x + y), (REAL, REAL), _no_repeats),
+        Rule("exp(x) / exp(y)", lambda x, y: exp(x) / exp(y), lambda x, y: exp(x - y), (REAL, REAL), _no_repeats),
     )
 
 
@@ -64,6 +75,27 @@ def _logistic() -> tuple[Rule, ...]:
     return (
         Rule("1 / (1 + exp(x))", lambda x: reciprocal(1 + exp(x)), lambda x: sigmoid(-x), (REAL,)),
         Rule("exp(x) / (1 + exp(x))", lambda x: exp(x) / (1 + exp(x)), lambda x: sigmoid(x), (REAL,)),
+        Rule(
+            "exp(x) / (exp(x) + exp(y))",
+            lambda x, y: exp(x) / (exp(x) + exp(y)),
+            lambda x, y: sigmoid(x - y),
+            (EXPONENT, EXPONENT),
+        ),
+        Rule(
+            "exp(x) / (exp(x) + c), c > 0",
+            lambda x, c: exp(x) / (exp(x) + c),
+            lambda x, c: sigmoid(x - log(c)),
+            (REAL, NUMBER),
+            lambda x, c: 0 < literal(c) < inf,
+        ),
+        Rule(
+            "exp(x) / y, y a sum of exponentials",
+            lambda x, y: exp(x) / y,
+            lambda x, y: exp(x - log(y)),
+            (EXPONENT, Domain("f", low=-700.0, high=350.0, form=lambda x: (1 + exp(x)) + exp(2 * x))),
+            lambda x, y: root_of(y).op.name == "add" and is_exponential(y) and is_positive(y),
+        ),
+        Rule("sigmoid(x) / sigmoid(-x)", lambda x: sigmoid(x) / sigmoid(-x), lambda x: exp(x), (REAL,)),
         Rule("expm1(x) / (1 + exp(x))", lambda x: expm1(x) / (1 + exp(x)), lambda x: tanh(x * 0.5), (REAL,)),
         Rule("y / (1 + exp(x))", lambda y, x: y / (1 + exp(x)), lambda y, x: y * sigmoid(-x), (REAL, REAL)),
         Rule("exp(x) * sigmoid(-x)", lambda x: exp(x) * sigmoid(-x), lambda x: sigmoid(x), (REAL,)),
@@ -117,40 +149,6 @@ def _hyperbolic() -> tuple[Rule, ...]:
         Rule("y / (2 * cosh(x))", lambda y, x: y / (cosh(x) * 2), lambda y, x: y * sech(x) * 0.5, (REAL, REAL)),
         Rule("cosh(x) - 1", lambda x: cosh(x) - 1, lambda x: tanh(x * 0.5) * sinh(x), (REAL,)),
         Rule("1 - cosh(x)", lambda x: 1 - cosh(x), lambda x: -(tanh(x * 0.5) * sinh(x)), (REAL,)),
-    )
-
-
-def _roots() -> tuple[Rule, ...]:
-    return (
-        Rule("(x ** 2) ** 0.5", lambda x: pow(square(x), 0.5), lambda x: abs(x), (REAL,)),
-        Rule(
-            "(x**2 + y**2) ** 0.5",
-            lambda x, y: pow(square(x) + square(y), 0.5),
-            lambda x, y: hypot(x, y),
-            (REAL, REAL),
-        ),
-        Rule("abs(x), x > 0", lambda x: abs(x), lambda x: x, (Domain("f", form=exp),), lambda x: is_positive(x)),
-        Rule("sqrt(x ** 2)", lambda x: sqrt(square(x)), lambda x: abs(x), (REAL,)),
-        Rule(
-            "sqrt(x**2 + y**2)",
-            lambda x, y: sqrt(square(x) + square(y)),
-            lambda x, y: hypot(x, y),
-            (REAL, REAL),
-        ),
-        Rule("sqrt(x**2 + 1)", lambda x: sqrt(square(x) + 1), lambda x: hypot(x, 1), (REAL,)),
-        Rule(
-            "sqrt(x + 1) - sqrt(x)",
-            lambda x: sqrt(x + 1) - sqrt(x),
-            lambda x: reciprocal(sqrt(x + 1) + sqrt(x)),
-            (POSITIVE,),
-        ),
-        Rule("1 - x ** 2", lambda x: 1 - square(x), lambda x: one_minus_square(x), (REAL,)),
-        Rule("1 - cos(x)", lambda x: 1 - cos(x), lambda x: 2 * square(sin(x * 0.5)), (REAL,)),
-        Rule("cos(x) - 1", lambda x: cos(x) - 1, lambda x: -2 * square(sin(x * 0.5)), (REAL,)),
-        Rule("1 - erf(x)", lambda x: 1 - erf(x), lambda x: erfc(x), (REAL,)),
-        Rule("1 + erf(x)", lambda x: 1 + erf(x), lambda x: erfc(-x), (REAL,)),
-        Rule("erf(x) - 1", lambda x: erf(x) - 1, lambda x: -erfc(x), (REAL,)),
-        Rule("1 - erfc(x)", lambda x: 1 - erfc(x), lambda x: erf(x), (REAL,)),
     )
 
 
@@ -248,5 +246,13 @@ def _norms() -> tuple[Rule, ...]:
 
 STABILISE: tuple[Rule, ...] = tuple(
     replace(rule, through=True)
-    for rule in (*LOGARITHMS, *_exponentials(), *_logistic(), *_hyperbolic(), *_roots(), *_softmax(), *_norms())
+    for rule in (
+        *LOGARITHMS,
+        *_exponentials(),
+        *_logistic(),
+        *_hyperbolic(),
+        *_softmax(),
+        *_norms(),
+        *CANCELLATION,
+    )
 )
