@@ -131,7 +131,7 @@ def spellings(rule: Rule) -> Iterator[Spelling]:
 def parts(plain: Node, wilds: Sequence[Node]) -> list[Node]:
     """Return what the pattern computes from its wildcards on the way, but for views."""
     inner = [n for n in Graph([plain]).nodes if n not in wilds and n is not plain and not isinstance(n.op, Broadcast)]
-    return [n for n in inner if literal(n) is None]
+    return [n for n in inner if literal(n) is None and n.dtype.kind == "f"]
 
 
 def _rebuilt(node: Node, known: dict[Node, Node], *, commuted: bool = False, dropped: bool = False) -> Node:

@@ -111,7 +111,9 @@ def check(case: Spelling) -> None:
             ),
             start=mpmath.mpf(0),
         )
-        allowed = 16 * loose * abs(right) + abs(case.factor) * moved + mpmath.mpf("1e-307")
+        allowed = (
+            16 * loose * abs(right) + abs(case.factor) * moved + mpmath.mpf("1e-37" if case.is_float32 else "1e-307")
+        )
         limit = 3e38 if case.is_float32 else 1.7e308
         fits = abs(flat[j] - right) <= allowed if np.isfinite(flat[j]) else abs(right) > limit
         assert fits, f"{case.name}: value {flat[j]} at place {place}, true {mpmath.nstr(right, 17)}\n{graph.text()}"

@@ -105,7 +105,13 @@ def _products() -> tuple[Rule, ...]:
         Rule("x / y * y", lambda x, y: x / y * y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR)),
         Rule("x * log(x)", lambda x: x * log(x), lambda x: xlogx(x), (ABOVE_ZERO,)),
         Rule("(1 - x) * log(1 - x)", lambda x: (1 - x) * log1p(-x), lambda x: xlogx_of_rest(x), (LESS_THAN_ONE,)),
-        Rule("x * exp(x)", lambda x: x * exp(x), lambda x: vanishing(exp(x), x), (REAL,)),
+        Rule(
+            "x * exp(x)",
+            lambda x: x * exp(x),
+            lambda x: vanishing(exp(x), x),
+            (REAL,),
+            lambda x: literal(x) is None,  # where(c, 0, 0) would become 0 again
+        ),
         Rule(
             "sigmoid(x) * log(sigmoid(x))",
             lambda x: sigmoid(x) * softplus(-x),
