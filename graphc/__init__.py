@@ -13,7 +13,7 @@ The modules, in the order in which a program meets them:
 | module | job |
 |---|---|
 | `errors`, `arguments`, `identity` | errors with the user's line; plain arguments; what `==` of nodes is |
-| `dims`, `types`, `tree`, `lazy`, `text` | dimensions; dtypes and types; nestings; tables |
+| `dims`, `types`, `arrays`, `tree`, `lazy`, `text` | dimensions; dtypes, types; arrays from users; nestings; tables |
 | `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
 | `node`, `ops` | values, and the ops that make them |
 | `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |

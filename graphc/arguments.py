@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from graphc.errors import ArgumentError, at
+
+MANY = 1 << 16
+"""The most of what is built one by one, each with nodes of its own: layers, pieces of an axis, repeated steps."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,8 +56,9 @@ def whole(what: str, value: Any, least: int | None = None, most: int | None = No
     except Exception:
         raise ArgumentError(f"{what} must be an int, got {shown(value)}{at()}") from None
     if (least is not None and found < least) or (most is not None and found > most):
-        limits = f"at least {least}" if most is None else f"at most {most}" if least is None else f"{least} to {most}"
-        raise ArgumentError(f"{what} must be an int, {limits}, got {shown(value)}{at()}")
+        limits = f"of at least {least}" if most is None else f"of at most {most}"
+        limits = f"from {least} to {most}" if None not in (least, most) else limits
+        raise ArgumentError(f"{what} must be an int {limits}, got {shown(value)}{at()}")
     return found
 
 
@@ -77,8 +82,8 @@ def chosen(what: str, value: Any, options: Sequence[Any]) -> Any:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    accepted = ", ".join(f'"{o}"' if isinstance(o, str) else repr(o) for o in options)
-    raise ArgumentError(f"{what} must be one of {accepted}, got {shown(value)}{at()}")
+    names = [f'"{o}"' if isinstance(o, str) else repr(o) for o in options]
+    raise ArgumentError(f"{what} must be {', '.join(names[:-1])} or {names[-1]}, got {shown(value)}{at()}")
 
 
 def entries(value: Any) -> tuple[Any, ...]:
@@ -130,6 +135,30 @@ def annotated(annotation: Any) -> Annotated | None:
     return (known, check) if plain == annotation else (known | {type(None)}, check)
 
 
+def plain_rules(hints: Mapping[str, Any]) -> dict[str, Annotated]:
+    """Return the checks of those of some annotations, by name, that ask for one."""
+    return {name: rule for name, hint in hints.items() if name != "return" and (rule := annotated(hint))}
+
+
+def converted(caller: str, rules: Mapping[str, Annotated], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by name, those with a rule converted by it."""
+    return {n: rules[n][1](f"{caller}: {n}", v) if n in rules else v for n, v in values.items()}
+
+
+def require_function(what: str, value: Any, operands: Sequence[Any] | None = None) -> None:
+    """Raise where no function was given, or one that does not take these operands."""
+    if not callable(value):
+        raise ArgumentError(f"{what} must be a function, got {shown(value)}{at()}")
+    if operands is None:
+        return
+    try:
+        inspect.signature(value).bind(*operands)
+    except TypeError as error:
+        raise ArgumentError(f"{what}: {len(operands)} operands are given, and {error}{at()}") from None
+    except ValueError:  # a function of C without a signature
+        return
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Convert the plain arguments of every call of `function` by its annotations; see the module.
 
@@ -143,8 +172,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     ...
     graphc.errors.ArgumentError: scaled: times must be an int, got True...
     """
-    hints = function.__annotations__
-    found = {name: rule for name, hint in hints.items() if name != "return" and (rule := annotated(hint))}
+    found = plain_rules(function.__annotations__)
     code = function.__code__
     order = code.co_varnames[: code.co_argcount]
     places = [(i, name, *found[name]) for i, name in enumerate(order) if name in found]

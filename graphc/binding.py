@@ -1,8 +1,7 @@
 """Arguments: what a call accepts for a placeholder, and the sizes that symbolic dimensions take from them.
 
 Used by the reference interpreter and by compiled functions alike, so both refuse the same calls with the same
-words. Accepted: NumPy arrays (of any layout and byte order), Python numbers and nested lists, anything with
-`__array__` or DLPack; a lossless widening is made, any other dtype is refused.
+words. What is accepted is in `graphc.arrays`.
 """
 
 from __future__ import annotations
@@ -13,21 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, GraphcError, IndexOutOfBoundsError, ShapeError, at
+from graphc.arrays import fitted
+from graphc.errors import ArgumentError, IndexOutOfBoundsError, ShapeError, at
 from graphc.graph import Graph
 from graphc.node import Guard, Node
-from graphc.types import Array, Dim, DType, Size, is_masked, size_value, symbol_name, symbols
+from graphc.types import Array, Dim, DType, Size, size_value, symbol_name, symbols
 
 
 def as_argument(node: Node, value: Any) -> Array:
     """Return `value` as a C-contiguous native array of the placeholder's dtype and rank, or raise."""
     if isinstance(value, Node):
         raise ArgumentError(f"argument {node.name}: a node was given, values are needed{at()}")
-    if is_masked(value):
-        raise ArgumentError(f"argument {node.name}: masked arrays are not accepted; use value.filled(...){at()}")
-    array = _to_numpy(node, value)
-    if array.dtype != node.dtype:
-        array = _widen(node, value, array)
+    array = fitted(f"argument {node.name}", value, node.dtype, str(node.type))
     if array.ndim != node.ndim:
         raise ShapeError(
             f"argument {node.name}: {node.ndim} axes needed ({node.type}), {array.ndim} given"
@@ -47,56 +43,6 @@ def _plain(array: Array, dtype: DType) -> Array:
     if type(array) is np.ndarray and array.dtype is dtype:
         return array
     return np.asarray(array).view(dtype)
-
-
-def _to_numpy(node: Node, value: Any) -> Array:
-    if isinstance(value, np.ndarray):
-        array: Array = value
-    else:
-        exported = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
-        try:
-            array = np.from_dlpack(value) if exported else np.asarray(value)
-        except GraphcError:
-            raise
-        except Exception as error:
-            kind = type(value).__name__
-            raise ArgumentError(f"argument {node.name}: {kind} cannot become an array: {error}{at()}") from error
-    if array.dtype.kind not in "biufc":
-        raise DTypeError(
-            f"argument {node.name}: {type(value).__name__} of dtype {array.dtype} given, {node.type} needed{at()}"
-        )
-    return array
-
-
-def _widen(node: Node, value: Any, array: Array) -> Array:
-    """Convert to the declared dtype where nothing is lost; Python numbers and lists are weakly typed."""
-    wanted = node.dtype
-    if np.can_cast(array.dtype, wanted, "safe"):
-        return array.astype(wanted)
-    if _is_literal(value) and _literal_fits(array, wanted):
-        return array.astype(wanted)
-    raise DTypeError(
-        f"argument {node.name}: dtype {array.dtype} given, {node.type} needed;"
-        f" convert with .astype({wanted.name!r}){at()}"
-    )
-
-
-def _is_literal(value: Any) -> bool:
-    return type(value) in (bool, int, float) or (
-        isinstance(value, (list, tuple)) and not any(isinstance(v, (np.ndarray, np.generic)) for v in value)
-    )
-
-
-def _literal_fits(array: Array, wanted: DType) -> bool:
-    if array.size == 0:
-        return True
-    if wanted.kind in "iu" and array.dtype.kind in "iu":
-        limits = np.iinfo(wanted)
-        return bool(limits.min <= array.min() and array.max() <= limits.max)
-    if wanted.kind != "f" or array.dtype.kind not in "iuf":
-        return False
-    finite = array[np.isfinite(array)]
-    return bool((np.abs(finite) <= np.finfo(wanted).max).all())
 
 
 def sizes_of(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import require_function
 from graphc.errors import ArgumentError, at
 from graphc.evaluate import run_graph
-from graphc.grad import jvp, vjp
+from graphc.grad import jvp_inside, vjp_inside
 from graphc.graph import Graph
 from graphc.node import Node, serials
 from graphc.ops.base import apply, inside_node
@@ -54,7 +55,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     chosen = as_node(index)
     if chosen.dtype.kind not in "iu" or chosen.shape:
         raise ArgumentError(f"switch: index must be a 0-d integer, got {chosen.type}{at()}")
-    if not branches:
+    if not isinstance(branches, (list, tuple)) or not branches:
         raise ArgumentError(f"switch: at least one branch is needed{at()}")
     names = [f"switch: branch {k}" for k in range(len(branches))]
     return _choose(cast(chosen, INT64), branches, names, operands)
@@ -64,6 +65,8 @@ def _choose(index: Node, branches: Sequence[Callable[..., Any]], names: Sequence
     """Trace the branches, the last of which may be built from what the first returned, and build the switch."""
     require_functions(f"{names[0]} and others", *branches)
     given = unflatten(operands, [as_node(leaf) for leaf in flatten(operands)])
+    for name, branch in zip(names, branches, strict=True):
+        require_function(name, branch, given)
     since = next(serials)
     found = [map_structure(as_node, branch(*given)) for branch in branches]
     traced = [flatten(found[0])]
@@ -122,7 +125,7 @@ class _SwitchRules:
         for branch in op.branches:
             given = [inside_node(f"g{k}", g.type) for k, g in heads]
             wrt = [branch.inputs[i] for i in floats]
-            pulled = vjp([branch.outputs[k] for k, _ in heads], wrt, given, disconnected="zero")
+            pulled = vjp_inside([branch.outputs[k] for k, _ in heads], wrt, given)
             branches.append(([*branch.inputs, *given], pulled))
         results = build_switch(inputs[0], branches, [*inputs[1:], *(g for _, g in heads)], since)
         found: list[Node | None] = [None] * len(inputs)
@@ -138,7 +141,7 @@ class _SwitchRules:
         branches: list[Traced] = []
         for branch in op.branches:
             given = [inside_node(f"t{i}", t.type) for i, t in moving]
-            pushed = jvp([branch.outputs[k] for k in heads], [branch.inputs[i] for i, _ in moving], given)
+            pushed = jvp_inside([branch.outputs[k] for k in heads], [branch.inputs[i] for i, _ in moving], given)
             branches.append(([*branch.inputs, *given], pushed))
         results = build_switch(inputs[0], branches, [*inputs[1:], *(t for _, t in moving)], since)
         found = dict(zip(heads, results, strict=True))

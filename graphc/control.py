@@ -188,7 +188,7 @@ def _result_pair(found: Any) -> tuple[Any, Any]:
 
 
 def _chunk(checkpoint: Any, steps: Size) -> Size:
-    if checkpoint == "sqrt":
+    if isinstance(checkpoint, str) and checkpoint == "sqrt":
         return size_max(1, isqrt(steps))
     return size_max(1, _count('scan: checkpoint must be None, "sqrt" or a number of steps, which', checkpoint, 1))
 
@@ -239,6 +239,7 @@ def fori_loop(lower: Size, upper: Any, body: Callable[[Node, Any], Any], init: A
             raise ArgumentError(
                 f"fori_loop: bounds must be ints or dimensions, got {bound!r}; while_loop takes any condition{at()}"
             )
+    require_functions("fori_loop: body", body)
     counter = arange(upper - lower, dtype="int64") + lower
     return scan(lambda carry, i: (body(i, carry), None), init, counter)[0]
 
@@ -250,6 +251,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     >>> gc.map(lambda x: x * x, gc.arange(3)).eval()
     array([0, 1, 4])
     """
+    require_functions("map: f", f)
     return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
 
 

@@ -213,7 +213,10 @@ def _test_rows(rows: int, test_size: float | int) -> int:
 
 def _stratified(labels: Any, rows: int, count: int, rng: np.random.Generator) -> Array:
     """Return `count` rows, of every label its share, rounded by largest remainders."""
-    found = np.asarray(labels)
+    try:
+        found = np.asarray(labels)
+    except ValueError as error:
+        raise ArgumentError(f"split: stratify: {type(labels).__name__} cannot become an array: {error}{at()}") from None
     if found.shape != (rows,):
         raise ShapeError(f"split: stratify needs {rows} labels, got an array of shape {found.shape}{at()}")
     _, label, sizes = np.unique(found, return_inverse=True, return_counts=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, shown
 from graphc.errors import ArgumentError, GradientError, at
 from graphc.function import Function, function
 from graphc.grad import grad
@@ -41,6 +42,11 @@ def check_grad(
     >>> check_grad(gc.sum(gc.sin(x)), x, {x: [0.3, 0.7]}) < 1e-8
     True
     """
+    for name, number in (("eps", eps), ("rtol", rtol), ("atol", atol)):
+        if not 0 < number < math.inf:
+            raise ArgumentError(f"check_grad: {name} must be a positive number, got {number!r}{at()}")
+    if not isinstance(bindings, Mapping):
+        raise ArgumentError(f"check_grad: bindings must map placeholders to arrays, got {shown(bindings)}{at()}")
     nodes = flatten(wrt)
     _check(nodes, bindings)
     program = _Program([loss, *flatten(grad(loss, nodes))], bindings, mode)

@@ -17,6 +17,7 @@ from graphc.errors import ArgumentError, ShapeError, at
 from graphc.linalg import cholesky
 from graphc.node import Node
 from graphc.ops.base import Constant
+from graphc.ops.creation import iota
 from graphc.ops.cumulative import cumulative_sum
 from graphc.ops.elementwise import (
     atan,
@@ -49,8 +50,9 @@ from graphc.ops.random_parameters import (
     given_shape,
     integer_node,
     result_shape,
+    where_valid,
 )
-from graphc.ops.reduction import argmax, softmax, sum
+from graphc.ops.reduction import all, argmax, max, softmax, sum
 from graphc.ops.shape import axis_index, drop_axes, never_equal, reshape_to, slice_axis
 from graphc.ops.sorting import argsort, searchsorted
 from graphc.types import FLOAT64, INT64, Dim, Shape, Size, product
@@ -64,15 +66,14 @@ Source = Callable[[Shape], Range]
 
 def uniform(source: Source, shape: Any, low: Any, high: Any, dtype: Any) -> Node:
     """Return low + (high - low) u."""
-    p = Parameters("uniform", dtype, low=low, high=high)
-    check_less("uniform", "low", "high", p["low"], p["high"])
+    p = Parameters("uniform", dtype, low=low, high=high).need_less("low", "high")
     u = source(p.shape(shape)).numbers("uniform", p.dtype)
     if p.is_number("low", 0):  # u * high is below high: u is at most 1 less half of the last bit
-        return u if p.is_number("high", 1) else u * p["high"]
+        return u if p.is_number("high", 1) else p.where_valid(u * p["high"])
     low, high = p["low"], p["high"]
     x: Node = low + u * (high - low) if _is_short(low, high) else 2 * (low / 2 + u * (high / 2 - low / 2))
     below: Node = x + stop_gradient(where(x < high, 0.0, nextafter(high, low) - x))  # x may be rounded up to high
-    return below
+    return p.where_valid(below)
 
 
 def _is_short(low: Node, high: Node) -> bool:
@@ -86,19 +87,19 @@ def _is_short(low: Node, high: Node) -> bool:
 def normal(source: Source, shape: Any, mean: Any, std: Any, dtype: Any) -> Node:
     """Return mean + std z for standard normal z."""
     p = Parameters("normal", dtype, mean=mean, std=std).need(POSITIVE, "std")
-    return moved(p, source(p.shape(shape)).numbers("normal", p.dtype), "mean", "std")
+    return p.where_valid(moved(p, source(p.shape(shape)).numbers("normal", p.dtype), "mean", "std"))
 
 
 def lognormal(source: Source, shape: Any, mean: Any, std: Any, dtype: Any) -> Node:
     """Return exp of a normal number."""
     p = Parameters("lognormal", dtype, mean=mean, std=std).need(POSITIVE, "std")
-    return exp(moved(p, source(p.shape(shape)).numbers("normal", p.dtype), "mean", "std"))
+    return p.where_valid(exp(moved(p, source(p.shape(shape)).numbers("normal", p.dtype), "mean", "std")))
 
 
 def exponential(source: Source, shape: Any, scale: Any, dtype: Any) -> Node:
     """-scale log(u)."""
     p = Parameters("exponential", dtype, scale=scale).need(POSITIVE, "scale")
-    return -log(source(p.shape(shape)).numbers("open", p.dtype)) * p["scale"]
+    return p.where_valid(-log(source(p.shape(shape)).numbers("open", p.dtype)) * p["scale"])
 
 
 def located(
@@ -106,7 +107,7 @@ def located(
 ) -> Node:
     """Return loc + scale * quantile(u) for u inside (0, 1)."""
     p = Parameters(name, dtype, loc=loc, scale=scale).need(POSITIVE, "scale")
-    return moved(p, quantile(source(p.shape(shape)).numbers("open", p.dtype)), "loc", "scale")
+    return p.where_valid(moved(p, quantile(source(p.shape(shape)).numbers("open", p.dtype)), "loc", "scale"))
 
 
 def moved(p: Parameters, standard: Node, loc: str, scale: str) -> Node:
@@ -138,13 +139,15 @@ def cauchy_quantile(u: Node) -> Node:
 def weibull(source: Source, shape: Any, a: Any, scale: Any, dtype: Any) -> Node:
     """Return scale (-log u)**(1/a)."""
     p = Parameters("weibull", dtype, a=a, scale=scale).need(POSITIVE, "a", "scale")
-    return p["scale"] * exp(log(-log(source(p.shape(shape)).numbers("open", p.dtype))) / p["a"])
+    e = -log(source(p.shape(shape)).numbers("open", p.dtype))
+    return p.where_valid(p["scale"] * exp(log(e) / p["a"]))
 
 
 def pareto(source: Source, shape: Any, a: Any, scale: Any, dtype: Any) -> Node:
     """Return scale u**(-1/a)."""
     p = Parameters("pareto", dtype, a=a, scale=scale).need(POSITIVE, "a", "scale")
-    return p["scale"] * exp(-log(source(p.shape(shape)).numbers("open", p.dtype)) / p["a"])
+    e = -log(source(p.shape(shape)).numbers("open", p.dtype))
+    return p.where_valid(p["scale"] * exp(e / p["a"]))
 
 
 # -- samplers
@@ -153,25 +156,27 @@ def pareto(source: Source, shape: Any, a: Any, scale: Any, dtype: Any) -> Node:
 def truncated_normal(source: Source, shape: Any, low: Any, high: Any, mean: Any, std: Any, dtype: Any) -> Node:
     """A sample between the bounds in units of std."""
     p = Parameters("truncated_normal", dtype, low=low, high=high, mean=mean, std=std).need(POSITIVE, "std")
-    check_less("truncated_normal", "low", "high", p["low"], p["high"])
+    p.need_less("low", "high")
     wide = {what: cast(node, FLOAT64) for what, node in p.nodes.items()}
     bounds = ((wide[what] - wide["mean"]) / wide["std"] for what in ("low", "high"))
     x = wide["mean"] + wide["std"] * source(p.shape(shape)).sample("truncated", *bounds)
-    return clip(cast(x, p.dtype), p["low"], p["high"])  # the last rounding may step over a bound
+    # The last rounding may step over a bound.
+    return p.where_valid(clip(cast(x, p.dtype), p["low"], p["high"]))
 
 
 def gamma(source: Source, shape: Any, a: Any, scale: Any, dtype: Any) -> Node:
     """A sample, times scale."""
     p = Parameters("gamma", dtype, a=a, scale=scale).need(POSITIVE, "a", "scale")
     x = cast(source(p.shape(shape)).sample("gamma", p["a"]), p.dtype)
-    return x if p.is_number("scale", 1) else x * p["scale"]
+    return p.where_valid(x if p.is_number("scale", 1) else x * p["scale"])
 
 
 def beta(source: Source, shape: Any, a: Any, b: Any, dtype: Any) -> Node:
     """The logistic function of the difference of two logarithms of gamma numbers."""
     p = Parameters("beta", dtype, a=a, b=b).need(POSITIVE, "a", "b")
     bits = source(p.shape(shape))
-    return cast(sigmoid(bits.sample("loggamma", p["a"]) - bits.sample("loggamma", p["b"], stream=1)), p.dtype)
+    logit = bits.sample("loggamma", p["a"]) - bits.sample("loggamma", p["b"], stream=1)
+    return p.where_valid(cast(sigmoid(logit), p.dtype))
 
 
 def dirichlet(source: Source, alpha: Any, shape: Any, dtype: Any) -> Node:
@@ -208,7 +213,8 @@ def student_t(source: Source, shape: Any, df: Any, loc: Any, scale: Any, dtype: 
     bits = source(p.shape(shape))
     half = cast(p["df"], FLOAT64) / 2
     log_ratio = log(half) - bits.sample("loggamma", half)
-    return moved(p, cast(bits.numbers("normal", FLOAT64) * exp(0.5 * log_ratio), p.dtype), "loc", "scale")
+    standard = cast(bits.numbers("normal", FLOAT64) * exp(0.5 * log_ratio), p.dtype)
+    return p.where_valid(moved(p, standard, "loc", "scale"))
 
 
 def vonmises(source: Source, shape: Any, mu: Any, kappa: Any, dtype: Any) -> Node:
@@ -231,13 +237,14 @@ def randint(source: Source, shape: Any, low: Any, high: Any) -> Node:
     found = result_shape("randint", shape, first, last)
     bits = source(found).numbers("bits", UINT64)
     first, last = (broadcast_to_shape(b, found) for b in (first, last))
-    return cast(scaled_bits(bits, cast(last, UINT64) - cast(first, UINT64)), INT64) + first
+    drawn = cast(scaled_bits(bits, cast(last, UINT64) - cast(first, UINT64)), INT64) + first
+    return drawn if isinstance(low, int) and isinstance(high, int) else where_valid(first < last, drawn)
 
 
 def bernoulli(source: Source, shape: Any, p: Any) -> Node:
     """Return u < p."""
     given = Parameters("bernoulli", "float64", p=p).need(PROBABILITY, "p")
-    return source(given.shape(shape)).numbers("uniform", FLOAT64) < given["p"]
+    return given.where_valid(source(given.shape(shape)).numbers("uniform", FLOAT64) < given["p"])
 
 
 def binomial(source: Source, shape: Any, n: Any, p: Any) -> Node:
@@ -265,12 +272,14 @@ def negative_binomial(source: Source, shape: Any, n: Any, p: Any) -> Node:
     given = Parameters("negative_binomial", "float64", n=n, p=p).need(POSITIVE, "n").need(CHANCE, "p")
     bits = source(given.shape(shape))
     mean = bits.sample("gamma", given["n"]) * ((1.0 - given["p"]) / given["p"])
-    return bits.sample("poisson", mean, stream=1)
+    return given.where_valid(bits.sample("poisson", mean, stream=1))
 
 
 def multinomial(source: Source, n: Any, pvals: Any, shape: Any) -> Node:
     """Split the trials over halves of the categories, the halves over quarters, and so on: log2(k) binomials."""
     p = Parameters("multinomial", "float64", pvals=pvals).need(NOT_NEGATIVE, "pvals")
+    if p["pvals"].ndim:
+        _check_weights("multinomial", "pvals", p["pvals"])
     count = integer_node("multinomial", "n", n)
     check("multinomial", "n", NOT_NEGATIVE, count)
     full = _rows("multinomial", "pvals", p["pvals"], shape, count)
@@ -293,14 +302,32 @@ def multinomial(source: Source, n: Any, pvals: Any, shape: Any) -> Node:
         chance = where(whole > 0, left / where(whole > 0, whole, 1.0), 0.0)
         first = bits.part(1 << level, 1 << level).sample("binomial", counts, chance)
         counts = reshape_to(stack([first, counts - first], axis=-1), (*batch, 2 << level))
-    return slice_axis(counts, counts.ndim - 1, 0, kinds)
+    drawn = slice_axis(counts, counts.ndim - 1, 0, kinds)
+    known = isinstance(p["pvals"].op, Constant) and isinstance(count.op, Constant)
+    return drawn if known else where_valid(expand_dims(_are_weights(p["pvals"]) & (count >= 0), axis=-1), drawn)
 
 
 def categorical(source: Source, logits: Any, shape: Any) -> Node:
     """The position of the largest of logits + Gumbel numbers."""
     node = float_node("categorical", "logits", logits)
     full = _rows("categorical", "logits", node, shape)
-    return argmax(node + gumbel_quantile(source(full).numbers("open", node.dtype)), axis=-1)
+    drawn = argmax(node + gumbel_quantile(source(full).numbers("open", node.dtype)), axis=-1)
+    return where_valid(max(node, axis=-1) > -math.inf, drawn)  # neither NaN nor nothing to choose from
+
+
+def _check_weights(name: str, what: str, weights: Node) -> None:
+    """Raise `ArgumentError` where known numbers cannot be scaled to probabilities."""
+    if isinstance(weights.op, Constant):
+        sums = weights.op.value.sum(-1)
+        bad = sums[~((sums > 0) & (sums < math.inf))]
+        if bad.size:
+            raise ArgumentError(f"{name}: {what} must have a positive, finite sum, got {bad.flat[0]}{at()}")
+
+
+def _are_weights(x: Node) -> Node:
+    """Tell whether numbers along the last axis can be scaled to probabilities."""
+    total = sum(x, axis=-1)
+    return all(x >= 0, axis=-1) & (total > 0) & (total < math.inf)
 
 
 def _rows(name: str, what: str, node: Node, shape: Any, *others: Node) -> Shape:
@@ -340,13 +367,21 @@ def choice(source: Source, a: Any, shape: Any, replace: bool, p: Any) -> Node:
     found = given_shape("choice", shape)
     chances = None if p is None else _chances(p, size)
     index = (_chosen if replace else _chosen_once)(source, size, found, chances)
-    return index if values is None else take(values, index, axis=0)
+    if values is None:
+        return index
+    if chances is None or isinstance(chances.op, Constant):
+        return take(values, index, axis=0)
+    found_one = reshape_to(index, (*found, *(1,) * (values.ndim - 1))) >= 0
+    if values.dtype.kind in "ub":  # which hold no value that stands for none
+        return take(values, where(index >= 0, index, as_node(size)), axis=0)
+    return where_valid(found_one, take(values, index, axis=0))
 
 
 def _chances(p: Any, size: Size) -> Node:
     given = Parameters("choice", "float64", p=p).need(NOT_NEGATIVE, "p")["p"]
     if given.ndim != 1 or given.shape[0] != size:
         raise ShapeError(f"choice: p must have one number for each of the {size} values, got {given.type}{at()}")
+    _check_weights("choice", "p", given)
     return given
 
 
@@ -359,7 +394,8 @@ def _chosen(source: Source, size: Size, shape: Shape, chances: Node | None) -> N
     total = cumulative_sum(chances, axis=0)
     whole = slice_axis(total, 0, size - 1, 1)
     u = source((product(shape),)).numbers("uniform", FLOAT64)
-    return reshape_to(searchsorted(total, minimum(u * whole, nextafter(whole, 0.0)), side="right"), shape)
+    drawn = reshape_to(searchsorted(total, minimum(u * whole, nextafter(whole, 0.0)), side="right"), shape)
+    return drawn if isinstance(chances.op, Constant) else where_valid(_are_weights(chances), drawn)
 
 
 def _chosen_once(source: Source, size: Size, shape: Shape, chances: Node | None) -> Node:
@@ -372,6 +408,12 @@ def _chosen_once(source: Source, size: Size, shape: Shape, chances: Node | None)
         order = argsort(bits.numbers("bits", UINT64))
     else:
         order = argsort(log(chances) + gumbel_quantile(bits.numbers("open", FLOAT64)), descending=True)
+        likely = sum(chances > 0, axis=0)
+        if isinstance(chances.op, Constant) and isinstance(count, int) and count > (chances.op.value > 0).sum():
+            few = (chances.op.value > 0).sum()
+            raise ArgumentError(f"choice: {count} values are needed, p is above 0 for {few}{at()}")
+        if not isinstance(chances.op, Constant) or not isinstance(count, int):
+            order = where_valid(_are_weights(chances) & (iota(order.shape, 0) < likely), order)
     return reshape_to(slice_axis(order, 0, 0, count), shape)
 
 

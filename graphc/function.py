@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from graphc.arguments import checked, whole
+from graphc.arrays import fitted
 from graphc.binding import solve_sizes
 from graphc.draws import place_draws
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
@@ -93,7 +94,7 @@ def function(
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
-    graph = _make_graph(signature, nodes, pairs, givens or {})
+    graph = _make_graph(signature, nodes, pairs, {} if givens is None else givens)
     if on_unused == "error":
         refuse_unused(graph, [*nodes, *(value for _, value in pairs)])
     return Function(signature, outputs, graph, name or "function", mode, precision, threads)
@@ -404,7 +405,7 @@ def _output_nodes(outputs: Any) -> list[Node]:
 
 
 def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
-    pairs = list(updates.items()) if isinstance(updates, Mapping) else updates or ()
+    pairs = list(updates.items()) if isinstance(updates, Mapping) else () if updates is None else updates
     checked: list[tuple[Shared, Node]] = []
     for target, value in _as_pairs(pairs):
         if not isinstance(target, Shared):
@@ -430,11 +431,7 @@ def _as_pairs(pairs: Any) -> list[tuple[Any, Any]]:
 
 
 def _literal_update(target: Shared, value: Any) -> Node:
-    what = f"update of {target.name}"
-    node = constant(value, what=what)
-    if isinstance(value, (bool, int, float)) and np.can_cast(node.dtype, target.dtype, "same_kind"):
-        return constant(value, target.dtype, what=what)
-    return node
+    return constant(fitted(f"update of {target.name}", value, target.dtype, str(target.type)))
 
 
 def _differ(a: Node, b: Node) -> bool:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from graphc.errors import ArgumentError, at
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
@@ -84,7 +86,8 @@ class Graph:
         updates: Sequence[Shared] = (),
         guards: Sequence[Guard] | None = None,
     ) -> None:
-        several: Any = outputs if isinstance(outputs, Iterable) and not isinstance(outputs, Node) else (outputs,)
+        single = not isinstance(outputs, Iterable) or isinstance(outputs, (Node, np.ndarray))
+        several: Any = (outputs,) if single else outputs
         self.outputs: tuple[Node, ...] = tuple(several)
         for output in self.outputs:
             if not isinstance(output, Node):

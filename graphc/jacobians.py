@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen
 from graphc.control import map as map_over
 from graphc.errors import ArgumentError, GradientError, at
 from graphc.grad import grad, jvp, vjp
@@ -20,9 +20,9 @@ from graphc.node import Node
 from graphc.ops.base import constant
 from graphc.ops.creation import iota
 from graphc.ops.elementwise_logic import equal
-from graphc.ops.pointwise import as_node, cast
+from graphc.ops.pointwise import cast
 from graphc.ops.shape import permute, reshape_to
-from graphc.tree import flatten, unflatten
+from graphc.tree import flatten, leaves_like, unflatten
 from graphc.types import Size, bounds, is_float
 
 Method = Literal["auto", "forward", "reverse"]
@@ -43,10 +43,8 @@ def jacobian(y: Any, x: Any, *, method: Method = "auto", disconnected: str = "er
     array([[2., 0.],
            [0., 4.]])
     """
-    if method not in ("auto", "forward", "reverse"):
-        raise ArgumentError(f'jacobian: method must be "auto", "forward" or "reverse", got {method!r}{at()}')
-    if disconnected not in ("error", "zero"):
-        raise ArgumentError(f'jacobian: disconnected must be "error" or "zero", got {disconnected!r}{at()}')
+    chosen("jacobian: method", method, ("auto", "forward", "reverse"))
+    chosen("jacobian: disconnected", disconnected, ("error", "zero"))
     heads, sources = _floats("y", y), _floats("x", x)
     if disconnected == "error":
         _require_connected(heads, sources)
@@ -79,22 +77,7 @@ def hvp(loss: Node, x: Any, v: Any) -> Any:
     >>> gc.hvp(x[0] * x[1] ** 2, x, [1.0, 0.0]).eval({x: [3.0, 5.0]})
     array([ 0., 10.])
     """
-    return unflatten(x, jvp(flatten(grad(loss, x)), flatten(x), _leaves_like(x, v)))
-
-
-def _leaves_like(tree: Any, value: Any) -> list[Node]:
-    """Return what stands in `value` where `tree` has leaves; a leaf may be nested numbers."""
-    if isinstance(tree, Node):
-        return [as_node(value, what="hvp: v")]
-    keys = list(tree) if isinstance(tree, dict) else range(len(tree or ()))
-    try:
-        parts = [(tree[k], value[k]) for k in keys]
-        same = len(value or ()) == len(keys)
-    except (TypeError, KeyError, IndexError):
-        same = False
-    if not same:
-        raise ArgumentError(f"hvp: v must have the structure of x, a {type(tree).__name__} of {len(keys)}{at()}")
-    return [leaf for child, part in parts for leaf in _leaves_like(child, part)]
+    return unflatten(x, jvp(flatten(grad(loss, x)), flatten(x), leaves_like(x, v, "hvp: v")))
 
 
 def _floats(what: str, tree: Any) -> list[Node]:

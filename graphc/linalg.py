@@ -12,7 +12,7 @@ import builtins
 import math
 from typing import Any, NamedTuple
 
-from graphc.arguments import checked
+from graphc.arguments import checked, chosen, shown
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
@@ -192,8 +192,7 @@ def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, 
     array([1., 2.])
     """
     x, y = promote("solve_triangular", "float", [a, b])
-    if trans not in _TRANSPOSED:
-        raise ArgumentError(f'solve_triangular: trans must be 0, 1, "N" or "T", got {trans!r}{at()}')
+    trans = chosen("solve_triangular: trans", trans, tuple(_TRANSPOSED))
     op = SolveTriangular(bool(lower), _TRANSPOSED[trans], bool(unit_diagonal))
     return _solved("solve_triangular", op, _square("solve_triangular", x), y)
 
@@ -222,6 +221,11 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any, /) -> Node:
     >>> cho_solve(([[2.0, 0.0], [1.0, 2.0]], True), [4.0, 2.0]).eval()
     array([1., 0.])
     """
+    if not isinstance(c_and_lower, (list, tuple)) or len(c_and_lower) != 2:
+        got = shown(c_and_lower)
+        raise ArgumentError(
+            f"cho_solve: the pair (factor, lower) is needed, as in (cholesky(a), True), got {got}{at()}"
+        )
     c, lower = c_and_lower
     first = solve_triangular(c, b, trans=0 if lower else 1, lower=lower)
     return solve_triangular(c, first, trans=1 if lower else 0, lower=lower)
@@ -262,8 +266,10 @@ def slogdet(x: Any, /) -> SlogdetResult:
 def eigh(x: Any, /) -> EighResult:
     """Return the eigenvalues (ascending) and the eigenvectors (columns) of symmetric matrices.
 
-    Only the lower triangle is read; the derivative takes `x` as symmetric. That of eigenvectors is defined where
-    eigenvalues differ; functions of all of them that do not depend on their choice have the right one everywhere.
+    Only the lower triangle is read; the derivative takes `x` as symmetric. Where eigenvalues are equal, what does not
+    depend on the choice of vectors, such as `(v * f(w)) @ v.T`, has its first and second derivatives (Daleckii and
+    Krein 1965); other derivatives of vectors, and third ones, are NaN there. That of a single one of equal eigenvalues
+    is one of its subgradients.
 
     >>> values, vectors = eigh([[2.0, 0.0], [0.0, 1.0]])
     >>> values.eval()
@@ -308,8 +314,8 @@ def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
 def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
     """Return (u, s, vh) with u @ diag(s) @ vh = x and s descending: the reduced factorisation.
 
-    The derivative of u and vh is defined where singular values differ and are not 0; functions that do not depend on
-    their choice have the right one everywhere.
+    Where singular values are equal or 0, what does not depend on the choice of vectors, such as `(u * f(s)) @ vh` with
+    f(0) = 0, has its first and second derivatives; other derivatives of vectors, and third ones, are NaN there.
 
     >>> u, s, vh = svd([[3.0, 0.0], [0.0, 4.0]])
     >>> s.eval()
@@ -432,6 +438,8 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     """
     a = _matrices("matrix_norm", x)
     axes = (a.ndim - 2, a.ndim - 1)
+    if not isinstance(ord, (str, int, float, type(None))):
+        raise ArgumentError(f"matrix_norm: ord must be a number or a name, got {shown(ord)}{at()}")
     if ord in ("fro", None):
         return vector_norm(a, axis=axes, keepdims=keepdims)
     if ord in (1, -1, math.inf, -math.inf):
@@ -441,7 +449,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Node:
     if ord not in ("nuc", 2, -2):
         raise ArgumentError(f'matrix_norm: ord must be "fro", "nuc", 1, 2, inf or negative, got {ord!r}{at()}')
     s = svdvals(a)
-    out = sum(s, -1) if ord == "nuc" else _extreme(s, (s.ndim - 1,), ord > 0)
+    out = sum(s, -1) if ord == "nuc" else _extreme(s, (s.ndim - 1,), ord == 2)
     return insert_axes(out, axes) if keepdims else out
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.arguments import checked, chosen, require_function, shown
+from graphc.errors import ArgumentError, GraphcError, ShapeError, at
 from graphc.rows import call_with, row_counter
 from graphc.types import Array, is_masked
 
@@ -245,6 +245,9 @@ def average(function: Callable[..., Any], data: Iterable[Any], *, rows: Callable
     3.0
     """
     mean, count = Mean(), row_counter("average", function, rows)
+    require_function("average: function", function)
+    if not isinstance(data, Iterable) or (isinstance(data, np.ndarray) and not data.ndim):
+        raise ArgumentError(f"average: data must be iterable, got {shown(data)}{at()}")
     for batch in data:
         mean.update(call_with(function, batch), count(batch))
     return mean.result()
@@ -264,7 +267,12 @@ def as_number(name: str, value: Any) -> float:
 def _array(name: str, value: Any) -> Array:
     if is_masked(value):
         raise ArgumentError(f"{name}: masked arrays are not accepted; use value.filled(...){at()}")
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except GraphcError:
+        raise
+    except Exception as error:
+        raise ArgumentError(f"{name}: {type(value).__name__} cannot become an array: {error}{at()}") from None
 
 
 def _some_rows(name: str, array: Array) -> None:
@@ -315,6 +323,8 @@ def _confusion(name: str, y_true: Any, y_pred: Any, labels: Any = None) -> tuple
     both = np.concatenate([true, pred])
     occurring, place = np.unique(both, return_inverse=True)
     classes = occurring if labels is None else _array(name, labels)
+    if classes.dtype.kind == "O":
+        raise ArgumentError(f"{name}: labels must be classes, got {shown(labels)}{at()}")
     if labels is not None:
         unknown = np.setdiff1d(occurring, classes)
         if classes.ndim != 1 or len(np.unique(classes)) != len(classes) or unknown.size:
@@ -328,17 +338,16 @@ def _confusion(name: str, y_true: Any, y_pred: Any, labels: Any = None) -> tuple
 
 def _counts(name: str, y_true: Any, y_pred: Any, average: Averaging, positive: Any) -> tuple[Array, Array, Array]:
     """Return, per class that counts, how many rows are hits, are predicted as it, and are of it."""
-    if average not in ("binary", "macro", "micro", None):
-        raise ArgumentError(f'{name}: average must be "binary", "macro", "micro" or None, got {average!r}{at()}')
+    chosen(f"{name}: average", average, ("binary", "macro", "micro", None))
     matrix, classes = _confusion(name, y_true, y_pred)
     hits, predicted, actual = np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     if average == "binary":
         if len(classes) > 2:
             raise ArgumentError(f'{name}: {len(classes)} classes; choose average="macro", "micro" or None{at()}')
-        chosen = classes == positive
-        if len(classes) == 2 and not chosen.any():
+        ours = classes == positive
+        if len(classes) == 2 and not ours.any():
             raise ArgumentError(f"{name}: positive={positive!r} is none of the classes {classes.tolist()}{at()}")
-        hits, predicted, actual = hits[chosen], predicted[chosen], actual[chosen]
+        hits, predicted, actual = hits[ours], predicted[ours], actual[ours]
     if average in ("binary", "micro"):  # of one class, or of none
         return hits.sum(keepdims=True), predicted.sum(keepdims=True), actual.sum(keepdims=True)
     return hits, predicted, actual

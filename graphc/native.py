@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from graphc.arguments import shown
 from graphc.binding import check_guards
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
@@ -73,6 +74,8 @@ def _native(f: Function, sizes: Mapping[str, int] | None, threads: int) -> Nativ
         raise ArgumentError(f"{f.name} reads {named}, whose size may change; native code needs sizes that stay{at()}")
     if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
         raise ArgumentError(f"threads must be an int from 1 to 1024, got {threads!r}{at()}")
+    if sizes is not None and not isinstance(sizes, Mapping):
+        raise ArgumentError(f"njit: sizes must be a dict of ints by dimension, got {shown(sizes)}{at()}")
     known = _sizes(f, sizes or {})
     program = f._built.program
     arguments = [_item(x, known) for x in f.graph.inputs]

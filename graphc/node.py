@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, Source, at
+from graphc.arrays import fitted
+from graphc.errors import ArgumentError, ShapeError, Source, at
 from graphc.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.state import State
-from graphc.types import Array, DType, Shape, Size, TensorType, is_masked, product, size_value, symbol_name
+from graphc.types import Array, DType, Shape, Size, TensorType, product, size_value, symbol_name
 
 if TYPE_CHECKING:
     from graphc import ops as _ops
@@ -134,7 +135,9 @@ class Node:
     __complex__ = __float__
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        raise ArgumentError(f"a node has no array before a call: {self!r}; use node.eval(...){at()}")
+        raise ArgumentError(
+            f"a node has no array before a call: {self!r}; use node.eval(...), or gc.stack([...]) to join nodes{at()}"
+        )
 
     def __len__(self) -> int:
         if not self.shape:
@@ -310,8 +313,9 @@ class Node:
 
     def transpose(self, *axes: Any) -> Node:
         """Permute the axes (reverse them where none are given)."""
-        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-        return _ops.permute_dims(self, tuple(order or reversed(range(self.ndim))))
+        if not axes:
+            return _ops.permute_dims(self, tuple(reversed(range(self.ndim))))
+        return _ops.permute_dims(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes)
 
     def squeeze(self, axis: Any = None) -> Node:
         axes = tuple(i for i, s in enumerate(self.shape) if s == 1) if axis is None else axis
@@ -348,7 +352,7 @@ class Node:
         """Compute this node with the reference interpreter; `bindings` maps placeholders to arrays."""
         from graphc.evaluate import evaluate
 
-        result: Array = evaluate(self, bindings or {})
+        result: Array = evaluate(self, {} if bindings is None else bindings)
         return result
 
     # -- NumPy's functions accept nodes
@@ -385,23 +389,17 @@ class Shared(Node):
             return self.state.array.copy()
 
     def set_value(self, value: Any) -> None:
-        """Replace the value by one of the same shape and of a dtype that widens without loss.
+        """Replace the value by one of the same shape, of numbers that its dtype holds without loss.
 
         Dimensions that `gc.shared(..., shape=)` has named may have another size: compiled functions are bound to it at
         their next call, and nothing is compiled again.
 
         Raises `ShapeError` or `DTypeError`; the old value then stays.
         """
-        array = self._as_value(value)
         mine = self.state.array
+        array = fitted(f"set_value of {self.name}", value, mine.dtype, str(self.type))
         if not self.takes(array.shape):
             raise ShapeError(f"set_value of {self.name}: shape {array.shape} given, {self.type} needed{at()}")
-        weak = isinstance(value, (int, float)) and np.can_cast(array.dtype, mine.dtype, "same_kind")
-        if not weak and not np.can_cast(array.dtype, mine.dtype, "safe"):
-            raise DTypeError(
-                f"set_value of {self.name}: {array.dtype} given, {mine.dtype} needed;"
-                f" convert with .astype({str(mine.dtype)!r}){at()}"
-            )
         self.state.refuse_nested_use()
         with self.state.held():
             self.state.put(array)
@@ -412,16 +410,3 @@ class Shared(Node):
             return False
         sizes = {str(symbol_name(size)): n for size, n in zip(self.shape, shape, strict=True)}
         return all(size_value(size, sizes) == n for size, n in zip(self.shape, shape, strict=True))
-
-    def _as_value(self, value: Any) -> Array:
-        if is_masked(value):
-            raise ArgumentError(
-                f"set_value of {self.name}: masked arrays are not accepted; use value.filled(...){at()}"
-            )
-        try:
-            return np.asarray(value)
-        except GraphcError:
-            raise
-        except Exception as error:
-            kind = type(value).__name__
-            raise ArgumentError(f"set_value of {self.name}: {kind} cannot become an array: {error}{at()}") from error

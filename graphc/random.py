@@ -53,7 +53,7 @@ class Generator:
     or float32, by default that of the parameters that are nodes or arrays.
 
     Numbers and arrays outside a distribution's range raise `ArgumentError`; where a node has such a value, the draw is
-    NaN, or -1 for integers.
+    NaN, -1 for integers, False for booleans.
 
     A loop or a branch that draws takes one number, as the key of a stream of its own in which every step has its place:
     a step's numbers are the same in every mode and for every `checkpoint`, and new in every call and every step.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.arrays import literal
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.grad import grad
 from graphc.graph import Graph
@@ -22,8 +23,8 @@ from graphc.lazy import lazy_property
 from graphc.node import Node, Shared
 from graphc.ops.base import Placeholder, placeholder
 from graphc.ops.shape import join, reshape_to
-from graphc.tree import flatten, unflatten
-from graphc.types import Array, is_float, product, size_value, symbols
+from graphc.tree import flatten, leaves_like, unflatten
+from graphc.types import FLOAT64, Array, is_float, product, size_value, symbols
 
 if TYPE_CHECKING:
     from graphc.function import Function
@@ -45,7 +46,7 @@ class ScipyFunction:
         self._tree = wrt
         self._chosen = [_variable(f, leaf) for leaf in flatten(wrt)]
         self._output = _only_output(f)
-        self._start = None if x0 is None else _starts(self._chosen, _leaves(x0, wrt, len(self._chosen)))
+        self._start = None if x0 is None else _starts(self._chosen, _leaves(x0, wrt))
         others = [x for x in f.graph.inputs if x not in self._chosen]
         self._variables = [_stand_in(v, i) for i, v in enumerate(self._chosen)]
         names = {v: s for v, s in zip(self._chosen, self._variables, strict=True) if v is not s}
@@ -89,7 +90,7 @@ class ScipyFunction:
 
     def pack(self, values: Any) -> Array:
         """Return one vector of arrays in the nesting of `wrt`."""
-        leaves = _leaves(values, self._tree, len(self._chosen))
+        leaves = _leaves(values, self._tree)
         for node, value, shape in zip(self._chosen, leaves, self._shapes(None), strict=True):
             if value.shape != shape:
                 raise ShapeError(f"pack: shape {value.shape} given for {node.name}, {shape} needed{at()}")
@@ -205,23 +206,9 @@ def _stand_in(node: Node, number: int) -> Node:
     return node if isinstance(node.op, Placeholder) else placeholder(f"variable{number}", node.shape, node.dtype)
 
 
-def _leaves(values: Any, tree: Any, count: int) -> list[Array]:
+def _leaves(values: Any, tree: Any) -> list[Array]:
     """Return the arrays of a nesting like `tree`, where a single variable may be given as nested numbers."""
-    leaves = [values] if isinstance(tree, (Node, str)) else _under(tree, values)
-    arrays = [np.asarray(leaf, np.float64) for leaf in leaves]
-    if len(arrays) != count:
-        raise ArgumentError(f"{count} arrays are needed, got {len(arrays)}{at()}")
-    return arrays
-
-
-def _under(tree: Any, values: Any) -> list[Any]:
-    if isinstance(tree, (Node, str)):
-        return [values]
-    keys = list(tree) if isinstance(tree, dict) else range(len(tree))
-    try:
-        return [leaf for key in keys for leaf in _under(tree[key], values[key])]
-    except (KeyError, IndexError, TypeError):
-        raise ArgumentError(f"values must have the nesting of wrt, got {type(values).__name__}{at()}") from None
+    return [literal(leaf, FLOAT64, "x0") for leaf in leaves_like(tree, values, "x0")]
 
 
 def _starts(variables: Sequence[Node], arrays: list[Array]) -> list[Array]:

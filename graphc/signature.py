@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import Placeholder
-from graphc.tree import flatten
+from graphc.tree import flatten, leaves_like
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,7 @@ class Signature:
         values = self._by_position(args, kwargs)
         leaves: list[Any] = []
         for name, tree, value in zip(self.names, self.trees, values, strict=True):
-            if isinstance(tree, Node):
-                leaves.append(value)
-            else:
-                _match(tree, value, name, leaves)
+            leaves += [value] if isinstance(tree, Node) else leaves_like(tree, value, f"argument {name}")
         return leaves
 
     def _by_position(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -67,30 +66,12 @@ class Signature:
         return [given[n] for n in self.names]
 
 
-def _match(tree: Any, value: Any, path: str, leaves: list[Any]) -> None:
-    """Walk a declared nesting and the value given for it side by side, collecting the leaves."""
-    if isinstance(tree, Node):
-        leaves.append(value)
-    elif isinstance(tree, dict):
-        if not isinstance(value, Mapping) or set(value) != set(tree):
-            given = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise ArgumentError(f"argument {path}: keys {sorted(map(str, tree))} needed, got {given}{at()}")
-        for key, child in tree.items():
-            _match(child, value[key], f"{path}[{key!r}]", leaves)
-    else:
-        if not isinstance(value, (list, tuple)) or len(value) != len(tree):
-            given = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
-            raise ArgumentError(f"argument {path}: a sequence of {len(tree)} needed, got {given}{at()}")
-        for i, (child, part) in enumerate(zip(tree, value, strict=True)):
-            _match(child, part, f"{path}[{i}]", leaves)
-
-
 def make_signature(inputs: Any) -> Signature:
     """Read the `inputs` of `function`; raises `ArgumentError` for anything but distinct placeholders."""
     if isinstance(inputs, dict):
         names, trees = tuple(map(str, inputs)), tuple(inputs.values())
     else:
-        several = isinstance(inputs, Iterable) and not isinstance(inputs, Node)
+        several = isinstance(inputs, Iterable) and not isinstance(inputs, (Node, np.ndarray))
         trees = tuple(inputs) if several else (inputs,)
         names = tuple(t.name if isinstance(t, Node) and t.name else f"arg{i}" for i, t in enumerate(trees))
     nodes = tuple(flatten(list(trees)))

@@ -5,8 +5,10 @@ Every public function that takes "a Node, or any nesting of list, tuple, dict" g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from graphc.errors import ArgumentError, at
 
 
 def flatten(tree: Any) -> list[Any]:
@@ -75,6 +77,33 @@ def flatten_like(tree: Any, other: Any) -> list[Any] | None:
         return None if other is None or isinstance(other, (dict, list, tuple)) else [other]
     parts = [flatten_like(a, b) for a, b in pairs]
     return None if any(part is None for part in parts) else [leaf for part in parts for leaf in part or ()]
+
+
+def leaves_like(tree: Any, value: Any, what: str) -> list[Any]:
+    """Return what stands in `value` where `tree` has leaves: dicts are matched by key, sequences by position.
+
+    A leaf of `tree` takes whatever stands there, nested numbers too. `ArgumentError` says where the two part, in a
+    path that begins with `what`.
+
+    >>> leaves_like({"a": 1, "b": (2, None)}, {"b": [[5, 6], None], "a": 4}, "cotangents")
+    [4, [5, 6]]
+    """
+    if isinstance(tree, dict):
+        if not isinstance(value, Mapping) or set(value) != set(tree):
+            given = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
+            raise ArgumentError(f"{what}: keys {sorted(map(str, tree))} needed, got {given}{at()}")
+        return [leaf for key, child in tree.items() for leaf in leaves_like(child, value[key], f"{what}[{key!r}]")]
+    if isinstance(tree, (list, tuple)):
+        if not isinstance(value, (list, tuple)) or len(value) != len(tree):
+            given = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
+            raise ArgumentError(f"{what}: a sequence of {len(tree)} needed, got {given}{at()}")
+        pairs = enumerate(zip(tree, value, strict=True))
+        return [leaf for i, (child, part) in pairs for leaf in leaves_like(child, part, f"{what}[{i}]")]
+    if tree is None:
+        if value is not None:
+            raise ArgumentError(f"{what}: None needed, got {type(value).__name__}{at()}")
+        return []
+    return [value]
 
 
 def show_structure(tree: Any, show: Callable[[Any], str]) -> str:

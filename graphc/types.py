@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphc.arguments import entries, shown
 from graphc.dims import (
     Atom,
     Dim,
@@ -115,8 +116,8 @@ def as_dtype(dtype: Any) -> DType:
         return _DTYPES[dtype.name]
     try:
         found = np.dtype(dtype)
-    except TypeError:
-        raise DTypeError(f"dtype {dtype!r} is unknown; accepted: {', '.join(SHORT_NAMES)}{at()}") from None
+    except Exception:  # of many kinds, by what NumPy takes `dtype` for
+        raise DTypeError(f"dtype {shown(dtype)} is unknown; accepted: {', '.join(SHORT_NAMES)}{at()}") from None
     if found.name not in _DTYPES:
         hint = "; convert to float32" if found.name in ("float16", "bfloat16") else ""
         hint = "; complex numbers are not supported yet" if found.kind == "c" else hint
@@ -186,12 +187,12 @@ def tuple_type(types: Iterable[TensorType]) -> TupleType:
 
 
 def make_shape(shape: Any) -> Shape:
-    """Turn what users write (an int, a name, None, a Dim, or a sequence of those) into a shape."""
-    try:
-        items = (shape,) if isinstance(shape, (int, str, Dim, np.integer)) else tuple(shape)
-    except TypeError:
-        raise ShapeError(f"shape {shape!r} is not an int, a name, a Dim or a sequence of those{at()}") from None
-    return tuple(_make_size(item) for item in items)
+    """Turn what users write (an int, a name, None, a Dim, or a list, tuple or 1-d array of those) into a shape."""
+    if isinstance(shape, (list, tuple, range)) or (isinstance(shape, np.ndarray) and shape.ndim == 1):
+        return tuple(_make_size(item) for item in entries(shape))
+    if isinstance(shape, (int, str, Dim, np.integer)):
+        return (_make_size(shape),)
+    raise ShapeError(f"shape {shown(shape)} is not an int, a name, a Dim or a sequence of those{at()}")
 
 
 def _make_size(item: Any) -> Size:
@@ -205,4 +206,4 @@ def _make_size(item: Any) -> Size:
         if item < 0:
             raise ShapeError(f"dimension {item} is negative{at()}")
         return int(item)
-    raise ShapeError(f"dimension {item!r} is not an int, a name, None or a Dim{at()}")
+    raise ShapeError(f"dimension {shown(item)} is not an int, a name, None or a Dim{at()}")

@@ -115,7 +115,7 @@ def test_updates_take_the_dtype_of_the_array() -> None:
     assert gc.zeros(2, dtype="uint8").at[0].set(200).eval().tolist() == [200, 0]
     assert gc.zeros(2, dtype="bool").at[0].set(True).eval().tolist() == [True, False]
     for value in (0.5, np.ones(1), gc.constant(1.0)):
-        message = r"at\[...\].set: f64\[1?\] does not go into i32\[3\]; convert with .astype\('int32'\)"
+        message = r"at\[...\].set: .* convert with .astype\('int32'\)"
         with pytest.raises(gc.DTypeError, match=message):
             ints.at[:1].set(value)
 

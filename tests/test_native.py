@@ -245,9 +245,11 @@ def test_an_integer_result_and_a_failed_check() -> None:
 def test_signatures_that_do_not_fit() -> None:
     x, v = gc.placeholder("x"), gc.placeholder("v", shape=(3,))
     f, g = gc.function([x], x * 2), gc.function([v], v * 2)
-    for signature in ("double(float)", "void(double)", "double", "double()", "int(double)", "double(double; int)", 3):
+    for signature in ("double(float)", "void(double)", "double", "double()", "int(double)", "double(double; int)"):
         with pytest.raises(ArgumentError, match="is not supported; accepted"):
-            f.cfunc(signature)  # type: ignore[arg-type]
+            f.cfunc(signature)
+    with pytest.raises(ArgumentError, match="cfunc: signature must be a string, got 3"):
+        f.cfunc(3)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="does not fit"):
         f.cfunc("double(double, double)")
     with pytest.raises(ArgumentError, match="does not fit"):

@@ -113,7 +113,7 @@ def test_gains() -> None:
         (lambda: init.orthogonal((3,)), "orthogonal: at least 2 axes"),
         (lambda: init.normal((-1,)), r"normal: shape must be ints of at least 0, got \(-1,\)"),
         (lambda: init.normal((2,), std=-1.0), "normal: std must be at least 0, got -1.0"),
-        (lambda: init.uniform((2,), 1.0, 0.0), "uniform: low <= high is needed, got 1.0 and 0.0"),
+        (lambda: init.uniform((2,), 1.0, 0.0), "uniform: finite low <= high is needed, got 1.0 and 0.0"),
         (lambda: init.truncated_normal((2,), low=1.0, high=1.0), "truncated_normal: low < high is needed"),
         (lambda: init.he_normal((2, 2), mode="fan"), 'he_normal: mode must be "fan_in" or "fan_out", got \'fan\''),
         (lambda: init.normal((2,), rng="seed"), "rng must be a numpy.random.Generator, a seed"),  # type: ignore[arg-type]

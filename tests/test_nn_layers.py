@@ -104,7 +104,7 @@ def test_refusals_of_normalisations() -> None:
         nn.batch_norm(np.zeros((1, 4)), np.zeros(4), np.ones(4), training=True)
     with pytest.raises(gc.ArgumentError, match=r"rms_norm: eps must be at least 0, got -1"):
         nn.rms_norm(X, 4, eps=-1)
-    with pytest.raises(gc.ArgumentError, match=r"local_response_norm: size must be an int of at least 1, got 0"):
+    with pytest.raises(gc.ArgumentError, match=r"local_response_norm: size must be an int from 1 to 65536, got 0"):
         nn.local_response_norm(X, 0)
 
 

@@ -278,7 +278,10 @@ I4 = gc.placeholder("i", shape=("batch", 3, 8, 8), dtype="float32")
         ),
         (lambda: nn.Conv1d(3, 4, 3)(I4), r"Conv1d\(3, 4, 3\): shape \(batch, 3, length\) needed"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: in_channels 3 do not make 2 equal groups"),
-        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), r"Conv2d: kernel_size must be an int or 2 ints, got \(3, 3, 3\)"),
+        (
+            lambda: nn.Conv2d(3, 4, (3, 3, 3)),
+            r"Conv2d: kernel_size needs one int, or one for each of 2 axes, got \(3, 3, 3\)",
+        ),
         (lambda: nn.Conv2d(3, 4, 0), "Conv2d: kernel_size must be an int of at least 1, got 0"),
         (lambda: nn.BatchNorm1d(3)(I4), r"BatchNorm1d\(3\): shape \(batch, 3\) or \(batch, 3, length\) needed"),
         (lambda: nn.BatchNorm2d(4)(I4), r"BatchNorm2d\(4\): shape \(batch, 4, height, width\) needed"),

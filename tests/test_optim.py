@@ -446,7 +446,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "decay": (lambda: AdamW(weight_decay=-1.0), gc.ArgumentError, "weight_decay must be in"),
     "norm": (lambda: Adam(clip_norm=-1.0), gc.ArgumentError, "clip_norm must be in"),
     "nesterov": (lambda: SGD(nesterov=True), gc.ArgumentError, "nesterov needs momentum > 0 and dampening 0"),
-    "count": (lambda: Adam().updates_from_gradients([X], [W, V]), gc.ArgumentError, "1 gradients for 2 parameters"),
+    "count": (
+        lambda: Adam().updates_from_gradients([X], [W, V]),
+        gc.ArgumentError,
+        "gradients: a sequence of 2 needed, got 1",
+    ),
     "shape": (
         lambda: Adam().updates_from_gradients([gc.sum(X)], [W]),
         gc.ShapeError,

@@ -84,7 +84,7 @@ def test_a_number_that_overflows_the_declared_dtype() -> None:
     """A Python float beyond float32 became inf with a RuntimeWarning from inside graphc."""
     s = gc.placeholder("s", dtype="float32")
     f = gc.function([s], s * 2)
-    with pytest.raises(gc.DTypeError, match=r"argument s: dtype float64 given, f32\[\] needed"):
+    with pytest.raises(gc.DTypeError, match=r"argument s: 1e\+300 does not fit float32, f32\[\] needed"):
         f(1e300)
     assert f(float("inf")) == np.inf
 
@@ -287,7 +287,7 @@ print(codes)
         (lambda x, w: api.shared(1.0, name=5), gc.ArgumentError, "shared: name must be a string, got 5"),
         (lambda x, w: api.constant(300, dtype="uint8"), gc.DTypeError, "constant: 300 does not fit uint8"),
         (lambda x, w: api.constant(np.nan, dtype="int64"), gc.DTypeError, "constant: nan does not fit int64"),
-        (lambda x, w: x + None, gc.ArgumentError, "add: NoneType is not a node, a number"),
+        (lambda x, w: x + None, gc.ArgumentError, "add: a number or an array of numbers is needed, got None"),
         (lambda x, w: x + 10**400, gc.DTypeError, "add: a Python integer of 1329 bits does not fit float64"),
         (lambda x, w: x.at.set(1.0), gc.ArgumentError, r"at: x.at.set\(...\) has no index"),
         (lambda x, w: api.zeros(2, dtype="uint8").at[0].set(300), gc.DTypeError, "at.*: 300 does not fit uint8"),
@@ -304,7 +304,11 @@ print(codes)
         (lambda x, w: api.function(5, x), gc.ArgumentError, "inputs must be placeholders, got int"),
         (lambda x, w: api.function([x], x, updates=5), gc.ArgumentError, "updates maps shared nodes"),
         (lambda x, w: api.function([x], x, updates=[w]), gc.ArgumentError, "updates maps shared nodes"),
-        (lambda x, w: api.function([x], x, updates={w: "a"}), gc.ArgumentError, "update of w: str is not a node"),
+        (
+            lambda x, w: api.function([x], x, updates={w: "a"}),
+            gc.ArgumentError,
+            "update of w: a number or an array of numbers is needed",
+        ),
         (lambda x, w: api.function([x], x, givens=5), gc.ArgumentError, "givens maps nodes to nodes, got int"),
         (lambda x, w: api.function([x], x, on_unused="?"), gc.ArgumentError, "on_unused must be"),
         (lambda x, w: api.function([x], x, precision="?"), gc.ArgumentError, "precision must be"),

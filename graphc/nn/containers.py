@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, overload
 
+import numpy as np
+
+from graphc.arguments import shown
 from graphc.errors import ArgumentError, at
 from graphc.nn.module import Module
 
@@ -67,6 +70,8 @@ class ModuleList(Module):
     """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
+        if not isinstance(modules, Iterable) or isinstance(modules, np.ndarray):
+            raise ArgumentError(f"ModuleList: a list of modules is needed, got {shown(modules)}{at()}")
         self.extend(modules)
 
     def append(self, module: Module) -> None:
@@ -104,6 +109,8 @@ class ModuleDict(Module):
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        if modules is not None and not isinstance(modules, Mapping):
+            raise ArgumentError(f"ModuleDict: a dict of modules is needed, got {shown(modules)}{at()}")
         for name, module in (modules or {}).items():
             self[name] = module
 

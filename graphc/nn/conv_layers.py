@@ -8,12 +8,15 @@ and `bias_init` give others; see `gc.nn.layers` for `rng` and `dtype`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
+
+import numpy as np
 
 from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from graphc.nn.geometry import paddings, per_axis
 from graphc.nn.init import Initializer, Rng, as_generator, inverse_root
 from graphc.nn.module import Module
 from graphc.nn.parts import SPATIAL, new_parameter, operands, positive, within
@@ -50,7 +53,8 @@ class _Convolution(Module):
     ) -> None:
         _check_channels(self, in_channels, out_channels, groups)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.settings = _settings(self, settings, _kernel(self, kernel_size, self.axes))
         self.shown = _shown(in_channels, out_channels, kernel_size, self.settings, bias)
         shape = (out_channels, in_channels // groups, *_kernel(self, kernel_size, self.axes))
         self.weight, self.bias = _parameters(self, shape, out_channels, bias, weight_init, bias_init, rng, dtype)
@@ -87,7 +91,8 @@ class _Transposed(Module):
         _check_channels(self, in_channels, out_channels, groups)
         self.in_channels, self.out_channels = in_channels, out_channels
         named = {"stride": stride, "padding": padding, "output_padding": output_padding}
-        self.settings = named | {"groups": groups, "dilation": dilation}
+        settings = named | {"groups": groups, "dilation": dilation}
+        self.settings = _settings(self, settings, _kernel(self, kernel_size, self.axes))
         self.shown = _shown(in_channels, out_channels, kernel_size, self.settings, bias)
         shape = (in_channels, out_channels // groups, *_kernel(self, kernel_size, self.axes))
         self.weight, self.bias = _parameters(self, shape, out_channels, bias, weight_init, bias_init, rng, dtype)
@@ -158,13 +163,18 @@ def _check_channels(module: Module, in_channels: int, out_channels: int, groups:
 
 
 def _kernel(module: Module, kernel_size: Any, axes: int) -> tuple[int, ...]:
-    sizes = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size,) * axes
-    if len(sizes) != axes:
-        kind = type(module).__name__
-        raise ArgumentError(f"{kind}: kernel_size must be an int or {axes} ints, got {kernel_size!r}{at()}")
-    for size in sizes:
-        positive(module, kernel_size=size)
-    return sizes
+    return per_axis(type(module).__name__, "kernel_size", kernel_size, axes)
+
+
+def _settings(module: Module, settings: dict[str, Any], kernel: tuple[int, ...]) -> dict[str, Any]:
+    """Return the settings as given, arrays as tuples; raise for those that no call would accept."""
+    kind, axes = type(module).__name__, len(kernel)
+    plain = {k: tuple(v.tolist()) if isinstance(v, np.ndarray) and v.ndim else v for k, v in settings.items()}
+    steps = {k: per_axis(kind, k, plain[k], axes) for k in ("stride", "dilation")}
+    if "output_padding" in plain:
+        per_axis(kind, "output_padding", plain["output_padding"], axes, least=0)
+    paddings(kind, plain["padding"], kernel, steps["stride"], steps["dilation"])
+    return plain
 
 
 def _shown(in_channels: int, out_channels: int, kernel_size: Any, settings: dict[str, Any], bias: bool) -> str:
@@ -185,7 +195,7 @@ def _parameters(
 ) -> tuple[Shared, Shared | None]:
     source = as_generator(rng)
     weight = new_parameter(module, "weight", shape, weight_init, source, dtype)
-    first = bias_init or within(math.prod(shape[1:]) ** -0.5)
+    first = bias_init if bias_init is not None else within(math.prod(shape[1:]) ** -0.5)
     return weight, new_parameter(module, "bias", (outputs,), first, source, dtype) if bias else None
 
 

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from graphc.arguments import converted, plain_rules
 from graphc.errors import ArgumentError, at
 from graphc.nn.module import Module
 from graphc.node import Node
@@ -46,6 +47,8 @@ class FunctionModule(Module):
         except TypeError as error:
             accepted = ", ".join(map(str, kind.__signature__.parameters)) or "no arguments"
             raise ArgumentError(f"{kind.__name__}: {error}; accepted: {accepted}{at()}") from None
+        rules = plain_rules(kind.function.__annotations__)
+        bound.arguments.update(converted(kind.__name__, rules, bound.arguments))
         self.arguments = (bound.args, bound.kwargs)
         self.shown = ", ".join(f"{name}={value!r}" for name, value in bound.arguments.items())
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from graphc.arguments import entries, shown, whole
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.shape import drop_axes, insert_axes, never_equal
@@ -20,35 +23,33 @@ Pads = tuple[tuple[Size, Size], ...]
 
 def per_axis(name: str, what: str, value: Any, ndim: int, *, least: int = 1) -> Steps:
     """Return an int or a sequence of `ndim` ints as ints of at least `least`."""
-    items = tuple(value) if isinstance(value, (tuple, list)) else (value,) * ndim
+    items = _for_axes(name, what, value, ndim)
+    return tuple(whole(f"{name}: {what}", item, least) for item in items)
+
+
+def _for_axes(name: str, what: str, value: Any, ndim: int) -> tuple[Any, ...]:
+    """Return one entry for each axis: the same for all, or those of a sequence."""
+    items = entries(value)
+    if len(items) == 1 and items[0] is value:
+        return items * ndim
     if len(items) != ndim:
-        raise ArgumentError(f"{name}: {what} needs one int, or one for each of {ndim} axes, got {value!r}{at()}")
-    found = tuple(_whole(name, what, item) for item in items)
-    if any(i < least for i in found):
-        raise ArgumentError(f"{name}: {what} must be at least {least}, got {value!r}{at()}")
-    return found
-
-
-def _whole(name: str, what: str, value: Any) -> int:
-    try:
-        found: int = value.__index__()
-    except AttributeError:
-        raise ArgumentError(f"{name}: {what} must be an int or a sequence of ints, got {value!r}{at()}") from None
-    return found
+        raise ArgumentError(f"{name}: {what} needs one int, or one for each of {ndim} axes, got {shown(value)}{at()}")
+    return items
 
 
 def paddings(name: str, padding: Any, kernel: Shape, strides: Steps, dilations: Steps) -> Pads:
     """Return the padding of each axis: `"valid"`, `"same"`, an int, an int an axis, or a pair an axis."""
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         return ((0, 0),) * len(kernel)
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if any(s != 1 for s in strides):
             raise ArgumentError(f'{name}: padding="same" needs stride 1, got {strides}{at()}')
         return tuple(_halves(reach(k, d) - 1) for k, d in zip(kernel, dilations, strict=True))
     if isinstance(padding, str):
         raise ArgumentError(f'{name}: padding must be "same", "valid", ints or pairs of ints, got {padding!r}{at()}')
-    if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
-        pairs = [per_axis(name, "padding", p, 2, least=0) for p in padding]
+    rows = padding.tolist() if isinstance(padding, np.ndarray) and padding.ndim == 2 else padding
+    if isinstance(rows, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in rows):
+        pairs = [per_axis(name, "padding", p, 2, least=0) for p in rows]
         if len(pairs) != len(kernel):
             raise ArgumentError(f"{name}: padding needs a pair for each of {len(kernel)} axes, got {padding!r}{at()}")
         return tuple((p[0], p[1]) for p in pairs)
@@ -114,7 +115,5 @@ def require_same(name: str, what: str, left: Size, right: Size, shown: Sequence[
 
 def sizes_per_axis(name: str, what: str, value: Any, ndim: int) -> Shape:
     """Return ints of at least 1, or dimensions, one for each axis."""
-    items = tuple(value) if isinstance(value, (tuple, list)) else (value,) * ndim
-    if len(items) != ndim:
-        raise ArgumentError(f"{name}: {what} needs one size, or one for each of {ndim} axes, got {value!r}{at()}")
+    items = _for_axes(name, what, value, ndim)
     return tuple(i if isinstance(i, Dim) else per_axis(name, what, i, 1)[0] for i in items)

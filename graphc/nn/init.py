@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, entries, shown
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.types import Array, as_dtype
 
@@ -95,8 +95,8 @@ def constant(shape: Any, value: float, *, rng: Rng = None, dtype: Any = "float32
 @checked
 def uniform(shape: Any, low: float = -0.05, high: float = 0.05, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers between `low` and `high`."""
-    if not low <= high:
-        raise ArgumentError(f"uniform: low <= high is needed, got {low} and {high}{at()}")
+    if not -math.inf < low <= high < math.inf:
+        raise ArgumentError(f"uniform: finite low <= high is needed, got {low} and {high}{at()}")
     return _rounded(as_generator(rng).uniform(low, high, _shape("uniform", shape)), dtype)
 
 
@@ -126,6 +126,7 @@ def truncated_normal(
     """
     from scipy import special
 
+    low, high = float(max(low, -1e9)), float(min(high, 1e9))  # beyond any normal number
     if not low < high:
         raise ArgumentError(f"truncated_normal: low < high is needed, got {low} and {high}{at()}")
     sign = -1.0 if low > 0 else 1.0
@@ -241,13 +242,13 @@ def calculate_gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
 
 def _uniform(name: str, shape: Any, gain: float, mode: str, rng: Rng, dtype: Any) -> Array:
     found = _shape(name, shape)
-    limit = gain * math.sqrt(3 / _fan(name, found, mode))
+    limit = _std(name, gain) * math.sqrt(3 / _fan(name, found, mode))
     return _rounded(as_generator(rng).uniform(-limit, limit, found), dtype)
 
 
 def _normal(name: str, shape: Any, gain: float, mode: str, rng: Rng, dtype: Any) -> Array:
     found = _shape(name, shape)
-    return _rounded(as_generator(rng).normal(0.0, gain / math.sqrt(_fan(name, found, mode)), found), dtype)
+    return _rounded(as_generator(rng).normal(0.0, _std(name, gain) / math.sqrt(_fan(name, found, mode)), found), dtype)
 
 
 def _fan(name: str, shape: tuple[int, ...], mode: str) -> float:
@@ -268,9 +269,11 @@ def _matrix(name: str, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _shape(name: str, shape: Any) -> tuple[int, ...]:
-    items = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in items):
-        raise ShapeError(f"{name}: shape must be ints of at least 0, got {shape!r}{at()}")
+    items = entries(shape)
+    if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in items):
+        raise ShapeError(f"{name}: shape must be ints of at least 0, got {shown(shape)}{at()}")
+    if math.prod(items) >= 2**60:
+        raise ShapeError(f"{name}: no machine holds an array of shape {shown(shape)}{at()}")
     return tuple(map(int, items))
 
 

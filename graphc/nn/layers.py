@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, entries, whole
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn import functional
 from graphc.nn.activations import prelu
@@ -26,6 +26,7 @@ from graphc.nn.parts import (
     operands,
     positive,
     probability,
+    require_initializer,
     require_last,
     within,
 )
@@ -79,7 +80,7 @@ class Linear(Module):
         positive(self, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.shown = f"{in_features}, {out_features}{'' if bias else ', bias=False'}"
-        source, first = as_generator(rng), bias_init or within(in_features**-0.5)
+        source, first = as_generator(rng), within(in_features**-0.5) if bias_init is None else bias_init
         self.weight = new_parameter(self, "weight", (out_features, in_features), weight_init, source, dtype)
         self.bias = new_parameter(self, "bias", (out_features,), first, source, dtype) if bias else None
 
@@ -152,6 +153,8 @@ class Embedding(Module):
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
         padding = "" if padding_idx is None else f", padding_idx={padding_idx}"
         self.shown = f"{num_embeddings}, {embedding_dim}{padding}"
+        if weight_init is not None:
+            require_initializer("Embedding: the initialiser of weight", weight_init)
         first = _Padded(weight_init or _standard_normal, padding_idx)
         shape = (num_embeddings, embedding_dim)
         self.weight = new_parameter(self, "weight", shape, first, as_generator(rng), dtype)
@@ -302,7 +305,7 @@ class Unflatten(Module):
 
     @checked
     def __init__(self, dim: int, sizes: tuple[int, ...]) -> None:
-        self.dim, self.sizes = dim, tuple(sizes)
+        self.dim, self.sizes = dim, tuple(whole("Unflatten: a size", n, -1) for n in entries(sizes))
         self.shown = f"{dim}, {self.sizes}"
         if sum(1 for n in self.sizes if n == -1) > 1 or math.prod(self.sizes) == 0:
             raise ArgumentError(f"Unflatten: sizes must be positive but for one -1, got {sizes!r}{at()}")

@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, shown
+from graphc.arrays import arrays_by_name
 from graphc.errors import ArgumentError, at
 from graphc.expected import expect_updates
 from graphc.graph import Graph, topological_order
@@ -134,7 +135,11 @@ class Module:
         result still exists; raises `ArgumentError` where these are several of one module. Calls in the body of a loop
         or branch do not count: there, put such modules into evaluation mode.
         """
-        reached = set(topological_order(flatten(outputs))) if outputs else None
+        leaves = flatten(outputs)
+        for leaf in leaves:
+            if not isinstance(leaf, Node):
+                raise ArgumentError(f"updates: outputs must be nodes, got {shown(leaf)}{at()}")
+        reached = set(topological_order(leaves)) if outputs else None
         found: Updates = {}
         for name, module in self.modules().items():
             calls = [u for out, u in module._recorded().items() if reached is None or out in reached]
@@ -154,7 +159,8 @@ class Module:
         For `forward` of modules with running state of their own. `gc.function` warns where a program that updates
         something computes `out` and leaves the buffers as they are.
         """
-        if not isinstance(out, Node) or not all(isinstance(key, Shared) for key in updates):
+        pairs = isinstance(updates, Mapping) and all(isinstance(key, Shared) for key in updates)
+        if not isinstance(out, Node) or not pairs:
             raise ArgumentError(f"{self.title}: with_updates takes a node, and values by shared node{at()}")
         recorded = self._recorded().setdefault(out, {})
         recorded.update(updates)
@@ -182,7 +188,7 @@ class Module:
         name, shape and dtype that does not fit; then nothing has changed.
         """
         entries = {e.name: e for e in _entries(self)}
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        arrays = arrays_by_name(f"{type(self).__name__}.load_state_dict", state)
         wrong = [text for name in (entries | arrays) if (text := _mismatch(name, entries.get(name), arrays.get(name)))]
         if wrong:
             listed = "\n  ".join(wrong)
@@ -297,6 +303,8 @@ def _named(module: Module, what: str, names: tuple[str, ...]) -> list[Shared]:
     buffers = {e.value for e in _entries(module) if e.buffer}
     found = [(name, value) for name, value in _all_names(module, "", ()) if value not in buffers]
     for name in names:
+        if not isinstance(name, str):
+            raise ArgumentError(f"{what}: names of parameters are strings, got {shown(name)}{at()}")
         if not any(_selects(name, dotted) for dotted, _ in found):
             known = ", ".join(dotted for dotted, _ in found)
             raise ArgumentError(f"{what}: no parameter is or is inside {name!r}; there are {known or 'none'}{at()}")

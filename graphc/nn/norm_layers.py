@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, entries, whole
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.init import as_generator, ones, zeros
 from graphc.nn.module import Module
@@ -233,7 +233,5 @@ def _affine(
 
 
 def _last_shape(module: Module, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-    for size in shape:
-        positive(module, normalized_shape=size)
-    return shape
+    what = f"{type(module).__name__}: normalized_shape"
+    return tuple(whole(what, size, 1) for size in entries(normalized_shape))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import MANY, checked, whole
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import apply
@@ -184,8 +184,7 @@ def local_response_norm(
     """
     (node,) = promote("local_response_norm", "float", [x])
     channels = _channels("local_response_norm", node)
-    if not isinstance(size, int) or size < 1:
-        raise ArgumentError(f"local_response_norm: size must be an int of at least 1, got {size!r}{at()}")
+    whole("local_response_norm: size", size, 1, MANY)
     before, after = size // 2, (size - 1) // 2
     edges = [zeros((node.shape[0], n, *node.shape[2:]), node.dtype) for n in (before, after)]
     padded = concat([edges[0], square(node), edges[1]], axis=1)

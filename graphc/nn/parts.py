@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from typing import Any
 
 import numpy as np
 
+from graphc.arguments import require_function
+from graphc.arrays import to_array
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.nn.init import Initializer, Rng, as_generator, uniform
 from graphc.nn.module import Module
@@ -43,12 +47,26 @@ def float_dtype(module: Module, dtype: Any) -> DType:
     return found
 
 
+def require_initializer(what: str, init: Any) -> None:
+    """Raise where an initialiser is no function of a shape, `rng` and `dtype`."""
+    require_function(what, init)
+    try:
+        inspect.signature(init).bind((), rng=None, dtype=None)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{what} must take (shape, *, rng, dtype): {error}{at()}") from None
+
+
 def new_parameter(
     module: Module, name: str, shape: tuple[int, ...], init: Initializer, rng: np.random.Generator, dtype: Any
 ) -> Shared:
     """Return a shared node of first values that `init` gives."""
     found = float_dtype(module, dtype)
-    value: Array = np.asarray(init(shape, rng=rng, dtype=found))
+    what = f"{type(module).__name__}: the initialiser of {name}"
+    require_initializer(what, init)
+    if math.prod(shape) >= 2**60:
+        kind = type(module).__name__
+        raise ShapeError(f"{kind}: no machine holds an array of shape {shape}, which {name} would have{at()}")
+    value: Array = to_array(what, init(shape, rng=rng, dtype=found))
     if value.shape != shape:
         kind = type(module).__name__
         raise ShapeError(f"{kind}: the initialiser of {name} gave shape {value.shape}, {shape} needed{at()}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import MANY, checked, entries, whole
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.geometry import Pads, paddings, per_axis, require_elements, require_room, sizes_per_axis
 from graphc.node import Node
@@ -354,7 +354,8 @@ def adaptive_max_pool3d(x: Any, output_size: Any) -> Node:
 def _adaptive(name: str, ndim: int, x: Any, output_size: Any, kind: str) -> Node:
     node = _operand(name, x, "float" if kind == "mean" else "number")
     _require_axes(name, node, ndim)
-    items = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * ndim
+    items = entries(output_size)
+    items = items * ndim if len(items) == 1 and items[0] is output_size else items
     sizes = node.shape[node.ndim - ndim :]
     wanted = [s if i is None else i for i, s in zip(items, sizes, strict=len(items) == ndim)]
     counts = sizes_per_axis(name, "output_size", wanted, ndim)
@@ -384,6 +385,7 @@ def _pieces(name: str, x: Node, axis: int, count: Size, kind: str) -> Node:
     size = x.shape[axis]
     if not isinstance(size, int) or not isinstance(count, int):
         raise ShapeError(f"{name}: pieces of unequal size need known sizes, got {x.type}{at()}")
+    whole(f"{name}: output_size", count, 1, MANY)
     edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
     parts = [slice_axis(x, axis, start, stop - start) for start, stop in edges]
     if kind == "mean":

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.arguments import checked
+from graphc.arguments import MANY, checked, whole
 from graphc.control import scan
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.functional import dropout
@@ -226,6 +226,7 @@ class _Recurrent(Module):
         dtype: Any = "float32",
     ) -> None:
         positive(self, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        whole(f"{type(self).__name__}: num_layers", num_layers, 1, MANY)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional
         self.p = probability(self, "dropout", dropout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import MANY, checked, whole
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.activations import gelu, relu
 from graphc.nn.attention import scaled_dot_product_attention
@@ -218,7 +218,7 @@ def _activation(activation: str | Callable[[Any], Node]) -> Callable[[Any], Node
     if callable(activation):
         return activation
     known = {"relu": relu, "gelu": gelu}
-    if activation not in known:
+    if not isinstance(activation, str) or activation not in known:
         raise ArgumentError(
             f'TransformerEncoderLayer: activation must be "relu", "gelu" or a function, got {activation!r}{at()}'
         )
@@ -242,7 +242,7 @@ class TransformerEncoder(Module):
         rng: Rng = None,
         **settings: Any,
     ) -> None:
-        positive(self, num_layers=num_layers)
+        whole(f"{type(self).__name__}: num_layers", num_layers, 1, MANY)
         source = as_generator(rng)
         self.layers = [TransformerEncoderLayer(d_model, nhead, **settings, rng=source) for _ in range(num_layers)]
         self.norm = norm

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from graphc.arguments import checked
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
+from graphc.arrays import literal
+from graphc.errors import ArgumentError, ShapeError, at, user_source
 from graphc.node import Guard, Node, Shared
 from graphc.state import State
 from graphc.types import (
@@ -39,7 +40,6 @@ from graphc.types import (
     Sizes,
     TensorType,
     as_dtype,
-    is_masked,
     make_shape,
     short_name,
     size_value,
@@ -206,33 +206,6 @@ def constant(value: Any, dtype: Any = None, *, what: str = "constant") -> Node:
     array = literal(value, dtype, what)
     array.setflags(write=False)
     return Node(Constant(array), (), TensorType(array.dtype, array.shape), user_source())
-
-
-def literal(value: Any, dtype: Any = None, what: str = "constant") -> Array:
-    """Return a new C-contiguous array of a supported dtype from an array or numbers, or raise."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ArgumentError(f"{what}: {type(value).__name__} cannot become an array: {error}{at()}") from None
-    if array.dtype.kind in "OUSMmV":
-        kind = type(value).__name__
-        raise ArgumentError(f"{what}: {kind} is not a node, a number or an array of numbers{at()}")
-    if is_masked(value):
-        raise ArgumentError(f"{what}: masked arrays are not accepted; use value.filled(...){at()}")
-    found = as_dtype(array.dtype if dtype is None else dtype)
-    with np.errstate(all="ignore"):
-        converted = np.array(array, dtype=found, order="C")
-    if found.kind in "iu" and not np.can_cast(array.dtype, found, "safe"):
-        _check_fit(what, array, converted)
-    return converted
-
-
-def _check_fit(what: str, array: Array, converted: Array) -> None:
-    """Raise where integers would wrap or NaN would become a number; fractions are cut off as NumPy does."""
-    whole = np.trunc(array) if array.dtype.kind == "f" else array
-    lost = array[np.not_equal(whole, converted)]
-    if lost.size:
-        raise DTypeError(f"{what}: {lost.flat[0]} does not fit {converted.dtype}{at()}")
 
 
 @checked

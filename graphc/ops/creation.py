@@ -148,8 +148,8 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None)
     array([5, 3, 1])
     """
     first, last, step = (_bound(x) for x in ((0, start, step) if stop is None else (start, stop, step)))
-    whole = all(isinstance(v, (int, Dim)) for v in (first, last, step))
-    found = as_dtype(dtype or ("int64" if whole else "float64"))
+    integral = all(isinstance(v, (int, Dim)) for v in (first, last, step))
+    found = as_dtype(("int64" if integral else "float64") if dtype is None else dtype)
     if found.kind == "b":
         raise DTypeError(f"arange: bool has no ranges{at()}")
     index = iota((_range_length(first, last, step),), 0, found)
@@ -197,7 +197,9 @@ def linspace(start: Any, stop: Any, /, num: Any, *, dtype: Any = None, endpoint:
     ends = [x if is_weak(x) else as_node(x) for x in (start, stop)]
     if any(isinstance(x, Node) and x.shape != () for x in ends):
         raise ShapeError(f"linspace: start and stop must be 0-d{at()}")
-    found = as_dtype(dtype or next((x.dtype for x in ends if isinstance(x, Node) and is_float(x.dtype)), "float64"))
+    if dtype is None:
+        dtype = next((x.dtype for x in ends if isinstance(x, Node) and is_float(x.dtype)), "float64")
+    found = as_dtype(dtype)
     working = found if is_float(found) else as_dtype("float64")
     (length,) = make_shape((num,))
     low, high = (cast(as_node(x, working), working) for x in ends)

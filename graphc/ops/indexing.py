@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from graphc.arguments import checked
+from graphc.arrays import fitted, weakly_typed
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
-from graphc.node import Node
+from graphc.node import Node, WeakNumber
 from graphc.ops.base import Constant, Cotangents, Op, apply, constant
 from graphc.ops.creation import iota
 from graphc.ops.elementwise_arithmetic import add, divide, maximum, minimum, multiply, negative, subtract
@@ -45,7 +46,7 @@ from graphc.ops.shape import (
     slice_node,
     zeros,
 )
-from graphc.types import INT64, Array, Dim, DType, Shape, Size, TensorType, as_dtype, make_shape, product
+from graphc.types import INT64, Array, Dim, Shape, Size, TensorType, as_dtype, make_shape, product
 
 __all__ = ["IndexUpdater", "getitem", "one_hot", "take", "take_along_axis"]
 
@@ -357,22 +358,17 @@ def _masked(mode: str, x: Node, mask: Node, value: Any) -> Node:
 
 
 def _as_value(mode: str, x: Node, value: Any) -> Node:
-    """Return `value` as a node whose numbers go into `x`."""
-    updates = as_node(value, what=f"at[...].{mode}")
-    if is_weak(value) and updates.dtype.kind == "i" and x.dtype.kind in "iu" and not isinstance(value, Dim):
-        updates = constant(value, x.dtype, what=f"at[...].{mode}")
-    if not _fits(value, updates.dtype, x.dtype):
+    """Return an update that keeps its kind of number: ints go into floats, not the other way; known ones must fit."""
+    what = f"at[...].{mode}"
+    if weakly_typed(value) and not (isinstance(value, (list, tuple)) and any(isinstance(v, Node) for v in value)):
+        return constant(fitted(what, value, x.dtype, str(x.type)))
+    updates = as_node(value, what=what)
+    weak = isinstance(value, (Dim, WeakNumber)) and x.dtype.kind in ("f" if updates.dtype.kind == "f" else "iuf")
+    if not weak and not np.can_cast(updates.dtype, x.dtype, "same_kind"):
         raise DTypeError(
-            f"at[...].{mode}: {updates.type} does not go into {x.type}; convert with .astype({x.dtype.name!r}){at()}"
+            f"{what}: {updates.type} does not go into {x.type}; convert with .astype({x.dtype.name!r}){at()}"
         )
-    return updates
-
-
-def _fits(value: Any, dtype: DType, wanted: DType) -> bool:
-    """Tell whether an update keeps its kind of number: ints go into floats, not the other way."""
-    if is_weak(value):
-        return wanted.kind in {"b": "biuf", "i": "iuf", "u": "iuf"}.get(dtype.kind, "f")
-    return np.can_cast(dtype, wanted, "same_kind")
+    return updates if isinstance(value, (Node, Dim)) else constant(value, x.dtype, what=what)
 
 
 def _put(mode: str, x: Node, found: Selection, region: Node) -> Node:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, entries, shown
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, promote, single
@@ -92,11 +92,11 @@ def permute_dims(x: Any, /, axes: Sequence[int]) -> Node:
            [2, 4]])
     """
     node = as_node(x)
-    if not isinstance(axes, (tuple, list)):
-        raise ArgumentError(f"permute_dims: axes must be a sequence of ints, got {axes!r}{at()}")
-    order = tuple(axis_index("permute_dims", a, node.ndim) for a in axes)
+    if not isinstance(axes, (tuple, list, range)) and np.ndim(axes) != 1:
+        raise ArgumentError(f"permute_dims: axes must be a sequence of ints, got {shown(axes)}{at()}")
+    order = tuple(axis_index("permute_dims", a, node.ndim) for a in entries(axes))
     if sorted(order) != list(range(node.ndim)):
-        raise ShapeError(f"permute_dims: axes {tuple(axes)} do not name each axis of {node.type} once{at()}")
+        raise ShapeError(f"permute_dims: axes {entries(axes)} do not name each axis of {node.type} once{at()}")
     return permute(node, order)
 
 
@@ -112,7 +112,7 @@ def matrix_transpose(x: Any, /) -> Node:
 def moveaxis(x: Any, source: Any, destination: Any, /) -> Node:
     """Return `x` with the axes `source` (an int or a sequence) moved to `destination`, the others in order."""
     node = as_node(x)
-    sources, targets = (tuple(a) if isinstance(a, (tuple, list)) else (a,) for a in (source, destination))
+    sources, targets = entries(source), entries(destination)
     moved = [axis_index("moveaxis", a, node.ndim) for a in sources]
     places = [axis_index("moveaxis", a, node.ndim) for a in targets]
     if len(moved) != len(places) or len(set(moved)) != len(moved) or len(set(places)) != len(places):
@@ -131,7 +131,7 @@ def expand_dims(x: Any, /, axis: Any = 0) -> Node:
            [2]])
     """
     node = as_node(x)
-    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    count = len(entries(axis))
     return insert_axes(node, axis_tuple("expand_dims", axis, node.ndim + count))
 
 
@@ -193,8 +193,8 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Node:
     node = as_node(x)
     if axis is None:
         return reshape_to(roll(reshape(node, -1), shift, axis=0), node.shape)
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    axes, several = entries(axis), isinstance(shift, (tuple, list, np.ndarray))
+    shifts = entries(shift) if several else (shift,) * len(axes)
     if len(shifts) != len(axes):
         raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes{at()}")
     for a, s in zip(axes, shifts, strict=True):
@@ -238,7 +238,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Node:
 
 def _operands(name: str, arrays: Sequence[Any]) -> list[Node]:
     """Return the entries of a sequence as nodes of one dtype."""
-    if not isinstance(arrays, Iterable):
+    if not isinstance(arrays, Iterable) or (isinstance(arrays, np.ndarray) and not arrays.ndim):
         raise ArgumentError(f"{name}: a sequence of arrays is needed, got {arrays!r}{at()}")
     items = [as_node(x, what=name) for x in arrays]
     if not items:

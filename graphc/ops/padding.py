@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import checked, whole
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
 from graphc.node import Node
 from graphc.ops.base import apply
@@ -62,13 +62,10 @@ def _widths(x: Node, pad_width: Any) -> Pairs:
 def _width(value: Any) -> Size:
     if isinstance(value, Dim):
         return value
-    try:
-        size = value.__index__()
-    except AttributeError:
-        raise ArgumentError(f"pad: pad_width holds ints and dimensions, got {value!r}{at()}") from None
+    size = whole("pad: pad_width", value)
     if size < 0:
         raise ShapeError(f"pad: pad_width {size} is negative; use a slice to crop{at()}")
-    return int(size)
+    return size
 
 
 def _pairs(what: str, value: Any, ndim: int) -> list[tuple[Any, Any]]:

@@ -1,7 +1,7 @@
 """What a distribution's method was given: the shape of its result, and parameters as nodes, checked.
 
 A parameter is a number, a node or anything that NumPy turns into an array. Numbers and arrays are checked where the
-draw is built; the values of nodes are the caller's own care.
+draw is built. Where a node breaks a condition in a call, `where_valid` gives the value that says so.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.base import Constant
-from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak
-from graphc.types import FLOAT64, INT64, Array, DType, Shape, TensorType, as_dtype, make_shape
+from graphc.ops.base import Constant, constant
+from graphc.ops.pointwise import WHERE, as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, pointwise
+from graphc.types import FLOAT64, INT64, DType, Shape, TensorType, as_dtype, make_shape
 
-Condition = Callable[[Array], Any]
+Condition = Callable[[Any], Any]
+"""Of an array, or of a node."""
 POSITIVE, NOT_NEGATIVE, PROBABILITY, CHANCE = "> 0", ">= 0", "in [0, 1]", "in (0, 1]"
 CONDITIONS: dict[str, Condition] = {
     POSITIVE: lambda x: x > 0,
@@ -37,15 +38,32 @@ class Parameters:
         self.dtype = _result_dtype(name, dtype, nodes)
         self.weak = {what: value for what, value in values.items() if is_weak(value)}
         self.nodes = {what: cast(as_node(value, self.dtype), self.dtype) for what, value in values.items()}
+        self._conditions: list[Node] = []
 
     def __getitem__(self, what: str) -> Node:
         return self.nodes[what]
 
     def need(self, condition: str, *names: str) -> Parameters:
-        """Raise `ArgumentError` where a parameter's value is known and breaks the condition."""
+        """Raise `ArgumentError` where a parameter's value is known and breaks the condition; else see `where_valid`."""
         for what in names:
             check(self.name, what, condition, self.nodes[what])
+            if not isinstance(self.nodes[what].op, Constant):
+                self._conditions.append(CONDITIONS[condition](self.nodes[what]))
         return self
+
+    def need_less(self, low: str, high: str) -> Parameters:
+        """Do the same for first < last."""
+        first, last = self.nodes[low], self.nodes[high]
+        check_less(self.name, low, high, first, last)
+        if not (isinstance(first.op, Constant) and isinstance(last.op, Constant)):
+            self._conditions.append(first < last)
+        return self
+
+    def where_valid(self, draws: Node) -> Node:
+        """Return the draws, and NaN (-1 for integers, False for bools) where a node breaks a condition."""
+        for condition in self._conditions:
+            draws = where_valid(condition, draws)
+        return draws
 
     def is_number(self, what: str, number: float) -> bool:
         """Tell whether a parameter was given as this Python number."""
@@ -54,6 +72,12 @@ class Parameters:
     def shape(self, shape: Any) -> Shape:
         """Return the shape of the result."""
         return result_shape(self.name, shape, *self.nodes.values())
+
+
+def where_valid(condition: Node, draws: Node) -> Node:
+    """Return the draws, and where the condition fails the value of their dtype that stands for none."""
+    missing = {"f": np.nan, "i": -1, "b": False}[draws.dtype.kind]
+    return pointwise(WHERE, condition, draws, constant(missing, draws.dtype))
 
 
 def _result_dtype(name: str, dtype: Any, nodes: list[Node]) -> DType:

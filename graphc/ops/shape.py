@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.arguments import entries, whole
+from graphc.errors import ShapeError, at
 from graphc.node import Guard, Node
 from graphc.ops.base import Cotangents, Op, View, apply, constant
 from graphc.ops.pointwise import broadcast, broadcast_to_shape
@@ -46,21 +47,17 @@ def never_equal(left: Size, right: Size) -> bool:
 
 def axis_index(name: str, axis: Any, ndim: int) -> int:
     """Return `axis` counted from 0; `ShapeError` where it is outside, `ArgumentError` where it is no int."""
-    try:
-        position = axis.__index__()
-    except AttributeError:
-        raise ArgumentError(f"{name}: axis must be an int, got {axis!r}{at()}") from None
+    position = whole(f"{name}: axis", axis)
     if not -ndim <= position < ndim:
         raise ShapeError(f"{name}: axis {position} is out of range for {ndim} axes{at()}")
-    return int(position) % ndim
+    return position % ndim
 
 
 def axis_tuple(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """Return `axis` (an int, a sequence, or None for all) as sorted axes; `ShapeError` for a repeated one."""
     if axis is None:
         return tuple(range(ndim))
-    items = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-    axes = sorted(axis_index(name, a, ndim) for a in items)
+    axes = sorted(axis_index(name, a, ndim) for a in entries(axis))
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{name}: an axis is repeated in {axis}{at()}")
     return tuple(axes)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
+from graphc.arguments import MANY, checked, whole
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.base import Constant, Cotangents, Routine, apply
@@ -33,7 +33,7 @@ from graphc.ops.elementwise import (
 )
 from graphc.ops.indexing import Gather, Scatter, take, take_along_axis
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote, size_node
-from graphc.ops.shape import axis_index, inverse_permutation, join, permute, reshape_to, slice_axis, zeros
+from graphc.ops.shape import axis_index, inverse_permutation, join, never_equal, permute, reshape_to, slice_axis, zeros
 from graphc.types import BOOL, FLOAT64, INT64, Array, Dim, Size, TensorType, is_float, size_max
 
 __all__ = ["argsort", "diff", "median", "quantile", "searchsorted", "sort", "top_k"]
@@ -202,13 +202,18 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     node = as_node(x, what="diff")
     if not node.ndim:
         raise ShapeError(f"diff: one axis or more needed, got {node.type}{at()}")
-    if not isinstance(n, int) or n < 0:
-        raise ArgumentError(f"diff: n must be an int of at least 0, got {n!r}{at()}")
+    whole("diff: n", n, 0, MANY)
     place = axis_index("diff", axis, node.ndim)
     if n == 0:
         return node
     parts = promote("diff", "any", [p for p in (prepend, node, append) if p is not None])
     one = (*node.shape[:place], 1, *node.shape[place + 1 :])
+    for part in parts:
+        fits = part.ndim == node.ndim and not any(
+            a != place and never_equal(*sizes) for a, sizes in enumerate(zip(part.shape, node.shape, strict=True))
+        )
+        if part.ndim and not fits:
+            raise ShapeError(f"diff: {part.type} cannot be joined to {node.type} along axis {place}{at()}")
     joined = join([p if p.ndim else broadcast_to_shape(p, one) for p in parts], place)
     step = not_equal if joined.dtype == BOOL else subtract
     for _ in range(n):

@@ -22,10 +22,10 @@ from graphc.node import Node, Shared
 from graphc.ops import astype, expm1, shared
 from graphc.ops.pointwise import as_node
 from graphc.optim.clipping import clip_by_norm, clip_by_value, global_norm
-from graphc.optim.parameters import Named, load_states, named_parameters
+from graphc.optim.parameters import Named, load_states, named_parameters, parameter_tree
 from graphc.optim.settings import Settings
 from graphc.optim.updates import Norms, Updates
-from graphc.tree import flatten
+from graphc.tree import leaves_like
 from graphc.types import FLOAT64, Array, DType, is_float
 
 Scalar = Node | float
@@ -80,11 +80,9 @@ class Optimizer(Settings, ABC):
         Raises `ArgumentError`, `ShapeError`, `DTypeError` for gradients that do not fit the parameters.
         """
         what = f"{type(self).__name__}.updates_from_gradients"
-        named = named_parameters(what, params)
-        nodes = flatten(grads)
-        if len(nodes) != len(named):
-            raise ArgumentError(f"{what}: {len(nodes)} gradients for {len(named)} parameters{at()}")
-        pairs = zip(nodes, named.items(), strict=True)
+        tree = parameter_tree(what, params)
+        named = named_parameters(what, tree)
+        pairs = zip(leaves_like(tree, grads, f"{what}: gradients"), named.items(), strict=True)
         return self._updates(named, [_check_gradient(what, g, name, p) for g, (name, p) in pairs])
 
     @abstractmethod

@@ -6,6 +6,7 @@ import functools
 import operator
 from typing import Any
 
+from graphc.arguments import number, shown
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops import abs, astype, clip, hypot, minimum, square, sum, where
@@ -22,7 +23,8 @@ def clip_by_value(grads: Any, limit: Any) -> Any:
     array([ 1. , -0.5])
     """
     _check_limit("clip_by_value", limit)
-    return unflatten(grads, [clip(as_node(g), -limit, limit) for g in flatten(grads)])
+    bound = limit if is_weak(limit) else as_node(limit)
+    return unflatten(grads, [clip(as_node(g), -bound, bound) for g in flatten(grads)])
 
 
 def global_norm(grads: Any) -> Node:
@@ -90,5 +92,8 @@ def clip_by_norm(grads: Any, norm: Node, max_norm: Any) -> Any:
 
 
 def _check_limit(what: str, limit: Any) -> None:
-    if is_weak(limit) and not limit >= 0:
-        raise ArgumentError(f"{what}: the limit must be at least 0, got {limit!r}{at()}")
+    if is_weak(limit):
+        if not number(f"{what}: the limit", limit) >= 0:
+            raise ArgumentError(f"{what}: the limit must be at least 0, got {limit!r}{at()}")
+    elif as_node(limit, what=f"{what}: the limit").shape:
+        raise ArgumentError(f"{what}: the limit must be a number or a 0-d node, got {shown(limit)}{at()}")

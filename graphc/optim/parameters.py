@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arrays import arrays_by_name
 from graphc.errors import ArgumentError, DTypeError, at
 from graphc.node import Node, Shared
 from graphc.types import is_float
@@ -24,7 +25,7 @@ def named_parameters(what: str, params: Any) -> Named:
 
     Raises `ArgumentError` for what is not shared or is given twice, `DTypeError` for integers.
     """
-    tree = _as_tree(what, params)
+    tree = parameter_tree(what, params)
     pairs = list(_leaves(tree, ()))
     if not pairs:
         raise ArgumentError(f"{what}: no parameters given{at()}")
@@ -42,7 +43,7 @@ def named_parameters(what: str, params: Any) -> Named:
     return dict(zip(names, nodes, strict=True))
 
 
-def _as_tree(what: str, params: Any) -> Any:
+def parameter_tree(what: str, params: Any) -> Any:
     """Return nested dicts and lists; other iterables of parameters become lists."""
     if isinstance(params, (Node, dict, list, tuple)):
         return params
@@ -91,7 +92,7 @@ def load_states(what: str, states: Mapping[str, Shared], given: Mapping[str, Any
 
     Nothing changes unless names, shapes and dtypes all agree.
     """
-    arrays = {name: np.asarray(value) for name, value in given.items()}
+    arrays = arrays_by_name(what, given)
     wrong = [f"{name!r} is missing" for name in states if name not in arrays]
     wrong += [f"{name!r} is unknown" for name in arrays if name not in states]
     for name, state in states.items():

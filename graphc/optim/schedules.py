@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphc.arguments import entries, shown, whole
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops import astype, clip, cos, floor, greater_equal, less, log, maximum, minimum, pow, where
@@ -53,7 +54,7 @@ class Schedule(Settings, ABC):
 class ConstantLR(Schedule):
     """The same rate at every step."""
 
-    lr: float
+    lr: float | Node
 
     def rate(self, count: Node) -> Node:
         """Return lr."""
@@ -64,9 +65,9 @@ class ConstantLR(Schedule):
 class StepLR(Schedule):
     """lr gamma**floor(count / step_size)."""
 
-    lr: float
+    lr: float | Node
     step_size: int
-    gamma: float = 0.1
+    gamma: float | Node = 0.1
 
     def rate(self, count: Node) -> Node:
         """Return the rate for a float64 count."""
@@ -77,9 +78,9 @@ class StepLR(Schedule):
 class MultiStepLR(Schedule):
     """lr gamma**(the number of milestones at or before count)."""
 
-    lr: float
+    lr: float | Node
     milestones: tuple[int, ...]
-    gamma: float = 0.1
+    gamma: float | Node = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,8 +98,8 @@ class MultiStepLR(Schedule):
 class ExponentialLR(Schedule):
     """lr gamma**count."""
 
-    lr: float
-    gamma: float
+    lr: float | Node
+    gamma: float | Node
 
     def rate(self, count: Node) -> Node:
         """Return the rate for a float64 count."""
@@ -109,9 +110,9 @@ class ExponentialLR(Schedule):
 class LinearLR(Schedule):
     """lr times a factor that goes from `start_factor` to `end_factor` in `total_iters` steps."""
 
-    lr: float
-    start_factor: float = 1 / 3
-    end_factor: float = 1.0
+    lr: float | Node
+    start_factor: float | Node = 1 / 3
+    end_factor: float | Node = 1.0
     total_iters: int = 5
 
     def rate(self, count: Node) -> Node:
@@ -124,9 +125,9 @@ class LinearLR(Schedule):
 class PolynomialLR(Schedule):
     """lr (1 - count / total_iters)**power, then 0."""
 
-    lr: float
+    lr: float | Node
     total_iters: int = 5
-    power: float = 1.0
+    power: float | Node = 1.0
 
     def rate(self, count: Node) -> Node:
         """Return the rate for a float64 count."""
@@ -137,9 +138,9 @@ class PolynomialLR(Schedule):
 class CosineAnnealingLR(Schedule):
     """Half a cosine from lr at count 0 to eta_min at count T_max (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
 
-    lr: float
+    lr: float | Node
     T_max: int
-    eta_min: float = 0.0
+    eta_min: float | Node = 0.0
 
     def rate(self, count: Node) -> Node:
         """Return the rate for a float64 count."""
@@ -150,10 +151,10 @@ class CosineAnnealingLR(Schedule):
 class CosineAnnealingWarmRestarts(Schedule):
     """Half cosines from lr to eta_min that start again: the i-th takes T_0 T_mult**i steps (arXiv:1608.03983)."""
 
-    lr: float
+    lr: float | Node
     T_0: int
     T_mult: int = 1
-    eta_min: float = 0.0
+    eta_min: float | Node = 0.0
 
     def rate(self, count: Node) -> Node:
         """Return the rate for a float64 count."""
@@ -206,7 +207,7 @@ class OneCycleLR(Schedule):
         return where(less(count, top), up, down)
 
 
-def _cosine(start: float, end: float, done: Node) -> Node:
+def _cosine(start: float | Node, end: float | Node, done: Node) -> Node:
     """Go from start (done = 0) to end (done = 1) along half a cosine."""
     return end + (start - end) * ((1 + cos(done * math.pi)) / 2)
 
@@ -227,7 +228,7 @@ class WarmupLR(Schedule):
 
     after: Schedule
     steps: int
-    start_factor: float = 0.0
+    start_factor: float | Node = 0.0
 
     def rate(self, count: Node) -> Node:
         """Return the rate for a float64 count."""
@@ -245,6 +246,10 @@ class SequentialLR(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_milestones("SequentialLR", self.milestones)
+        if not isinstance(self.schedules, (list, tuple)) or not all(isinstance(s, Schedule) for s in self.schedules):
+            raise ArgumentError(
+                f"SequentialLR: schedules must be a list of schedules, got {shown(self.schedules)}{at()}"
+            )
         if len(self.schedules) != len(self.milestones) + 1:
             raise ArgumentError(
                 f"SequentialLR: {len(self.schedules)} schedules need {len(self.schedules) - 1} milestones,"
@@ -261,6 +266,9 @@ class SequentialLR(Schedule):
 
 
 def _check_milestones(what: str, milestones: Sequence[int]) -> None:
-    rising = all(a < b for a, b in itertools.pairwise(milestones))
-    if not rising or any(m < 1 for m in milestones):
-        raise ArgumentError(f"{what}: milestones must be positive and rising, got {milestones!r}{at()}")
+    if not isinstance(milestones, (list, tuple, range)) and np.ndim(milestones) != 1:
+        raise ArgumentError(f"{what}: milestones must be a sequence of ints, got {shown(milestones)}{at()}")
+    counts = [whole(f"{what}: a milestone", m) for m in entries(milestones)]
+    rising = all(a < b for a, b in itertools.pairwise(counts))
+    if not rising or any(m < 1 for m in counts):
+        raise ArgumentError(f"{what}: milestones must be positive and rising, got {shown(milestones)}{at()}")

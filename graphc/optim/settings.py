@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.arguments import plain_rules
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.types import is_float
@@ -75,12 +76,18 @@ class Settings:
 
     def check(self) -> None:
         """Raise `ArgumentError` for a hyperparameter outside its range."""
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+        fields = [f for f in dataclasses.fields(self) if f.init]  # type: ignore[arg-type]
+        rules = plain_rules({f.name: f.type for f in fields})
+        for f in fields:
             value = getattr(self, f.name)
+            if (isinstance(value, Node) and f.name not in rules) or (f.name in NODES and isinstance(value, Node)):
+                self._check_node(f.name, value)
+                continue
+            if f.name in rules:
+                value = rules[f.name][1](f"{type(self).__name__}: {f.name}", value)
+                object.__setattr__(self, f.name, value)
             if f.name in COUNTS:
                 self._check_count(f.name, value)
-            elif isinstance(value, Node):
-                self._check_node(f.name, value)
             elif f.name in RANGES and value is not None and not callable(value):
                 self._check_numbers(f.name, value)
 

@@ -61,7 +61,7 @@ class Accumulate(Optimizer):
         done, last = self._calls(named), self.finishes(named)
         sums = [self.keep(f"{self.name_of(name, p)}.accumulated", zeros(p)) for name, p in named.items()]
         means = [total + g / self.steps for total, g in zip(sums, grads, strict=True)]
-        inside = self.optimizer.updates_from_gradients(means, named)
+        inside = self.optimizer.updates_from_gradients(dict(zip(named, means, strict=True)), named)
         updates = {node: where(last, value, node) for node, value in inside.items()}
         updates |= {total: where(last, 0.0, mean) for total, mean in zip(sums, means, strict=True)}
         return Updates(updates | {done: where(last, 0, done + 1)}, inside.params, inside.norms)
@@ -86,7 +86,7 @@ class ExponentialMovingAverage(Optimizer):
         share_state(self, self.optimizer)
 
     def _updates(self, named: Named, grads: list[Node]) -> Updates:
-        updates = self.optimizer.updates_from_gradients(grads, named)
+        updates = self.optimizer.updates_from_gradients(dict(zip(named, grads, strict=True)), named)
         moved = self.optimizer.finishes(named)
         for name, p in named.items():
             known = self.name_of(name, p)

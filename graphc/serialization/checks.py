@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.decompositions import Cholesky, Cofactor, Determinant, LuFactor, LuSolve, SolveTriangular
+from graphc.ops.equal_values import Vanishing
 from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, pairs
 from graphc.ops.losses import CrossEntropy
@@ -298,6 +299,11 @@ def _pinv(op: Pinv, types: Types) -> Pairs:
     return equal_types([rtol], [TensorType(a.dtype, a.shape[:-2])], "tolerances")
 
 
+def _vanishing(op: Vanishing, types: Types) -> None:
+    require(0 <= op.order <= 3, f"order {op.order}")
+    one_dtype(types, "f")
+
+
 def _polygamma(op: Polygamma, types: Types) -> None:
     require(1 <= op.order <= MAX_ORDER, f"order {op.order}")
     one_dtype(types, "f")
@@ -357,5 +363,6 @@ ARRAY_OPS: dict[str, Entry] = {
     "Standardize": Entry(Standardize, (1, 1), _float_axes),
     "Svd": Entry(Svd, (1, 1), _matrices),
     "Unslice": Entry(Unslice, (1, 1), _unslice),
+    "Vanishing": Entry(Vanishing, (1, 1), _vanishing),
     "Windows": Entry(Windows, (1, 1), _view_windows),
 }
