@@ -17,7 +17,7 @@ from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
 from graphc.ops.elementwise import clip, square, where
 from graphc.ops.elementwise_float import exp
-from graphc.ops.pointwise import Pointwise, elementwise, masked_multiply, pointwise, promote
+from graphc.ops.pointwise import Elementwise, Pointwise, elementwise, masked_multiply, pointwise, promote
 from graphc.types import Array, DType, TensorType
 
 DENSITY = 2 / sqrt(pi)
@@ -148,7 +148,7 @@ LOG_NDTR_SLOPE = elementwise(
     accepts="float",
     partials=(lambda out, x: -out * pointwise(LOG_NDTR_EXCESS, x),),
 )
-LOG_NDTR_EXCESS = elementwise(
+LOG_NDTR_EXCESS: Elementwise = elementwise(
     "log_ndtr_excess",  # the slope less -x, to which it tends
     numpy=_log_ndtr_excess,
     code=f"select({{0}} > {{T}}(0), normal_density({{0}}) / ndtr({{0}}) + {{0}}, {{T}}({1 / sqrt(2)!r})"
