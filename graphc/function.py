@@ -409,10 +409,11 @@ def _output_nodes(outputs: Any) -> list[Node]:
 def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
     pairs = list(updates.items()) if isinstance(updates, Mapping) else () if updates is None else updates
     checked: list[tuple[Shared, Node]] = []
+    seen: set[Node] = set()
     for target, value in _as_pairs(pairs):
         if not isinstance(target, Shared):
             raise ArgumentError(f"updates: {target!r} is not shared; make it with gc.shared(...){at()}")
-        if any(target is seen for seen, _ in checked):
+        if target in seen:
             raise ArgumentError(f"updates: {target.name!r} is updated twice{at()}")
         node = value if isinstance(value, Node) else _literal_update(target, value)
         if node.dtype != target.dtype:
@@ -422,6 +423,7 @@ def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
             )
         if node.ndim != target.ndim or _differ(node, target):
             raise ShapeError(f"update of {target.name}: {node.type} given, {target.type} needed{at()}")
+        seen.add(target)
         checked.append((target, node))
     return checked
 
