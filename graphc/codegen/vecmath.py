@@ -34,7 +34,6 @@ import numpy as np
 from graphc.codegen.libmvec import VARIANTS, library_symbols, vector_variant
 from graphc.ops.random_table import FORMULAS as RANDOM
 from graphc.ops.random_table import with_numpy
-from graphc.ops.special import slope_of_erfcx
 from graphc.types import SHORT_NAMES, short_name
 
 __all__ = ["DEBUG_GLOBALS", "EXTERNAL_SYMBOLS", "LIBM", "PRECISIONS", "VOCABULARY", "Pointer", "vector_variant", "wrap"]
@@ -141,6 +140,12 @@ def _special(name: str) -> Callable[..., Any]:
         return getattr(scipy.special, name)(*args)
 
     return _floats(call)
+
+
+def _erfcx_slope(x: Any) -> Any:
+    from graphc.ops.special import slope_of_erfcx  # only to debug: kernels do not depend on it
+
+    return slope_of_erfcx(x)
 
 
 def _polygamma(n: Any, x: Any) -> Any:
@@ -270,7 +275,7 @@ def _debug_globals() -> dict[str, Any]:
         "sech": _floats(_sech),
         "exp_capped": _floats(lambda x: np.exp(np.fmin(x, type(x)(0)))),
         "normal_density": _floats(lambda x: np.exp(x * x / -2) * type(x)(0.3989422804014327)),
-        "erfcx_slope": _floats(slope_of_erfcx),
+        "erfcx_slope": _floats(_erfcx_slope),
         "polygamma": _quiet(_polygamma),
         "fmax_nan": _extremum(True),
         "fmin_nan": _extremum(False),
