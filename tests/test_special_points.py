@@ -230,3 +230,29 @@ def test_cases_of_small_sizes(case: Case, size: int) -> None:
                 named.at(arrays, nodes), program.at(arrays, [*program.firsts, *program.seconds]), strict=True
             ):
                 np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+# -- derivatives of log gamma
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 2e-15), ("float32", 1e-6)])
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 6, 8, 10])
+def test_polygamma_at_negative_half_integers(order: int, dtype: str, rtol: float) -> None:
+    """The reflected part vanishes there in even orders."""
+    values = np.asarray([-0.5, -1.5, -2.5, -7.5, -20.5, -0.25, -3.375, 0.75], dtype)
+    with mpmath.workdps(60):
+        wanted = [float(mpmath.polygamma(order, mpmath.mpf(float(v)))) for v in values]
+    x = gc.placeholder("x", (None,), dtype)
+    np.testing.assert_allclose(gc.function([x], gc.special.polygamma(order, x))(values), wanted, rtol=rtol)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 2e-15), ("float32", 1e-6)])
+@pytest.mark.parametrize("zero", [1.4616321449683623, -0.5040830082644554])
+def test_digamma_beside_its_zeros(zero: float, dtype: str, rtol: float) -> None:
+    eps = float(np.finfo(dtype).eps)
+    steps = np.asarray([-0.25, -0.1, -0.02, *(k * eps for k in (-1e5, -1e3, -3, -1, 0, 1, 5, 1e4)), 0.05, 0.3])
+    values = (zero + steps).astype(dtype)
+    with mpmath.workdps(60):
+        wanted = [float(mpmath.digamma(mpmath.mpf(float(v)))) for v in values]
+    x = gc.placeholder("x", (None,), dtype)
+    np.testing.assert_allclose(gc.function([x], gc.special.digamma(x))(values), wanted, rtol=rtol)
