@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.evaluate import run_graph
-from graphc.grad import jvp, vjp, zeros_of
+from graphc.grad import jvp_inside, masked_zeros, vjp_inside, zeros_of
 from graphc.graph import Graph, topological_order
 from graphc.node import Node
 from graphc.ops.base import Constant, View, apply, inside_node
@@ -126,7 +126,7 @@ class _Rules:
         g_received = {i: inside_node(f"gc{i}", carries[i].type) for i in floats if given["carry", i] is not None}
         outputs = [op.body.outputs[i] for i in floats] + [op.body.outputs[op.carries + j] for j in g_head]
         wrt = [*(carries[i] for i in floats), *moved]
-        pulled = vjp(outputs, wrt, [*g_carry, *g_head.values()], disconnected="zero") if outputs else []
+        pulled = vjp_inside(outputs, wrt, [*g_carry, *g_head.values()]) if outputs else []
         after = [
             g + g_received[i] if i in g_received else g for i, g in zip(floats, pulled[: len(floats)], strict=True)
         ]
@@ -149,13 +149,14 @@ class _Rules:
 
     def jvp(self, op: Scan, tangents: Sequence[Node | None], inputs: Sequence[Node]) -> tuple[Node | None, ...]:
         """Scan over values and tangents together."""
-        moving = [x for x in op.body.inputs if is_float(x.dtype)]
+        given = dict(zip(op.body.inputs, tangents, strict=True))
+        carried = [x for x in op.body.inputs[: op.carries] if is_float(x.dtype)]
+        moving = [*carried, *(x for x in op.body.inputs[op.carries :] if given[x] is not None)]
         inner = {x: inside_node(f"t{i}", x.type) for i, x in enumerate(moving)}
         floats = [y for y in op.body.outputs if is_float(y.dtype)]
-        pushed = dict(zip(floats, jvp(floats, moving, list(inner.values())), strict=True))
-        outer_tangents = {x: t for x, t in zip(op.body.inputs, tangents, strict=True) if x in inner}
+        pushed = dict(zip(floats, jvp_inside(floats, moving, list(inner.values())), strict=True))
         own = op.body.inputs[: op.carries + op.sequences]
-        full = {x: t if t is not None else zeros_of(inputs[op.body.inputs.index(x)]) for x, t in outer_tangents.items()}
+        full = {x: masked_zeros(x) if (t := given[x]) is None else t for x in moving}
         bind = {inner[x]: full[x] for x in moving if x not in own}
         nodes = [*op.body.outputs, *(pushed[y] for y in floats)]
         built = substitute(list(Graph(nodes).replace(bind)[0].outputs), op, inputs)

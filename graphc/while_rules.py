@@ -8,7 +8,7 @@ import numpy as np
 
 from graphc.errors import GradientError, at
 from graphc.evaluate import run_graph
-from graphc.grad import jvp, zeros_of
+from graphc.grad import jvp_inside, masked_zeros
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import apply, inside_node
@@ -60,7 +60,7 @@ class _WhileRules:
         moving = [i for i in range(count) if is_float(own[i].dtype)]
         outer = [i for i in range(count, len(own)) if tangents[i] is not None]
         inner = {i: inside_node(f"t{i}", own[i].type) for i in (*moving, *outer)}
-        pushed = jvp([op.body.outputs[i] for i in moving], [own[i] for i in inner], list(inner.values()))
+        pushed = jvp_inside([op.body.outputs[i] for i in moving], [own[i] for i in inner], list(inner.values()))
         bind = dict(zip(own[count:], inputs[count:], strict=True))
         for i in outer:
             tangent = tangents[i]
@@ -70,7 +70,7 @@ class _WhileRules:
         test = Graph(op.condition.outputs).replace(same)[0].outputs[0]
         after = Graph([*op.body.outputs, *pushed]).replace(bind)[0].outputs
         starts = [tangents[i] for i in moving]
-        first = [zeros_of(inputs[i]) if t is None else t for i, t in zip(moving, starts, strict=True)]
+        first = [masked_zeros(inputs[i]) if t is None else t for i, t in zip(moving, starts, strict=True)]
         carries = [*own[:count], *(inner[i] for i in moving)]
         results = build_while([*inputs[:count], *first], carries, test, after)
         found = dict(zip(moving, results[count:], strict=True))
