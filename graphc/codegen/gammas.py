@@ -124,13 +124,16 @@ def digamma(m: Emitter, x: Value) -> Value:
 
 def _beside_zeros(m: Emitter, x: Value, result: Value) -> Value:
     """Take the Taylor series about the zero on the side of x where x is near it: terms cancel in other formulas."""
-    left = x < 0
-    first, second, rest = (m.select(left, *(m.constant(z[k], x.kind) for z in reversed(_ZEROS))) for k in range(3))
-    distance = ((x - first) - second) - rest
+    right, left = _ZEROS
+
+    def chosen(positive: float, negative: float) -> Value:
+        return m.select(x < 0, m.constant(negative, x.kind), m.constant(positive, x.kind))
+
+    distance = ((x - chosen(right[0], left[0])) - chosen(right[1], left[1])) - chosen(right[2], left[2])
     series = m.constant(0.0, x.kind)
     for k in reversed(range(_SERIES[x.kind])):
-        series = m.muladd(series, distance, m.select(left, *(m.constant(z[3][k], x.kind) for z in reversed(_ZEROS))))
-    near = m.fabs(distance) < m.select(left, *(m.constant(limit, x.kind) for limit in reversed(_NEAR)))
+        series = m.muladd(series, distance, chosen(right[3][k], left[3][k]))
+    near = m.fabs(distance) < chosen(*_NEAR)
     return m.select(near, series * distance, result)
 
 
