@@ -7,6 +7,7 @@ from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.decompositions import Cholesky, Cofactor, Determinant, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.equal_values import Vanishing
 from graphc.ops.indexing import Gather, Offset, Scatter
+from graphc.ops.limits import Limited
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, pairs
 from graphc.ops.losses import CrossEntropy
 from graphc.ops.normalization import InverseDeviation, Standardize
@@ -309,6 +310,10 @@ def _polygamma(op: Polygamma, types: Types) -> None:
     one_dtype(types, "f")
 
 
+def _limited(op: Limited, types: Types) -> None:
+    require(types[1].dtype == BOOL and not types[1].shape, "a condition that is no 0-d bool")
+
+
 def _cross_entropy(op: CrossEntropy, types: Types) -> None:
     logits, labels = types
     one_dtype((logits,), "f")
@@ -333,6 +338,7 @@ ARRAY_OPS: dict[str, Entry] = {
     "InverseDeviation": Entry(InverseDeviation, (1, 1), _float_axes),
     "Iota": Entry(Iota, (0, 0), _iota),
     "LinearRecurrence": Entry(LinearRecurrence, (2, 2), _recurrence),
+    "Limited": Entry(Limited, (2, 2), _limited),
     "LogSoftmax": Entry(LogSoftmax, (1, 1), _float_axis),
     "LogSumExp": Entry(LogSumExp, (1, 1), _float_axes),
     "LuFactor": Entry(LuFactor, (1, 1), _matrices),
