@@ -63,7 +63,9 @@ def behind_loop(result: Node) -> Node | None:
     (loop,) = result.inputs
     if not isinstance(loop.op, Scan) or not isinstance(result.op, Project):
         return None
-    if loop.op.results[result.op.index][0] != "stacked":
+    kind, place = loop.op.results[result.op.index]
+    body, carries = loop.op.body, loop.op.carries
+    if kind != "stacked" or body.outputs[carries + place] in set(topological_order(body.outputs[:carries])):
         return None
     with blame(loop.source):
         found = _Loop(loop, loop.op, loop.inputs).result(result.op.index)
