@@ -183,7 +183,8 @@ class Function:
         program = Program(optimized, self.precision, self._options, compiled=not debug, threads=threads)
         self._seconds |= program.seconds
         mode = result_mode(self._outputs)
-        self._compiled = Compiled(self.graph, program, LIST_MODE if mode is None else mode, interpreted=debug)
+        mode = LIST_MODE if mode is None else mode
+        self._compiled = Compiled(self.graph, program, mode, interpreted=debug, name=self.name)
         return self._compiled
 
     def _slow_call(self, *args: Any, **kwargs: Any) -> Any:

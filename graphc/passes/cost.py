@@ -11,6 +11,7 @@ from graphc.node import Node
 from graphc.ops.base import Leaf, Op, View
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Pointwise
+from graphc.ops.shape import Unslice
 from graphc.types import SHORT_NAMES, DType, Size, TupleType, sum_sizes
 
 _CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
@@ -82,7 +83,7 @@ def _pick(node: Node, picks: dict[Node, tuple[Node, ...]]) -> tuple[Node, ...]:
     below = tuple(dict.fromkeys(n for x in node.inputs for n in picks.get(x, ())))
     if isinstance(node.type, TupleType):
         return below
-    if is_expensive(node):
+    if is_expensive(node) and not isinstance(node.op, Unslice):  # a part inside zeros is kept without the zeros
         return (node,)
     return (node,) if below and no_larger([node], below) else below
 
