@@ -3,9 +3,9 @@
 from typing import Any
 
 from graphc.elsewhere import advice
-from graphc.ops.special import digamma, erf, erfc, gammaln, ndtr, polygamma
+from graphc.ops.special import digamma, erf, erfc, erfcx, gammaln, log_ndtr, ndtr, polygamma
 
-__all__ = ["digamma", "erf", "erfc", "gammaln", "ndtr", "polygamma"]
+__all__ = ["digamma", "erf", "erfc", "erfcx", "gammaln", "log_ndtr", "ndtr", "polygamma"]
 
 
 def __getattr__(name: str) -> Any:

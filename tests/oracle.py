@@ -33,8 +33,9 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "sqrt_safe": mpmath.sqrt,
     "square": lambda x: x * x,
     "one_minus_square": lambda x: 1 - x * x,
-    "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100))),  # fails on huge arguments
-    "ndtr": lambda x: mpmath.erfc(-max(min(x, mpmath.mpf(100)), mpmath.mpf(-100)) / mpmath.sqrt(2)) / 2,
+    "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(10) ** 5), mpmath.mpf(-100))),  # fails on huge arguments
+    "erf": lambda x: mpmath.erf(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100))),
+    "ndtr": lambda x: mpmath.erfc(-max(min(x, mpmath.mpf(100)), -(mpmath.mpf(10) ** 5)) / mpmath.sqrt(2)) / 2,
     "normal_density": mpmath.npdf,
     "abs": abs,
     "relu": lambda x: max(x, mpmath.mpf(0)),
@@ -55,7 +56,7 @@ _EXACT: dict[str, Callable[..., Any]] = {
 }
 
 
-def _scalar(name: str) -> Callable[..., Any]:
+def scalar(name: str) -> Callable[..., Any]:
     function = _EXACT.get(name) or getattr(mpmath, name)
 
     def call(*operands: Any) -> Any:
@@ -83,7 +84,7 @@ def _over_axes(name: str, x: Any, axes: tuple[int, ...]) -> Any:
 
 
 def _map(name: str, *operands: Any) -> Any:
-    return np.asarray(np.frompyfunc(_scalar(name), len(operands), 1)(*operands), dtype=object)
+    return np.asarray(np.frompyfunc(scalar(name), len(operands), 1)(*operands), dtype=object)
 
 
 def true_value(output: Node, bindings: Mapping[Node, Any], digits: int = DIGITS) -> Any:
