@@ -21,7 +21,7 @@ TABLE = gc.placeholder("table", shape=("n", 3))
 
 PROGRAMS: dict[str, Callable[[], Any]] = {
     "scan": lambda: gc.scan(lambda c, t: (c.at[t].add(1.0), c[t]), X, gc.arange(5)),
-    "reads itself": lambda: gc.fori_loop(0, 5, lambda i, c: c.at[i].add(c[0] * 2).at[0].set(c[i]), X),
+    "reads itself": lambda: gc.fori_loop(0, 5, lambda i, c: c.at[i].add(c[0] * 2).at[i + 1].set(c[i]), X),
     "while": lambda: gc.while_loop(lambda c: c[0] < 5, lambda c: (c[0] + 1, c[1].at[c[0]].add(c[1][0])), (0, X)),
     "bounded": lambda: gc.while_loop(
         lambda c: c[0] < 5, lambda c: (c[0] + 1, c[1].at[c[0]].multiply(3.0)), (0, X), max_steps=7
@@ -33,7 +33,7 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
         lambda c, t: (gc.cond(t % 4 < 1, lambda: c * 0.5, lambda: c.at[t].add(1.0)), None), X, gc.arange(5)
     ),
     "switch": lambda: gc.scan(
-        lambda c, t: (gc.switch(t, [lambda: c, lambda: c.at[t].set(7.0), lambda: c.at[0].add(c[1])]), c[t]),
+        lambda c, t: (gc.switch(t, [lambda: c, lambda: c.at[t].set(7.0), lambda: c.at[t - t].add(c[1])]), c[t]),
         X,
         gc.arange(5),
     ),
@@ -41,7 +41,7 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "nested": lambda: gc.fori_loop(0, 2, lambda i, c: gc.fori_loop(0, 3, lambda j, d: d.at[i * 2 + j].add(d[j]), c), X),
     "loop in branch in loop": lambda: gc.scan(
         lambda c, t: (
-            gc.cond(t > 1, lambda: gc.fori_loop(0, 2, lambda j, d: d.at[t - j].add(1.0), c), lambda: c.at[4].add(2.0)),
+            gc.cond(t > 1, lambda: gc.fori_loop(0, 2, lambda j, d: d.at[t - j].add(1.0), c), lambda: c.at[t + 1].add(2.0)),
             c[4],
         ),
         X,
