@@ -18,7 +18,7 @@ from benchmarks.results import processor
 from graphc.codegen.libmvec import has_libmvec
 from graphc.codegen.vecmath import PRECISIONS
 from graphc.text import table
-from tests.ulp import EXACT, evaluate, exact, function_points, ulps
+from tests.ulp import EXACT, worst_error
 
 KINDS = ("f64", "f32")
 HEADER = ("function", *(f"{kind} {precision}" for kind in KINDS for precision in PRECISIONS))
@@ -28,18 +28,14 @@ BEGIN, END = "<!-- accuracy: written by `python -m benchmarks.ulp_table --write`
 
 def errors(name: str, count: int) -> list[float]:
     """Return the largest errors of one function, float64 first, precisions in their order."""
-    found = []
-    for kind in KINDS:
-        operands = function_points(name, kind, count)
-        values = exact(name, *operands)
-        found += [float(ulps(evaluate(name, kind, p, *operands), values).max()) for p in PRECISIONS]
-    return found
+    return [worst_error(name, kind, precision, count) for kind in KINDS for precision in PRECISIONS]
 
 
 def show_markdown(rows: Sequence[Sequence[str]], count: int) -> str:
     """Return the table with what it was measured on."""
     library = "libmvec" if has_libmvec() else "no libmvec"
-    head = f"{processor()}; {library}; {datetime.date.today()}; {count} points in each of seven ranges:"
+    head = f"{processor()}; {library}; {datetime.date.today()}; {count} points in each of seven ranges,"
+    head += f" {100 * count:,} where NumPy has the function in extended precision:"
     return f"{head}\n\n{markdown_table(['', *HEADER[1:]], rows)}"
 
 

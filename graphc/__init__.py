@@ -13,24 +13,25 @@ The modules, in the order in which a program meets them:
 | module | job |
 |---|---|
 | `errors`, `arguments`, `identity` | errors with the user's line; plain arguments; what `==` of nodes is |
+| `forks` | what a fork waits for |
 | `dims`, `types`, `arrays`, `tree`, `lazy`, `text` | dimensions; dtypes, types; arrays from users; nestings; tables |
 | `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
 | `node`, `ops` | values, and the ops that make them |
 | `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |
-| `graph` | chosen outputs and all they depend on |
+| `graph`, `substitution` | chosen outputs and all they depend on; other sizes in it |
 | `binding`, `draws`, `evaluate` | arguments of a call; ranges of a generator's stream; the reference interpreter |
-| `grad` | derivatives, as more nodes |
-| `control`, `branch`, `tracing`, `scan_rules`, `while_rules` | loops and branches inside the compiled program |
+| `grad`, `masks` | derivatives, as more nodes; zeros that they keep |
+| `streams`, `control`, `branch`, `tracing`, `scan_rules`, `while_rules` | loops and branches in the compiled program |
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
-| `function`, `signature`, `runner` | the compiled callable, its parameters, what stands behind a call |
+| `function`, `signature`, `runner`, `expected` | the compiled callable, its parameters, what stands behind a call |
 | `jacobians`, `differences` | whole Jacobians and Hessians, by loops; `check_grad` |
 | `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
 | `scipy_adaptors`, `native`, `fixed` | functions for `scipy.optimize`; for Numba and C; on fixed arrays |
 | `rounding`, `cases`, `verification` | whether a compiled program is the one that was written, and what is not |
 | `nn` | neural networks: functions and modules |
 | `optim` | optimisers and schedules: whole training steps as updates |
-| `data`, `metrics` | minibatches of arrays; how good predictions are |
+| `data`, `rows`, `metrics` | minibatches of arrays, what they count for; how good predictions are |
 | `checkpoint` | training state in files |
 | `training`, `history`, `progress`, `plots` | the training loop, what it saw, and pictures of that |
 | `sklearn` | scikit-learn estimators |

@@ -14,6 +14,7 @@ import numpy as np
 
 from graphc.arguments import shown
 from graphc.errors import ArgumentError, DTypeError, GraphcError, at
+from graphc.tree import refuse_endless
 from graphc.types import Array, DType, as_dtype, is_masked
 
 
@@ -24,6 +25,7 @@ def to_array(what: str, value: Any) -> Array:
     if isinstance(value, np.ndarray):
         array: Array = value
     else:
+        refuse_endless(what, value)
         exported = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
         try:
             array = np.from_dlpack(value) if exported else np.asarray(value)

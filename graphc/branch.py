@@ -14,7 +14,7 @@ import numpy as np
 from graphc.arguments import require_function
 from graphc.errors import ArgumentError, at
 from graphc.evaluate import run_graph
-from graphc.grad import jvp, vjp
+from graphc.grad import jvp_inside, vjp_inside
 from graphc.graph import Graph
 from graphc.node import Node, serials
 from graphc.ops.base import apply, inside_node
@@ -125,7 +125,7 @@ class _SwitchRules:
         for branch in op.branches:
             given = [inside_node(f"g{k}", g.type) for k, g in heads]
             wrt = [branch.inputs[i] for i in floats]
-            pulled = vjp([branch.outputs[k] for k, _ in heads], wrt, given, disconnected="zero")
+            pulled = vjp_inside([branch.outputs[k] for k, _ in heads], wrt, given)
             branches.append(([*branch.inputs, *given], pulled))
         results = build_switch(inputs[0], branches, [*inputs[1:], *(g for _, g in heads)], since)
         found: list[Node | None] = [None] * len(inputs)
@@ -141,7 +141,7 @@ class _SwitchRules:
         branches: list[Traced] = []
         for branch in op.branches:
             given = [inside_node(f"t{i}", t.type) for i, t in moving]
-            pushed = jvp([branch.outputs[k] for k in heads], [branch.inputs[i] for i, _ in moving], given)
+            pushed = jvp_inside([branch.outputs[k] for k in heads], [branch.inputs[i] for i, _ in moving], given)
             branches.append(([*branch.inputs, *given], pushed))
         results = build_switch(inputs[0], branches, [*inputs[1:], *(t for _, t in moving)], since)
         found = dict(zip(heads, results, strict=True))

@@ -24,6 +24,7 @@ from graphc.errors import ArgumentError, CheckpointError, GraphcError, at
 from graphc.node import Shared
 from graphc.state import hold_states
 from graphc.tensorfile import read_tensors, remove_leftovers, show_type, write_tensors
+from graphc.tree import flatten
 from graphc.types import SHORT_NAMES, Array
 
 __all__ = ["Checkpoint", "Checkpointer", "HasState", "HasStateDict", "load_checkpoint", "save_checkpoint"]
@@ -85,7 +86,7 @@ def save_checkpoint(path: PathLike, objects: Mapping[str, Any]) -> None:
     >>> w.get_value()
     array([1., 2.])
     """
-    leaves = list(_leaves(objects))
+    leaves = _named_leaves(objects)
     with hold_states([item.state for _, item in leaves if isinstance(item, Shared)]):
         found = _snapshot(leaves)[0]
         write_tensors(Path(path), found.arrays, {"states": found.states, "values": found.values})
@@ -122,7 +123,7 @@ def _is_state(item: Any) -> bool:
 
 def _load(path: PathLike, found: Checkpoint, objects: Mapping[str, Any]) -> None:
     """Put what a file holds into objects, or raise and leave them as they are."""
-    leaves = list(_leaves(objects))
+    leaves = _named_leaves(objects)
     needed, keys = _snapshot(leaves)
     for name, item in leaves:  # state may take another size
         if isinstance(item, Shared) and name in found.arrays and item.takes(found.arrays[name].shape):
@@ -213,6 +214,11 @@ class Checkpointer:
 
 
 # -- objects
+
+
+def _named_leaves(objects: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    flatten(dict(objects))  # refuses what is inside itself
+    return list(_leaves(objects))
 
 
 def _leaves(item: Any, name: str = "") -> Iterator[tuple[str, Any]]:

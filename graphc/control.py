@@ -16,10 +16,11 @@ from graphc.branch import cond
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.grad import zeros_of
 from graphc.node import Node, serials
-from graphc.ops.base import constant, inside_node
+from graphc.ops.base import apply, constant, inside_node
 from graphc.ops.creation import arange, iota
-from graphc.ops.elementwise import logical_and, where
+from graphc.ops.elementwise import where
 from graphc.ops.elementwise_arithmetic import add, multiply, stop_gradient
+from graphc.ops.limits import Limited
 from graphc.ops.manipulation import expand_dims, moveaxis, squeeze
 from graphc.ops.pointwise import as_node, broadcast_to_shape, size_node
 from graphc.ops.random import UINT64
@@ -96,9 +97,9 @@ def scan(
         traced, begins = _drawing(traced, drawn, since, steps)
         sequences = [*sequences, begins]
     if checkpoint is None:
-        outputs = build_scan(first, sequences, traced, steps, reverse)
+        outputs = build_scan(first, sequences, traced, steps, reverse, since=since)
     else:
-        outputs = _in_chunks(first, sequences, traced, steps, reverse, _chunk(checkpoint, steps))
+        outputs = _in_chunks(first, sequences, traced, steps, reverse, _chunk(checkpoint, steps), since)
     return unflatten(init, outputs[: len(first)]), unflatten(found[1], outputs[len(first) :])
 
 
@@ -108,8 +109,9 @@ def while_loop(
 ) -> Any:
     """Return the carry after `carry = body_fun(carry)` for as long as `cond_fun(carry)` holds.
 
-    The loop has forward derivatives. With `max_steps` it stops there at the latest, and has reverse derivatives
-    too, at the cost of always running that many steps.
+    The loop has forward derivatives. With `max_steps` it has reverse ones too, at the cost of tens of nanoseconds
+    for each of those steps that is left; where the condition still holds after them, the call raises `ArgumentError`.
+    A loop that may stop there is `scan(..., length=max_steps, until=...)`, which tells how many steps it ran.
 
     >>> import graphc as gc
     >>> gc.while_loop(lambda x: x < 100, lambda x: x * 2, 3).eval()
@@ -129,7 +131,7 @@ def while_loop(
         test, *after = drawn.resume([test, *after], since, begin, list(drawn.keys.values()))
         after = [*after, add(begin, size_node(drawn.count, UINT64))]
         first, carries = [*first, constant(0, UINT64)], [*carries, begin]
-    return unflatten(init_val, build_while(first, carries, test, after))
+    return unflatten(init_val, build_while(first, carries, test, after, since))
 
 
 def _drawing(traced: Traced, drawn: Streams, since: int, steps: Size) -> tuple[Traced, Node]:
@@ -142,17 +144,24 @@ def _drawing(traced: Traced, drawn: Streams, since: int, steps: Size) -> tuple[T
 
 
 def _bounded(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, max_steps: int) -> Any:
-    """Scan for `max_steps` steps, of which those after the condition fails change nothing."""
+    """Scan for `max_steps` steps, of which those after the condition fails only keep the carry."""
     steps = _count("while_loop: max_steps", max_steps, 0)
 
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        running, value = carry
-        go = logical_and(running, condition("while_loop: cond_fun", cond_fun(value)))
-        before = flatten(value)
-        after = next_carry("while_loop: body_fun", value, body_fun(value))
-        return (go, unflatten(value, [where(go, n, o) for n, o in zip(after, before, strict=True)])), None
+    def holds(value: Any) -> Node:
+        return condition("while_loop: cond_fun", cond_fun(value))
 
-    return scan(step, (True, init_val), None, length=steps)[0][1]
+    def step(state: Any, _: None) -> tuple[Any, None]:
+        going, value = state
+
+        def run() -> Any:
+            after = unflatten(value, next_carry("while_loop: body_fun", value, body_fun(value)))
+            return holds(after), after
+
+        return cond(going, run, lambda: state), None
+
+    start = map_structure(as_node, init_val)
+    going, last = scan(step, (holds(start), start), None, length=steps)[0]
+    return map_structure(lambda x: apply(Limited(), x, going), last)
 
 
 def _stopping(f: Step, until: Callable[[Any], Any]) -> Step:
@@ -194,26 +203,32 @@ def _chunk(checkpoint: Any, steps: Size) -> Size:
 
 
 def _in_chunks(
-    first: Sequence[Node], sequences: Sequence[Node], traced: Traced, steps: Size, reverse: bool, chunk: Size
+    first: Sequence[Node],
+    sequences: Sequence[Node],
+    traced: Traced,
+    steps: Size,
+    reverse: bool,
+    chunk: Size,
+    since: int,
 ) -> list[Node]:
     """Build a scan over chunks of steps, whose body is the scan over one chunk, and one over the rest."""
     count = floor_div(steps, chunk)
     whole = count * chunk
     carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
     elements = [inside_node(f"chunk{i}", TensorType(x.dtype, (chunk, *x.shape[1:]))) for i, x in enumerate(sequences)]
-    inner = build_scan(carries, elements, traced, chunk, reverse)
+    inner = build_scan(carries, elements, traced, chunk, reverse, since=since)
     outer = Traced(carries, elements, inner[: len(first)], inner[len(first) :])
 
     def chunks(start: Sequence[Node]) -> list[Node]:
         parts = [slice_axis(x, 0, 0, whole) for x in sequences]
         rows = [reshape_to(x, (count, chunk, *x.shape[1:])) for x in parts]
-        found = build_scan(start, rows, outer, count, reverse, chunk)
+        found = build_scan(start, rows, outer, count, reverse, chunk, since)
         stacks = [reshape_to(y, (whole, *y.shape[2:])) for y in found[len(first) :]]
         return [*found[: len(first)], *stacks]
 
     def rest(start: Sequence[Node]) -> list[Node]:
         parts = [slice_axis(x, 0, whole, steps - whole) for x in sequences]
-        return build_scan(start, parts, traced, steps - whole, reverse)
+        return build_scan(start, parts, traced, steps - whole, reverse, since=since)
 
     if count == 0:
         return rest(first)

@@ -18,6 +18,7 @@ import numpy as np
 
 from graphc.arguments import checked
 from graphc.errors import ArgumentError, ShapeError, at
+from graphc.tree import refuse_endless
 from graphc.types import Array, is_masked
 
 __all__ = ["Batches", "BatchesState", "batches", "split"]
@@ -268,6 +269,7 @@ def _as_array(name: str, value: Any) -> Array:
     """Return a plain array; memory maps stay maps, without their class's cost on every slice."""
     if is_masked(value):
         raise ArgumentError(f"{name}: masked arrays are not accepted; use value.filled(...){at()}")
+    refuse_endless(name, value)
     return np.asarray(value)
 
 

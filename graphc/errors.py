@@ -25,8 +25,18 @@ UNKNOWN: Source = ("<unknown>", 0)
 _blamed: ContextVar[Source | None] = ContextVar("graphc_blamed", default=None)
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Return text with control characters, which names from files may have, as escapes; those in `keep` stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
 class GraphcError(Exception):
     """Base of every error that graphc raises on purpose."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n")
 
 
 class ShapeError(GraphcError, ValueError):

@@ -18,11 +18,15 @@ from typing import Any, overload
 from graphc.arguments import checked, chosen
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, collector_paused, note_derived, rebuild
+from graphc.masks import plain_products
 from graphc.node import Guard, Node
 from graphc.ops.base import Placeholder, SharedValue, constant, inside_node
 from graphc.ops.control import Control, Project
-from graphc.ops.elementwise import MULTIPLY
-from graphc.ops.pointwise import MASKED_MULTIPLY, WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
+from graphc.ops.creation import iota
+from graphc.ops.elementwise import cos
+from graphc.ops.pointwise import WHERE, Broadcast, as_node, broadcast_to_shape, cast, pointwise
+from graphc.ops.shape import reshape_to
+from graphc.ops.spectral import Eigh, Svd
 from graphc.passes import NORMAL
 from graphc.tree import flatten, leaves_like, unflatten
 from graphc.types import TupleType, is_float
@@ -106,10 +110,27 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
     return unflatten(outputs, pushed)
 
 
-def _pushed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
+def jvp_inside(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
+    """Return the tangents of the outputs of a loop's body or a branch; see `vjp_inside`."""
+    return _pushed(outputs, wrt, tangents, inside=True)
+
+
+def vjp_inside(outputs: Sequence[Node], wrt: Sequence[Node], cotangents: Sequence[Node]) -> list[Node]:
+    """Return the cotangents of `wrt` in a loop's body or a branch, zeros where there are none.
+
+    What masks them may be outside, so products stay zero-absorbing until `plain_products` sees the whole.
+    """
+    return _pull(outputs, wrt, cotangents, "zero", inside=True)[1]
+
+
+def _pushed(
+    outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node], *, inside: bool = False
+) -> list[Node]:
     """Return the tangents of `outputs`."""
     _check_outputs(outputs)
     cut = _Cut(outputs, wrt)
+    if any(isinstance(node.op, (Eigh, Svd)) for node in cut.graph.nodes):
+        return _transposed(outputs, wrt, tangents, inside)
     moving: Cotangents = {cut.stands_for(x): t for x, t in zip(wrt, tangents, strict=True)}
     parts: Parts = {}
     for node in cut.graph.nodes:
@@ -122,7 +143,23 @@ def _pushed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Nod
         elif node not in moving and is_float(node.dtype) and any(x in moving for x in node.inputs):
             _push(node, moving)
     pushed = [moving[y] if y in moving else zeros_of(y) for y in cut.heads]
-    return cut.restored(_plain_products(pushed, cut.graph))
+    return cut.restored(pushed if inside else plain_products(pushed, cut.graph))
+
+
+def _transposed(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node], inside: bool) -> list[Node]:
+    """Return tangents as the derivative of cotangents, which are linear in what is pulled back.
+
+    Only cotangents know how results depend on eigenvectors, and so what their derivative is at equal eigenvalues. What
+    is pulled back is arbitrary, but of no special values that would hide a derivative that does not exist.
+    """
+    probes = [_probe(y, number) for number, y in enumerate(outputs)]
+    pulled = _pull(outputs, wrt, probes, "zero", inside=inside)[1]
+    return _pull(pulled, probes, tangents, "zero", inside=inside)[1]
+
+
+def _probe(y: Node, number: int) -> Node:
+    places = cast(iota((y.size,), 0), y.dtype)
+    return reshape_to(cos(places * 1.7 + (0.3 + number)) + 2.0, y.shape)
 
 
 def _push(node: Node, moving: Cotangents) -> None:
@@ -147,6 +184,11 @@ def _like(x: Node, value: Any, name: str) -> Node:
 def zeros_of(x: Node) -> Node:
     """Return zeros of a node's type."""
     return broadcast_to_shape(constant(0, x.dtype), x.shape)
+
+
+def masked_zeros(x: Node) -> Node:
+    """Return zeros of a node's type that count as masked: the tangent with which a carry starts that has none."""
+    return pointwise(WHERE, constant(True), zeros_of(x), zeros_of(x))
 
 
 def _check_wrt(wrt: Sequence[Any]) -> None:
@@ -210,7 +252,7 @@ class _Cut:
 
 
 def _pull(
-    outputs: Sequence[Node], wrt: Sequence[Node], seeds: Sequence[Node], disconnected: str
+    outputs: Sequence[Node], wrt: Sequence[Node], seeds: Sequence[Node], disconnected: str, *, inside: bool = False
 ) -> tuple[list[Node], list[Node]]:
     """Return the normalised outputs and the cotangents of `wrt`."""
     _check_wrt(wrt)
@@ -234,7 +276,7 @@ def _pull(
             _pull_node(node, cotangents, reached)
     pulled = [cotangents.get(cut.stands_for(x)) for x in wrt]
     found = [zeros_of(x) if g is None else g for x, g in zip(wrt, pulled, strict=True)]
-    restored = cut.restored([*cut.heads, *_plain_products(found, cut.graph)])
+    restored = cut.restored([*cut.heads, *(found if inside else plain_products(found, cut.graph))])
     return restored[: len(outputs)], restored[len(outputs) :]
 
 
@@ -294,25 +336,3 @@ def _pull_node(node: Node, cotangents: Cotangents, reached: set[Node]) -> None:
 def _accumulate(cotangents: Cotangents, x: Node, g: Node) -> None:
     assert len(g.shape) == len(x.shape) and g.dtype == x.dtype, f"cotangent {g.type} of {x!r}"
     cotangents[x] = cotangents[x] + g if x in cotangents else g
-
-
-def _plain_products(results: Sequence[Node], forward: Graph) -> list[Node]:
-    """Turn zero-absorbing products into plain ones where no mask is upstream of what they absorb by.
-
-    Masked are also the cotangents that an earlier `grad`, now part of the forward graph, has masked.
-    """
-    masked = {n.inputs[0] for n in forward.nodes if n.op is MASKED_MULTIPLY}
-
-    def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if node in forward.index:
-            return node
-        if node.op is MASKED_MULTIPLY:
-            if node.inputs[0] not in masked:
-                return pointwise(MULTIPLY, *inputs)
-            masked.add(node)
-        elif node.op is WHERE or any(x in masked for x in node.inputs):
-            masked.add(node)
-        return None
-
-    graph, _ = Graph(results).map(visit)
-    return list(graph.outputs)

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from graphc.errors import ArgumentError, at
+from graphc.errors import ArgumentError, at, printable
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
@@ -121,6 +121,11 @@ class Graph:
         return tuple(dict.fromkeys([*read, *self.updates]))
 
     @lazy_property
+    def kept(self) -> frozenset[Node]:
+        """The outputs as a set, for who asks of many nodes whether they are outputs."""
+        return frozenset(self.outputs)
+
+    @lazy_property
     def resizable(self) -> tuple[Shared, ...]:
         """The shared nodes with dimensions whose size only a call knows."""
         return tuple(s for s in self.shared if any(isinstance(n, Dim) for n in s.shape))
@@ -207,7 +212,7 @@ class Graph:
         lines.append(f"return {returned}" if returned else "return")
         pairs = zip(self.updates, self.outputs[first_update:], strict=True)
         lines.extend(f"update {s.name} <- %{self.index[value]}" for s, value in pairs)
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def call_text(self, node: Node) -> str:
         """Return the right-hand side of a node's line."""
@@ -219,7 +224,7 @@ class Graph:
 
     def __repr__(self) -> str:
         ins = ", ".join(f"{x.name}: {x.type}" for x in self.inputs)
-        return f"<Graph ({ins}) -> {', '.join(str(o.type) for o in self.outputs)}; {len(self)} nodes>"
+        return printable(f"<Graph ({ins}) -> {', '.join(str(o.type) for o in self.outputs)}; {len(self)} nodes>")
 
     def to_svg(self) -> str:
         """Draw the graph as a self-contained SVG document."""

@@ -266,8 +266,10 @@ def slogdet(x: Any, /) -> SlogdetResult:
 def eigh(x: Any, /) -> EighResult:
     """Return the eigenvalues (ascending) and the eigenvectors (columns) of symmetric matrices.
 
-    Only the lower triangle is read; the derivative takes `x` as symmetric. That of eigenvectors is defined where
-    eigenvalues differ; functions of all of them that do not depend on their choice have the right one everywhere.
+    Only the lower triangle is read; the derivative takes `x` as symmetric. Where eigenvalues are equal, what does not
+    depend on the choice of vectors, such as `(v * f(w)) @ v.T`, has its first and second derivatives (Daleckii and
+    Krein 1965); other derivatives of vectors, and third ones, are NaN there. That of a single one of equal eigenvalues
+    is one of its subgradients.
 
     >>> values, vectors = eigh([[2.0, 0.0], [0.0, 1.0]])
     >>> values.eval()
@@ -312,8 +314,8 @@ def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
 def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
     """Return (u, s, vh) with u @ diag(s) @ vh = x and s descending: the reduced factorisation.
 
-    The derivative of u and vh is defined where singular values differ and are not 0; functions that do not depend on
-    their choice have the right one everywhere.
+    Where singular values are equal or 0, what does not depend on the choice of vectors, such as `(u * f(s)) @ vh` with
+    f(0) = 0, has its first and second derivatives; other derivatives of vectors, and third ones, are NaN there.
 
     >>> u, s, vh = svd([[3.0, 0.0], [0.0, 4.0]])
     >>> s.eval()

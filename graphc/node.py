@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from graphc.arrays import fitted
-from graphc.errors import ArgumentError, ShapeError, Source, at
+from graphc.errors import ArgumentError, ShapeError, Source, at, printable
 from graphc.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.state import State
 from graphc.types import Array, DType, Shape, Size, TensorType, product, size_value, symbol_name
@@ -90,7 +90,7 @@ class Node:
     def __repr__(self) -> str:
         operands = ", ".join(x.name or str(x.type) for x in self.inputs)
         label = f"{self.name}: " if self.name else ""
-        return f"{label}{self.type} = {self.op}({operands})" if operands else f"{label}{self.type} = {self.op}"
+        return printable(f"{label}{self.type} = {self.op}" + (f"({operands})" if operands else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         from graphc.pickling import pack_node

@@ -86,8 +86,11 @@ class Reference:
 class Compiled:
     """Runs a compiled program, or its kernels as plain Python (`interpreted`)."""
 
-    def __init__(self, graph: Graph, program: Program, mode: int, *, interpreted: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, program: Program, mode: int, *, interpreted: bool = False, name: str = "function"
+    ) -> None:
         self.graph = graph
+        self.name = name
         self.program = program
         self.mode = mode
         self.interpreted = interpreted
@@ -113,8 +116,7 @@ class Compiled:
                     s.state.refuse_nested_use()
                 time.sleep(50e-6)
             else:
-                with collector_paused():
-                    bound = self.program.bind(arrays, sizes, self.mode)
+                bound = self._bound(arrays, sizes)
                 if moves == self._moves():
                     pool.append(bound)
 
@@ -126,8 +128,7 @@ class Compiled:
         """Return a callable without arguments that runs on these arrays, writes `outputs` and returns `result`."""
         moves = self._moves()
         arrays, sizes = check_arguments(self.graph, arrays)
-        with collector_paused():
-            bound = self.program.bind(arrays, sizes, self.mode)
+        bound = self._bound(arrays, sizes)
         fix_pointers(bound.descriptor, arrays, outputs, result)
 
         def explained(*given: Any, **named: Any) -> Any:
@@ -146,6 +147,14 @@ class Compiled:
                 time.sleep(50e-6)
 
         return bound.native(explained)
+
+    def _bound(self, arrays: Sequence[Array], sizes: Sizes) -> Bound:
+        """Return the program with memory for these sizes; `MemoryError` names the function."""
+        try:
+            with collector_paused():
+                return self.program.bind(arrays, sizes, self.mode)
+        except MemoryError as error:
+            raise MemoryError(f"{self.name}: {error}{at()}") from None
 
     def _pool(self, key: tuple[tuple[int, ...], ...]) -> list[Bound]:
         pool = self.pools.pop(key, [])  # another thread may have taken it: then both work, each with its own

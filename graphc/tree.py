@@ -10,23 +10,39 @@ from typing import Any
 
 from graphc.errors import ArgumentError, at
 
+MAX_DEPTH = 200
+"""What structures may be nested in each other: functions here call themselves once for each."""
+
 
 def flatten(tree: Any) -> list[Any]:
     """Return the leaves in order (dicts in insertion order); None counts as an empty structure.
+
+    Raises `ArgumentError` for what is in itself, or nested deeper than `MAX_DEPTH`.
 
     >>> flatten({"a": [1, 2], "b": (3, None)})
     [1, 2, 3]
     """
     leaves: list[Any] = []
-    stack = [tree]
+    stack = [(tree, 0)]
     while stack:
-        item = stack.pop()
+        item, depth = stack.pop()
         children = _children(item)
         if children is None:
             leaves.append(item)
+        elif depth > MAX_DEPTH:
+            raise ArgumentError(f"a {type(item).__name__} is inside itself, or nested deeper than {MAX_DEPTH}{at()}")
         else:
-            stack.extend(reversed(children))
+            stack.extend((child, depth + 1) for child in reversed(children))
     return leaves
+
+
+def refuse_endless(what: str, value: Any) -> None:
+    """Raise `ArgumentError` for a list that is its own first element: NumPy would open it up to 64 times over."""
+    depth, first = 0, value
+    while isinstance(first, (list, tuple)) and first:
+        first, depth = first[0], depth + 1
+        if depth > 64:
+            raise ArgumentError(f"{what}: a {type(value).__name__} is inside itself, or has more than 64 axes{at()}")
 
 
 def _children(item: Any) -> list[Any] | None:
@@ -112,10 +128,15 @@ def show_structure(tree: Any, show: Callable[[Any], str]) -> str:
     >>> show_structure({"a": [1, 2]}, str)
     '{a: [1, 2]}'
     """
+    flatten(tree)  # refuses what is inside itself
+    return _shown(tree, show)
+
+
+def _shown(tree: Any, show: Callable[[Any], str]) -> str:
     if isinstance(tree, dict):
-        return "{" + ", ".join(f"{key}: {show_structure(value, show)}" for key, value in tree.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_shown(value, show)}" for key, value in tree.items()) + "}"
     if isinstance(tree, (list, tuple)):
-        inside = ", ".join(show_structure(part, show) for part in tree)
+        inside = ", ".join(_shown(part, show) for part in tree)
         return f"[{inside}]" if isinstance(tree, list) else f"({inside})"
     return "None" if tree is None else show(tree)
 

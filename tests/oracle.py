@@ -55,7 +55,7 @@ _EXACT: dict[str, Callable[..., Any]] = {
 }
 
 
-def _scalar(name: str) -> Callable[..., Any]:
+def scalar(name: str) -> Callable[..., Any]:
     function = _EXACT.get(name) or getattr(mpmath, name)
 
     def call(*operands: Any) -> Any:
@@ -83,7 +83,7 @@ def _over_axes(name: str, x: Any, axes: tuple[int, ...]) -> Any:
 
 
 def _map(name: str, *operands: Any) -> Any:
-    return np.asarray(np.frompyfunc(_scalar(name), len(operands), 1)(*operands), dtype=object)
+    return np.asarray(np.frompyfunc(scalar(name), len(operands), 1)(*operands), dtype=object)
 
 
 def true_value(output: Node, bindings: Mapping[Node, Any], digits: int = DIGITS) -> Any:

@@ -30,7 +30,7 @@ LAYERS = (
     ("ops", "special", "linalg", "random", "distributions"),
     ("graph", "substitution"),
     ("binding", "draws"),
-    ("evaluate", "passes", "grad", "rounding"),
+    ("evaluate", "passes", "masks", "grad", "rounding"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
     ("expected", "function", "runner", "signature", "pickling", "jacobians", "differences"),
@@ -151,3 +151,20 @@ def test_import_is_light() -> None:
 
 def test_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
+
+
+def test_the_key_of_cached_kernels_covers_what_they_depend_on() -> None:
+    """The compiler of kernels imports nothing, lazily either, beside what the key is made of."""
+    from graphc.codegen.kernels import emitting_files
+
+    found: set[str] = set()
+    stack = ["graphc.codegen.jit", "graphc.codegen.loader", "graphc.codegen.frontend"]
+    files = set(emitting_files())
+    while stack:
+        module = stack.pop()
+        if module not in found:
+            found.add(module)
+            # Before a source is compiled comes what makes it, which is part of the source.
+            stack += graphc_imports(module, lazy=False) - {"graphc"}
+    assert len(found) > 15 and {m for m in found if MODULES[m] not in files} == set()
+    assert MODULES["graphc.passes.machine"] in files and MODULES["graphc.types"] in files

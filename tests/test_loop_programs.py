@@ -102,6 +102,10 @@ def _gather_beside_a_reduction(b: Any, v: Any, m: Any, i: Any) -> Any:
     return [v[i[1]] / (1.5 + total * total), 2.0 * m]
 
 
+def _cumulative_sum(b: Any, v: Any, m: Any, i: Any) -> Any:
+    return b.scan(lambda c, x: ([b.xp.cumulative_sum(c[0], axis=0)], []), [m], [], 3)[0]
+
+
 FAULTS: dict[str, Loop] = {
     "the new value of a carry is read": _new_value_read,
     "a stacked result reads the new value": _linear_attention,
@@ -113,6 +117,7 @@ FAULTS: dict[str, Loop] = {
     "a product of elements": _element_of_a_carry(lambda xp, c: c[0] * c[1]),
     "an element set": _element_of_a_carry(lambda xp, c: c[-1] + c[1], "set"),
     "a row of a carry": _row_of_a_carry,
+    "a cumulative sum, whose kernel has a name that the extent had": _cumulative_sum,
     "a gather beside a reduction over all axes": _gather_beside_a_reduction,
 }
 
@@ -133,7 +138,7 @@ def test_faults_that_were_found(name: str) -> None:
     for got, value in zip(f(*given), wanted, strict=True):
         np.testing.assert_allclose(got, value, rtol=1e-12)
     loss = gc.sum(gc.sin(values[0]))
-    gradient = gc.function([v, m, i], [loss, gc.grad(loss, v)], on_unused="ignore")
+    gradient = gc.function([v, m, i], [loss, gc.grad(loss, v, disconnected="zero")], on_unused="ignore")
     _, slopes = gradient(*given)
     value = gc.function([v, m, i], loss, on_unused="ignore")
     for k in range(4):

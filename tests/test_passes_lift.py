@@ -154,3 +154,12 @@ def test_a_thousand_pieces() -> None:
     pieces = [gc.reshape(gc.sigmoid(S[0] * i), (1,)) for i in range(1000)]
     (after,) = stabilize(Graph([gc.log(gc.concat(pieces))])).outputs
     assert after.op.name == "concat" and "log" not in {n.op.name for n in Graph([after]).nodes}
+
+
+def test_the_rest_of_an_array_that_padding_fills() -> None:
+    """The formula of the zeros beside the padded piece is one of literals, which no rule rewrites for ever."""
+    e = gc.pad(gc.exp(S), 1, constant_values=0)
+    loss = gc.sum(e * gc.pad(S, 1))
+    value, slope = gc.function([S], [loss, gc.grad(loss, S)])([-1.0, 0.0, 1.0])
+    np.testing.assert_allclose(value, np.e - 1 / np.e)
+    np.testing.assert_allclose(slope, [0.0, 1.0, 2 * np.e], atol=1e-15)

@@ -390,7 +390,7 @@ def test_numbers_of_steps() -> None:
     int_of_numpy: Any = np.int64(3)
     steps = gc.scan(lambda c, _: (c + 1, None), 0, length=int_of_numpy, checkpoint=np.int64(2))[0]
     assert steps.eval() == api.fori_loop(np.int64(0), int_of_numpy, lambda i, c: c + 1, 0).eval() == 3
-    assert gc.while_loop(lambda c: True, lambda c: c + 1, 0, max_steps=int_of_numpy).eval() == 3
+    assert gc.while_loop(lambda c: c < 3, lambda c: c + 1, 0, max_steps=int_of_numpy).eval() == 3
     with pytest.raises(gc.ArgumentError, match=r"scan: length must be a dimension or an int of at least 0, got -1"):
         gc.scan(lambda c, _: (c, None), 0, length=-1)
     with pytest.raises(gc.ArgumentError, match=r"fori_loop: bounds must be ints or dimensions, got .*; while_loop"):

@@ -35,5 +35,5 @@ PREFERRED = frozenset({"exp", "exp2", "expm1", "log", "tanh", "sin", "cos", "erf
 In a loop of their own on an AVX-512 machine (Zen 4), in ns per float64 (float32), against libmvec: sin 0.8 (0.3), 1.2
 (0.5); sin times cos 1.3 (0.3), 3.3 (1.5), since a call of libmvec clobbers all vector registers; erf 1.8 (0.5), 1.6
 (0.8); erfc 2.1 (0.6), 1.9 (1.1); gelu with its slope 2.5 (0.9), 6.0 (3.0). libmvec's erfc is more accurate, 1.6 against
-2.4 ULP. A vectorised loop's remainder has the same bits. Each use costs about 5 ms more to compile than a call.
+2.7 ULP. A vectorised loop's remainder has the same bits. Each use costs about 5 ms more to compile than a call.
 """

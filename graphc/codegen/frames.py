@@ -39,6 +39,7 @@ from graphc.codegen.section import Section
 from graphc.codegen.tape import DRIVER, Words, python_address
 from graphc.codegen.team import parallel_address, team_address
 from graphc.codegen.transposer import transposer_address
+from graphc.errors import at
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
@@ -74,7 +75,7 @@ class Memory:
         self.replicas = self._replicas(main)
         shared = max((r.nbytes for r in self.replicas.values()), default=0)
         self.plan = replace(self.plan, peak_bytes=self.plan.peak_bytes + shared)
-        self.arena = _aligned(self.plan.peak_bytes)
+        self.arena = self._allocated()
         self.private = self.arena.ctypes.data + self.plan.peak_bytes - shared
         # By section: a loop's body and its derivative's share nodes, each with memory of its own.
         self.addresses: dict[Section, dict[Node, int]] = {section: {} for section in main.every()}
@@ -160,6 +161,16 @@ class Memory:
             if replicas is not None:
                 found[number] = replicas
         return found
+
+    def _allocated(self) -> Words:
+        """Return the arena, or raise `MemoryError` with the largest values of the plan."""
+        try:
+            return _aligned(self.plan.peak_bytes)
+        except (MemoryError, ValueError):  # NumPy's for more than there is, and for more than can be counted
+            largest = sorted(self.plan.blocks, key=lambda b: -b.nbytes)[:3]
+            shown = [f"{b.node.op.name} {b.node.type}, {b.nbytes:,} bytes{at(b.node.source)}" for b in largest]
+            needed = f"{self.plan.peak_bytes:,} bytes are needed for values in between"
+            raise MemoryError(f"{needed}; the largest: {'; '.join(shown)}") from None
 
     def read(self, node: Node, address: int) -> Array:
         """Return a copy of a value in memory, for who looks into a run."""

@@ -238,7 +238,7 @@ class _Part:
         """Add the nest to the kernel: what does not change to its top, the rest to the step."""
         extent = len(self.merged.slots)
         self.merged.slots.append(SizeSlot(self.nest.extent))
-        self.merged.top.append(f"e_{self.number} = frame[{extent}]")
+        self.merged.top.append(f"hi_{self.number} = frame[{extent}]")
         self.changing = {name for name, times in self.assigned.items() if times > 1}
         for statement in self.nest.body:
             self._statement(statement)
@@ -320,7 +320,7 @@ class _Part:
     def _named(self, name: str) -> str:
         if name == "lo":
             return "0"
-        return f"e_{self.number}" if name == "hi" else f"{name}_{self.number}"
+        return f"hi_{self.number}" if name == "hi" else f"{name}_{self.number}"
 
 
 def _names(text: str) -> Iterator[str]:

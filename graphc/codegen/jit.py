@@ -20,7 +20,7 @@ from graphc.codegen.loader import binding, compile_text, target_machine
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 from graphc.forks import FORK_LOCK
-from graphc.passes.fusion_costs import IN_TURNS
+from graphc.passes.machine import IN_TURNS
 
 LONG_LOOP = 20
 """Instructions in a loop, but for those of positions, from which it is mathematics that waits for itself; LLVM

@@ -34,9 +34,15 @@ _addresses: dict[tuple[str, str], int] = {}
 
 
 def emitting_files() -> list[Path]:
-    """Return the files that decide what a source compiles to; formulas of random numbers live among the ops."""
-    here = Path(__file__).parent
-    return sorted([*here.glob("*.py"), *(here.parent / "ops").glob("random*.py")])
+    """Return the files that decide what a source compiles to: all that `jit` and `loader` import, and more.
+
+    Formulas of random numbers live among the ops, the number of vectors at a time in `machine`. A test follows the
+    imports.
+    """
+    package = Path(__file__).parent.parent
+    others = ("types.py", "dims.py", "arguments.py", "errors.py", "lazy.py", "forks.py", "passes/machine.py")
+    found = [*package.glob("codegen/*.py"), *package.glob("ops/random*.py"), *(package / name for name in others)]
+    return sorted(found)
 
 
 @cache

@@ -7,18 +7,19 @@ import numpy as np
 from graphc.codegen.nest import Builder, Loop, State, Statement
 from graphc.codegen.phases import Phase
 from graphc.node import Node
-from graphc.ops.reduction import Reduction
+from graphc.ops.reduction import KINDS, Reduction
 from graphc.types import BOOL, INT64, DType, Size, short_name
+
+_CHOOSES = {">": "max", "<": "min"}
+_REASSOCIATES = {"+": "radd", "*": "rmul"}
 
 
 def identity(name: str, dtype: DType) -> str:
     """Return the typed expression a reduction starts from."""
-    short = short_name(dtype)
-    if name in ("any", "all"):
-        return str(name == "all")
-    if name in ("sum", "prod"):
-        return f"{short}({0 if name == 'sum' else 1})"
-    low = name in ("max", "argmax")
+    start, short = KINDS[name].start, short_name(dtype)
+    if start in (0, 1):
+        return str(bool(start)) if dtype.kind == "b" else f"{short}({start})"
+    low = start == "least"
     if dtype.kind == "f":
         return f"{short}({'-' if low else ''}1e400)"
     if dtype.kind == "b":
@@ -29,17 +30,15 @@ def identity(name: str, dtype: DType) -> str:
 
 def combine(name: str, dtype: DType, acc: str, value: str) -> str:
     """Return the expression that takes one more value into an accumulator."""
-    if name in ("any", "all"):
-        return f"{acc} {'|' if name == 'any' else '&'} {value}"
-    short = short_name(dtype)
-    if name in ("sum", "prod"):
-        code = f"{acc} {'+' if name == 'sum' else '*'} {value}"
-        return code if dtype.kind == "f" else f"{short}({code})"
+    sign, short = KINDS[name].operator, short_name(dtype)
+    if sign not in _CHOOSES:
+        code = f"{acc} {sign} {value}"
+        return code if dtype.kind in "fb" else f"{short}({code})"
     if dtype.kind == "f":
-        return f"f{name}_nan({acc}, {value})"
+        return f"f{_CHOOSES[sign]}_nan({acc}, {value})"
     if dtype.kind == "b":
-        return f"{acc} {'|' if name == 'max' else '&'} {value}"
-    return f"select({value} {'>' if name == 'max' else '<'} {acc}, {value}, {acc})"
+        return f"{acc} {'|' if sign == '>' else '&'} {value}"
+    return f"select({value} {sign} {acc}, {value}, {acc})"
 
 
 def fill_accumulator(node: Node, build: Builder, pointer: str, block: Size) -> Loop:
@@ -66,10 +65,11 @@ def reduce_row(node: Node, build: Builder, phase: Phase, value: str, position: s
     build.states[acc] = plain_state(name, dtype, acc)
     if blocked:
         return _compensated_sum(dtype, build, phase, acc, value)
-    if dtype.kind == "f" and name in ("max", "min"):
-        return _extremum(name, dtype, build, phase, acc, value)
-    if dtype.kind == "f" and name in ("sum", "prod"):
-        phase.stores.append(f"{acc} = {'radd' if name == 'sum' else 'rmul'}({acc}, {value})")
+    sign = KINDS[name].operator
+    if dtype.kind == "f" and sign in _CHOOSES:
+        return _extremum(_CHOOSES[sign], dtype, build, phase, acc, value)
+    if dtype.kind == "f" and sign in _REASSOCIATES:
+        phase.stores.append(f"{acc} = {_REASSOCIATES[sign]}({acc}, {value})")
     else:
         phase.stores.append(f"{acc} = {combine(name, dtype, acc, value)}")
     return acc
@@ -164,7 +164,7 @@ def _argument(name: str, dtype: DType, build: Builder, phase: Phase, value: str,
 def _better(name: str, dtype: DType, variables: tuple[str, str, str], value: str, position: str) -> list[str]:
     """Return the statements that take a value with its position into the best one so far."""
     best, found, better = variables
-    sign = ">" if name == "argmax" else "<"
+    sign = KINDS[name].operator
     nan = f" | (({value} != {value}) & ({best} == {best}))" if dtype.kind == "f" else ""
     return [
         f"{better} = ({value} {sign} {best}){nan}",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from graphc.codegen.kernels import WORDS
 from graphc.codegen.nest import STEP, If, LoopNest, Statement
-from graphc.passes.fusion_costs import IN_TURNS
+from graphc.passes.machine import IN_TURNS
 
 _CIRCULAR = re.compile(r"\b(sin|cos)\(")
 

@@ -70,6 +70,7 @@ class Section:
         self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
         late = late_order(self.schedule, self.in_state)
         kept = {*self.elsewhere, *self.in_place}
+        waiting = frozenset(late)
         temporary = operands_in_place(self.schedule, kept) if options.uses("operands_in_place") else {}
         in_place = {*self.in_place, *changed}
         self.reuse = Reuse(Reads(self.schedule, late), {*graph.outputs, *self.elsewhere, *self.in_place})
@@ -82,11 +83,11 @@ class Section:
         """The first nest that may write state: from there on a run must not be interrupted."""
         accesses, checked = self.schedule.accesses, set[Check]()
         for number, kernel in enumerate(self.schedule):
-            if self.first_state_write is None and kernel.root not in late and not changed.isdisjoint(kernel.stored):
+            if self.first_state_write is None and kernel.root not in waiting and not changed.isdisjoint(kernel.stored):
                 self.first_state_write = len(self.nests)
             if kernel.kind == "scatter" and (kernel.root in in_place or kernel.root.inputs[0] in temporary):
                 nest = scatter_nest(kernel, self.schedule, self.aliased, divide=not inner)
-                if kernel.root not in late:
+                if kernel.root not in waiting:
                     self.append([nest], number)
                 else:  # writes to state wait until every check has passed
                     self.append(check_nests(kernel, accesses, checked), number)

@@ -24,7 +24,7 @@ from graphc.graph import Graph, topological_order
 from graphc.node import Node, Shared
 from graphc.random import Generator, GeneratorState
 from graphc.state import hold_states
-from graphc.tree import flatten
+from graphc.tree import MAX_DEPTH, flatten
 from graphc.types import Array, TensorType, is_float
 
 __all__ = ["Module"]
@@ -256,13 +256,16 @@ class _Entry:
 
 def _members(module: Module) -> Iterator[tuple[str, Any]]:
     """Yield what the attributes of a module hold, lists, tuples and dicts opened, with dotted names."""
-    stack = [(name, value) for name, value in reversed(vars(module).items())]
+    stack = [(name, value, 0) for name, value in reversed(vars(module).items())]
     while stack:
-        name, value = stack.pop()
+        name, value, depth = stack.pop()
+        if isinstance(value, (dict, list, tuple)) and depth > MAX_DEPTH:
+            title = f"{type(module).__name__}: attribute {name.partition('.')[0]}"
+            raise ArgumentError(f"{title} is inside itself, or nested deeper than {MAX_DEPTH}{at()}")
         if isinstance(value, dict):
-            stack += [(f"{name}.{key}", item) for key, item in reversed(value.items())]
+            stack += [(f"{name}.{key}", item, depth + 1) for key, item in reversed(value.items())]
         elif isinstance(value, (list, tuple)):
-            stack += [(f"{name}.{i}", value[i]) for i in reversed(range(len(value)))]
+            stack += [(f"{name}.{i}", value[i], depth + 1) for i in reversed(range(len(value)))]
         elif isinstance(value, (Shared, Generator, Module)):
             yield name, value
 

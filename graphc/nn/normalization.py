@@ -1,7 +1,7 @@
 """Normalisations: batch, layer, group, instance, root-mean-square and local response, and unit vectors.
 
 Channels are axis 1, as in PyTorch; every other size may be symbolic. Statistics are accurate for any offset of the
-data, and rows of equal values become 0, with gradient 0.
+data; rows of equal values become 0, and have the gradient (g - mean g) / sqrt(eps), or 0 where `eps` is 0.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from graphc.identity import Identity
 from graphc.node import Guard, Node
 from graphc.ops.base import Constant
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast
+from graphc.tree import refuse_endless
 from graphc.types import INT64, Array, Dim, Shape, Size, floor_div, size_max, size_min
 
 
@@ -78,6 +79,7 @@ def known_mask(entry: Any) -> Array | None:
     """Return a mask whose values are known when the graph is built: an array or list of booleans, a literal."""
     if isinstance(entry, Node):
         entry = entry.op.value if isinstance(entry.op, Constant) else None
+    refuse_endless("index", entry)
     first = entry
     while isinstance(first, list) and first:
         first = first[0]
@@ -163,6 +165,7 @@ def _refuse_mask(shown: str) -> None:
 
 def index_node(name: str, entry: Any, x: Node, axis: int) -> Node:
     """Return an array index as an int64 node; known ones are checked against a known size here."""
+    refuse_endless(name, entry)
     if isinstance(entry, (list, tuple)) and np.size(np.asarray(entry, dtype=object)) == 0:
         entry = np.zeros(np.shape(entry), np.int64)
     if not isinstance(entry, (Node, Identity, list, tuple, np.ndarray, int, np.integer, float, np.floating)):

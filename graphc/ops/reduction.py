@@ -48,16 +48,36 @@ __all__ = [
     "var",
 ]
 
-_NUMPY: dict[str, Callable[..., Array]] = {
-    "sum": np.sum,
-    "prod": np.prod,
-    "max": np.max,
-    "min": np.min,
-    "any": np.any,
-    "all": np.all,
-    "argmax": np.argmax,
-    "argmin": np.argmin,
+
+@dataclass(frozen=True)
+class Kind:
+    """What one reduction is: NumPy's function, what it starts from, and the operator that takes in one more value.
+
+    `>` and `<` keep the larger and the smaller value, or its position. Codegen knows nothing else of a reduction.
+    """
+
+    numpy: Callable[..., Array]
+    start: int | str
+    operator: str
+
+    def __post_init__(self) -> None:
+        if self.operator not in "+*|&^><" or self.start not in (0, 1, "least", "greatest"):
+            raise TypeError(
+                f"no reduction of kernels starts from {self.start!r} and takes values in by {self.operator!r}"
+            )
+
+
+KINDS: dict[str, Kind] = {
+    "sum": Kind(np.sum, 0, "+"),
+    "prod": Kind(np.prod, 1, "*"),
+    "max": Kind(np.max, "least", ">"),
+    "min": Kind(np.min, "greatest", "<"),
+    "any": Kind(np.any, 0, "|"),
+    "all": Kind(np.all, 1, "&"),
+    "argmax": Kind(np.argmax, "least", ">"),
+    "argmin": Kind(np.argmin, "greatest", "<"),
 }
+"""The reductions by name: what the interpreter and kernels compute."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +109,10 @@ class Reduction(Op):
             _refuse_empty("", [x.shape[a] for a in self.axes])
         with np.errstate(all="ignore"):
             if self.name in ("argmax", "argmin"):
-                return np.asarray(_NUMPY[self.name](x, self.axes[0]))
+                return np.asarray(KINDS[self.name].numpy(x, self.axes[0]))
             if self.name == "sum" and x.dtype.kind == "f":
                 return _pairwise_sum(x, self.axes)
-            return np.asarray(_NUMPY[self.name](x, axis=self.axes, **self._keywords(x.dtype)))
+            return np.asarray(KINDS[self.name].numpy(x, axis=self.axes, **self._keywords(x.dtype)))
 
     def _keywords(self, dtype: DType) -> dict[str, Any]:
         if self.name in ("sum", "prod"):

@@ -17,7 +17,7 @@ import numpy as np
 from graphc.errors import DTypeError, LinAlgError, at
 from graphc.node import Node
 from graphc.ops.base import Composite, Cotangents, Routine, apply
-from graphc.ops.creation import tril, triu
+from graphc.ops.creation import iota, tril, triu
 from graphc.ops.decompositions import (
     SolveTriangular,
     as_column,
@@ -30,15 +30,19 @@ from graphc.ops.decompositions import (
     stacked,
     symmetrised,
 )
-from graphc.ops.elementwise import equal, where
+from graphc.ops.elementwise import abs, equal, where
+from graphc.ops.equal_values import Expansion, Packed, expansion, part, quotient, speeds
 from graphc.ops.linalg import diagonal
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, size_node
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import drop_axes, join, slice_axis
-from graphc.types import Array, Size, TensorType, is_float, size_max, size_min
+from graphc.types import INT64, Array, Size, TensorType, is_float, size_max, size_min
 
 __all__: list[str] = []
+
+_ROWS, _COLUMNS = Packed(-2), Packed(-1)
+"""Where `Eigh` and `Svd` pack their values: the first row, the first column."""
 
 
 def _inverse_or_zero(x: Node) -> Node:
@@ -47,11 +51,39 @@ def _inverse_or_zero(x: Node) -> Node:
 
 
 def _inverse_differences(x: Node) -> Node:
-    """Return 1 / (x[j] - x[i]) at [i, j], and 0 for equal elements.
+    """Return 1 / (x[j] - x[i]) at [i, j], 0 on the diagonal, and inf or NaN for equal elements."""
+    return where(_on_diagonal(x), 0.0, 1.0 / where(_on_diagonal(x), 1.0, as_row(x) - as_column(x)))
 
-    What is well defined at repeated eigenvalues gives these places a factor of 0.
-    """
-    return _inverse_or_zero(as_row(x) - as_column(x))
+
+def _on_diagonal(x: Node) -> Node:
+    shape = (*x.shape, x.shape[-1])
+    return equal(iota(shape, -2), iota(shape, -1))
+
+
+def _largest(values: Node) -> Node:
+    """Return the largest magnitude of the last axis, with two axes of size 1 in its place."""
+    return as_column(as_column(apply(Reduction("max", (values.ndim - 1,), may_be_empty=True), abs(values))))
+
+
+def _across(rows: Node, g_rows: Expansion) -> Expansion:
+    """Return x[i] . g[j] for all pairs of vectors and of their cotangents."""
+    sizes = as_row(apply(Reduction("sum", (rows.ndim - 1,)), g_rows.bound))  # elements of vectors are at most 1
+    bound = broadcast_to_shape(sizes, (*rows.shape[:-1], rows.shape[-2]))
+    return g_rows.map(lambda g: product_of(rows, matrix_transpose(g)), bound)
+
+
+def _outside(rows: Node, g_rows: Expansion, across: Expansion) -> Expansion:
+    """Return what cotangents of vectors have outside of what the vectors span."""
+    bound = product_of(matrix_transpose(across.bound), abs(rows))
+    inside = across.map(lambda x: product_of(matrix_transpose(x), rows), bound)
+    return g_rows.plus(inside, -1)
+
+
+def _odd(x: Expansion) -> Expansion:
+    """Return what a matrix has more than its transpose."""
+    off = _on_diagonal(drop_axes(slice_axis(x.value, x.value.ndim - 1, 0, 1), (x.value.ndim - 1,)))
+    bound = where(off, 0.0, x.bound + matrix_transpose(x.bound))
+    return x.map(lambda v: v - matrix_transpose(v), bound)
 
 
 # -- eigenvalues
@@ -61,7 +93,7 @@ def _inverse_differences(x: Node) -> Node:
 class Eigh(Routine):
     """Eigenvalues (ascending) of symmetric matrices as row 0, below them the eigenvectors as rows.
 
-    Only the lower triangle is read. The derivative of eigenvectors of equal eigenvalues counts as 0 among them.
+    Only the lower triangle is read. For derivatives where eigenvalues are equal see `graphc/ops/equal_values.py`.
     """
 
     name = "eigh"
@@ -90,10 +122,17 @@ class Eigh(Routine):
         return drop_axes(slice_axis(packed, axis, 0, 1), (axis,)), slice_axis(packed, axis, 1, n)
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        (values, rows), (g_values, g_rows) = self.parts(out), self.parts(g)
-        inner = _inverse_differences(values) * product_of(rows, matrix_transpose(g_rows))
-        inner = inner + diagonal_matrix(g_values)
-        return (symmetrised(product_of(matrix_transpose(rows), inner, rows)),)
+        values, rows = self.parts(out)
+        axis, n = out.ndim - 2, out.shape[-1]
+        g_values, g_rows = part(g, axis, 0, 1), part(g, axis, 1, n)
+        inner = diagonal_matrix(drop_axes(g_values, (axis,))) if g_values is not None else None
+        if g_rows is not None:
+            across = _odd(_across(rows, expansion(g_rows, out, _ROWS)))
+            v = drop_axes(speeds(out, _ROWS), (axis,))
+            difference, speed = (as_row(x) - as_column(x) for x in (values, v))
+            turned = quotient(across, difference, speed, _largest(values)) * 0.5
+            inner = turned if inner is None else turned + inner
+        return (None if inner is None else symmetrised(product_of(matrix_transpose(rows), inner, rows)),)
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
         (t,) = tangents
@@ -159,7 +198,7 @@ class Qr(Routine):
 class Svd(Routine):
     """Row i is (s[i], u[:, i], vh[i]) of the reduced A = u diag(s) vh, s descending; k = min(m, n) rows.
 
-    The derivative of vectors of equal or zero singular values counts as 0 where it is not defined.
+    For derivatives where singular values are equal or 0 see `graphc/ops/equal_values.py`.
     """
 
     name = "svd"
@@ -186,18 +225,43 @@ class Svd(Routine):
         return slice_axis(packed, axis, 1, m), s, slice_axis(packed, axis, m + 1, width - m - 1)
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        m = inputs[0].shape[-2]
-        (ut, s, vh), (g_ut, g_s, g_vh) = self.parts(out, m), self.parts(g, m)
-        differences = _inverse_differences(s * s)
-        left, g_u = product_of(ut, matrix_transpose(g_ut)), matrix_transpose(g_ut)
-        right, g_v = product_of(vh, matrix_transpose(g_vh)), matrix_transpose(g_vh)
-        inner = differences * (left - matrix_transpose(left)) * as_row(s) + diagonal_matrix(g_s)
-        inner = inner + as_column(s) * (differences * (right - matrix_transpose(right)))
-        u, v, inverse = matrix_transpose(ut), matrix_transpose(vh), _inverse_or_zero(s)
-        outside_u = (g_u - product_of(u, left)) * as_row(inverse)
-        outside_v = (g_v - product_of(v, right)) * as_row(inverse)
-        total = product_of(u, inner, vh) + product_of(outside_u, vh)
-        return (total + product_of(u, matrix_transpose(outside_v)),)
+        m, n = inputs[0].shape[-2:]
+        ut, s, vh = self.parts(out, m)
+        axis = out.ndim - 1
+        g_ut, g_s, g_vh = part(g, axis, 1, m), part(g, axis, 0, 1), part(g, axis, m + 1, n)
+        total = None if g_s is None else product_of(matrix_transpose(ut) * as_row(drop_axes(g_s, (axis,))), vh)
+        if g_ut is not None or g_vh is not None:
+            zeros = s * 0
+            g_ut, g_vh = (
+                broadcast_to_shape(as_column(zeros), x.shape) if g_x is None else g_x
+                for g_x, x in ((g_ut, ut), (g_vh, vh))
+            )
+            turned = self._turned(out, ut, s, vh, g_ut, g_vh)
+            total = turned if total is None else total + turned
+        return (total,)
+
+    def _turned(self, out: Node, ut: Node, s: Node, vh: Node, g_ut: Node, g_vh: Node) -> Node:
+        """Return the cotangent of A by those of the vectors: within their spans, and outside of them.
+
+        Within, a[i, j] s[j] + s[i] b[i, j] over s[j]**2 - s[i]**2, for the odd parts a and b, is in partial fractions
+        ((a + b) / (s[j] - s[i]) + (a - b) / (s[j] + s[i])) / 2: no square can overflow.
+        """
+        g_u, g_v = (expansion(g, out, _COLUMNS) for g in (g_ut, g_vh))
+        left, right = _across(ut, g_u), _across(vh, g_v)
+        a, b = _odd(left), _odd(right)
+        v, largest = drop_axes(speeds(out, _COLUMNS), (out.ndim - 1,)), _largest(s)
+        minus = quotient(a.plus(b), as_row(s) - as_column(s), as_row(v) - as_column(v), largest)
+        plus = quotient(a.plus(b, -1), as_row(s) + as_column(s), as_row(v) + as_column(v), largest)
+        total = product_of(matrix_transpose(ut), (minus + plus) * 0.5, vh)
+        for x, g, across in ((ut, g_u, left), (vh, g_v, right)):
+            if x.shape[-1] == s.shape[-1]:  # vectors that span everything have nothing outside
+                continue
+            outside = quotient(_outside(x, g, across), as_column(s), as_column(v), largest)
+            if not all(isinstance(n, int) for n in (x.shape[-1], s.shape[-1])):
+                outside = where(size_node(x.shape[-1], INT64) > size_node(s.shape[-1], INT64), outside, 0.0)
+            left_rows, right_rows = (outside, vh) if x is ut else (ut, outside)
+            total = total + product_of(matrix_transpose(left_rows), right_rows)
+        return total
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
         (t,) = tangents

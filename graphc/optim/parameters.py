@@ -15,6 +15,7 @@ import numpy as np
 from graphc.arrays import arrays_by_name
 from graphc.errors import ArgumentError, DTypeError, at
 from graphc.node import Node, Shared
+from graphc.tree import flatten
 from graphc.types import is_float
 
 Named = dict[str, Shared]
@@ -26,6 +27,7 @@ def named_parameters(what: str, params: Any) -> Named:
     Raises `ArgumentError` for what is not shared or is given twice, `DTypeError` for integers.
     """
     tree = parameter_tree(what, params)
+    flatten(tree)  # refuses what is inside itself
     pairs = list(_leaves(tree, ()))
     if not pairs:
         raise ArgumentError(f"{what}: no parameters given{at()}")

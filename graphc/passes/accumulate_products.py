@@ -38,4 +38,4 @@ def accumulate_products(graph: Graph) -> Graph:
 
 
 def _alone(graph: Graph, node: Node) -> bool:
-    return len(graph.users[node]) == 1 and node not in graph.outputs
+    return len(graph.users[node]) == 1 and node not in graph.kept

@@ -11,10 +11,16 @@ from graphc.node import Node
 from graphc.ops.base import Leaf, Op, View
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Pointwise
+from graphc.ops.shape import Unslice
 from graphc.types import SHORT_NAMES, DType, Size, TupleType, sum_sizes
 
 _CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
-_CHEAP |= {*SHORT_NAMES.values(), "signbit", "fmax_nan", "fmin_nan", "bool"}
+_CHEAP |= {*SHORT_NAMES.values(), *(f"to_{name}" for name in SHORT_NAMES.values())}
+_CHEAP |= {"signbit", "fmax_nan", "fmin_nan", "bool", "nextafter"}
+SHIFTS = {"shl", "shr"}
+"""Arithmetic that is written as calls: one instruction each."""
+DIVISIONS = {"idiv", "imod", "fdiv", "fmod_floor"}
+"""Divisions with rounding down: arithmetic too, but of integers processors have no vectors of it."""
 
 
 def is_expensive(node: Node) -> bool:
@@ -23,16 +29,29 @@ def is_expensive(node: Node) -> bool:
         return False
     if not isinstance(node.op, Pointwise) or isinstance(node.op, Gather):
         return True
-    return bool(special_functions(node))
+    return bool(special_functions(node)) or bool(divisions(node))
+
+
+def divisions(node: Node) -> list[str]:
+    """Return the divisions with rounding down in a pointwise value's code."""
+    return [f for f in _functions(node.op, node.dtype, *[x.dtype for x in node.inputs]) if f in DIVISIONS]
+
+
+def shifts(node: Node) -> list[str]:
+    """Return the shifts in a pointwise value's code."""
+    return [f for f in _functions(node.op, node.dtype, *[x.dtype for x in node.inputs]) if f in SHIFTS]
 
 
 def special_functions(node: Node) -> list[str]:
     """Return the functions in a pointwise value's code that cost many operations: exp, tanh, ..."""
-    return _special_functions(node.op, node.dtype, *[x.dtype for x in node.inputs]) if node.inputs else []
+    if not node.inputs:
+        return []
+    found = _functions(node.op, node.dtype, *[x.dtype for x in node.inputs])
+    return [f for f in found if f not in DIVISIONS and f not in SHIFTS]
 
 
 @lru_cache(maxsize=1024)
-def _special_functions(op: Op, dtype: DType, *operands: DType) -> list[str]:
+def _functions(op: Op, dtype: DType, *operands: DType) -> list[str]:
     if not isinstance(op, Pointwise):
         return []
     return [f for f in re.findall(r"([a-z_0-9]+)\(", op.code(operands, dtype)) if f not in _CHEAP]
@@ -64,7 +83,7 @@ def _pick(node: Node, picks: dict[Node, tuple[Node, ...]]) -> tuple[Node, ...]:
     below = tuple(dict.fromkeys(n for x in node.inputs for n in picks.get(x, ())))
     if isinstance(node.type, TupleType):
         return below
-    if is_expensive(node):
+    if is_expensive(node) and not isinstance(node.op, Unslice):  # a part inside zeros is kept without the zeros
         return (node,)
     return (node,) if below and no_larger([node], below) else below
 

@@ -34,7 +34,7 @@ from graphc.passes.fusion_costs import IN_TURNS, Expression, Repeat
 from graphc.passes.groups import Cluster, Fusion, Group, has_frames
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.passes.options import EVERYTHING, Options
-from graphc.passes.scatters import continued, late_scatters, scatter_chain
+from graphc.passes.scatters import late_scatters, scatter_chain
 from graphc.types import Shape
 
 MAX_INLINE_DEPTH = 8
@@ -211,6 +211,8 @@ class _Fuser:
         self.readers: dict[tuple[Shape, Node], Group] = {}
         self.kept = set(graph.outputs)
         self.late = late_scatters(graph)
+        self.updated = frozenset(graph.updates)
+        self.chains: dict[Node, Node] = {}
         self.inline: dict[Node, int] = {}
         self.fusion = Fusion(graph, self.accesses, self.kept, self.home)
 
@@ -290,12 +292,13 @@ class _Fuser:
         """Place a scatter, with the values that wait for it unless they read what it, or an update, may write into."""
         waiting = self.pending.pop(node.inputs[1], Cluster()) if isinstance(node.op, Scatter) else Cluster()
         cluster = waiting.nodes
-        targets = {self.accesses[n.inputs[0]].base for n in continued(node)}
-        targets |= set(self.graph.updates if node in self.late else ())
+        target = node.inputs[0]
+        first = self.chains[node] = self.chains.get(target, self.accesses[target].base)
         read = {self.accesses[x].base for n in cluster for x in n.inputs}
+        written = any(self.chains.get(b, b) is first for b in read) or (node in self.late and self.updated & read)
         indexed = [x for n in cluster if isinstance(n.op, Gather) for x in n.inputs[1:]]
         # Indices are checked before anything is written: they must be in memory.
-        if targets & read or has_frames(cluster) or any(self.accesses[x].base in cluster for x in indexed):
+        if written or has_frames(cluster) or any(self.accesses[x].base in cluster for x in indexed):
             self._place(waiting)
             cluster = []
         members = [*cluster, node]

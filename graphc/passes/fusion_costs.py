@@ -17,7 +17,7 @@ from graphc.node import Node
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes import machine
-from graphc.passes.cost import special_functions
+from graphc.passes.cost import divisions, shifts, special_functions
 from graphc.passes.frame import Framed
 from graphc.types import Size, TensorType, size_value, symbols
 
@@ -31,7 +31,7 @@ MAX_POINTERS = 24
 MAX_STORED = 56
 """Buffers that a kernel writes: the compiler is told that they do not overlap, by groups of so many."""
 ASSUMED_SIZE, ASSUMED_ELEMENTS = 1 << 10, 1 << 17
-IN_TURNS = 2
+IN_TURNS = machine.IN_TURNS
 """Vectors that a long loop takes at a time; `DEEP_TURNS` where each waits long for itself."""
 DEEP_TURNS = 4
 DEEP = 1.25
@@ -73,9 +73,10 @@ def work_of(node: Node) -> Work:
 def _pointwise_work(node: Node) -> Work:
     assert isinstance(node.op, Pointwise)
     code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    count = len(_ARITHMETIC.findall(code))
+    count = len(_ARITHMETIC.findall(code)) + len(shifts(node))
     parts = [Work(machine.ARITHMETIC[0] * count, machine.ARITHMETIC[1] * count, count)]
     parts += [Work(*machine.DIVISION, 1)] * code.count("/")
+    parts += [Work(*machine.WHOLE_DIVISION, 4)] * len(divisions(node))
     parts += [Work(*machine.SQUARE_ROOT, 1)] * code.count("sqrt(")
     for name in special_functions(node):
         parts.append(Work(*machine.FUNCTIONS.get(name, machine.OTHER_FUNCTION), machine.FUNCTION_SIZE))

@@ -27,6 +27,7 @@ from graphc.ops.shape import PermuteDims, Reshape, Unslice
 from graphc.passes.accumulate_scatters import is_zero
 from graphc.passes.batching import over_steps, repeated
 from graphc.passes.cost import frontier, no_larger
+from graphc.passes.failing import can_fail
 from graphc.passes.readers import addends, is_private, sums_of
 
 
@@ -62,7 +63,9 @@ def behind_loop(result: Node) -> Node | None:
     (loop,) = result.inputs
     if not isinstance(loop.op, Scan) or not isinstance(result.op, Project):
         return None
-    if loop.op.results[result.op.index][0] != "stacked":
+    kind, place = loop.op.results[result.op.index]
+    body, carries = loop.op.body, loop.op.carries
+    if kind != "stacked" or body.outputs[carries + place] in set(topological_order(body.outputs[:carries])):
         return None
     with blame(loop.source):
         found = _Loop(loop, loop.op, loop.inputs).result(result.op.index)
@@ -140,10 +143,11 @@ class _Loop:
         count = op.carries + op.sequences
         given = zip(op.body.inputs[op.carries : count], self.inputs[op.carries : count], strict=True)
         found = {x: rows for x, rows in given if x not in self.equal}
+        empty = not (isinstance(op.length, int) and op.length > 0)  # it may be: what can fail stays inside
         for node in op.body.nodes:
             if isinstance(node.op, (Constant, DimValue, Iota)):
                 self.outer[node] = node
-            elif node.inputs and all(x in self.outer for x in node.inputs):
+            elif node.inputs and all(x in self.outer for x in node.inputs) and not (empty and can_fail(node)):
                 inputs = tuple(self.outer[x] for x in node.inputs)
                 self.outer[node] = Node(node.op, inputs, node.type, node.source, node.guards)
             elif node.inputs and all(x in found or x in self.outer for x in node.inputs):

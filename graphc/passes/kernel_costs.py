@@ -3,28 +3,30 @@
 A kernel reads each stored value once, of one that is only indexed the elements that it takes, and writes each of its
 results once, a scatter its terms; what it computes again, or keeps in a row buffer, costs no memory traffic. Operations
 are counted on one element, times the elements: arithmetic apart from the special functions (exp, tanh, ...), of which
-one costs as much as some twenty of the others.
+one costs as much as some twenty of the others. What is not known before a call (the steps of a `while_loop`, the branch
+that a `switch` takes, the sweeps of an eigenvalue solver) is None, printed as `?`, and so is a sum with it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from graphc.node import Node
-from graphc.ops.control import Scan
+from graphc.ops.base import Routine
+from graphc.ops.control import Scan, Switch, While
 from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, factors_of
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
-from graphc.passes.cost import special_functions
+from graphc.passes.cost import divisions, shifts, special_functions
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import Cut, Kernel, Schedule
 from graphc.passes.fusion_costs import Repeat
 from graphc.passes.layout import is_inline
 from graphc.text import table
-from graphc.types import Size, Sizes, product, size_value, sum_sizes
+from graphc.types import Size, Sizes, floor_div, product, size_value, sum_sizes
 
 _ARITHMETIC = re.compile(r"[-+*/<>&|^]|[=!]=")
 
@@ -36,13 +38,14 @@ class KernelCost:
     kernel: str
     read: Size
     written: Size
-    arithmetic: Size
-    special: Size
+    arithmetic: Size | None
+    special: Size | None
 
     def at(self, sizes: Sizes) -> KernelCost:
         """Return the cost at given sizes."""
-        values = (size_value(s, sizes) for s in (self.read, self.written, self.arithmetic, self.special))
-        return KernelCost(self.kernel, *values)
+        read, written = size_value(self.read, sizes), size_value(self.written, sizes)
+        counts = [None if c is None else size_value(c, sizes) for c in (self.arithmetic, self.special)]
+        return KernelCost(self.kernel, read, written, *counts)
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class Costs:
     @property
     def total(self) -> KernelCost:
         """The sum over the kernels."""
-        columns = zip(*((k.read, k.written, k.arithmetic, k.special) for k in self.kernels), strict=True)
-        return KernelCost("all", *(sum_sizes(c) for c in columns)) if self.kernels else KernelCost("all", 0, 0, 0, 0)
+        read, written = sum_sizes([k.read for k in self.kernels]), sum_sizes([k.written for k in self.kernels])
+        counts = _total([k.arithmetic for k in self.kernels]), _total([k.special for k in self.kernels])
+        return KernelCost("all", read, written, *counts)
 
     def at(self, sizes: Mapping[str, int]) -> Costs:
         """Return the costs at given sizes.
@@ -81,8 +85,19 @@ class Costs:
         return "\n".join([table(rows, header), *map(str, self.cuts), *map(str, self.repeats)])
 
 
-def _shown(size: Size) -> str:
-    return f"{size:,}" if isinstance(size, int) else str(size)
+def _shown(size: Size | None) -> str:
+    return "?" if size is None else f"{size:,}" if isinstance(size, int) else str(size)
+
+
+def _total(counts: Iterable[Size | None]) -> Size | None:
+    """Return a sum, which is not known where a part is not."""
+    known = list(counts)
+    found = [c for c in known if c is not None]
+    return sum_sizes(found) if len(found) == len(known) else None
+
+
+def _times(count: Size, each: Size | None) -> Size | None:
+    return None if each is None else count * each
 
 
 def kernel_costs(schedule: Schedule) -> Costs:
@@ -107,8 +122,8 @@ def _cost(number: int, kernel: Kernel, schedule: Schedule) -> KernelCost:
         f"{number}: {shown}",
         sum_sizes([read[base, part] * base.dtype.itemsize for base, part in some]),
         sum_sizes([_elements(n) * n.dtype.itemsize for n in kernel.stored]),
-        sum_sizes([_arithmetic(n) for n in kernel.nodes]),
-        sum_sizes([_special(n) for n in kernel.nodes]),
+        _total(_arithmetic(n) for n in kernel.nodes),
+        _total(_special(n) for n in kernel.nodes),
     )
 
 
@@ -119,9 +134,13 @@ def _elements(node: Node) -> Size:
     return 0 if isinstance(node.op, Offset) else node.size
 
 
-def _arithmetic(node: Node) -> Size:
+def _arithmetic(node: Node) -> Size | None:
     if isinstance(node.op, Scan):
-        return node.op.length * sum_sizes([_arithmetic(n) for n in node.op.body.nodes])
+        return _times(node.op.length, _total(_arithmetic(n) for n in node.op.body.nodes))
+    if isinstance(node.op, (While, Switch)):
+        return None
+    if isinstance(node.op, Routine):
+        return _FACTORISATIONS[node.op.name](*node.inputs) if node.op.name in _FACTORISATIONS else None
     if isinstance(node.op, Reduction):
         return node.inputs[0].size
     if isinstance(node.op, (MatMul, MatMulAdd, MatMulSum, MatMulUpdate)):
@@ -131,14 +150,35 @@ def _arithmetic(node: Node) -> Size:
     return node.size * _operations(node)
 
 
-def _special(node: Node) -> Size:
+def _special(node: Node) -> Size | None:
     if isinstance(node.op, Scan):
-        return node.op.length * sum_sizes([_special(n) for n in node.op.body.nodes])
+        return _times(node.op.length, _total(_special(n) for n in node.op.body.nodes))
+    if isinstance(node.op, (While, Switch)):
+        return None
+    if isinstance(node.op, Routine):
+        return 0
+    if isinstance(node.op, Framed):
+        return product(node.op.region) * sum(len(special_functions(n)) for n in node.op.body.nodes)
     return node.size * len(special_functions(node))
+
+
+def _cubes(x: Node) -> Size:
+    """Return n**3 for each matrix of a batch."""
+    return product((*x.shape, x.shape[-1]))
+
+
+_FACTORISATIONS: dict[str, Callable[..., Size]] = {
+    "cholesky": lambda a, *_: floor_div(_cubes(a), 3),
+    "lu_factor": lambda a, *_: floor_div(2 * _cubes(a), 3),
+    "solve": lambda a, lu, b: 2 * product((*a.shape, b.shape[-1])),
+    "solve_triangular": lambda a, b, *_: product((*a.shape, b.shape[-1])),
+}
+"""Operations of what LAPACK does in a number of steps that sizes decide, to the leading order; Golub and Van Loan."""
 
 
 def _operations(node: Node) -> int:
     """Return the arithmetic operations on one element."""
     if not isinstance(node.op, Pointwise):
         return 0
-    return len(_ARITHMETIC.findall(node.op.code([x.dtype for x in node.inputs], node.dtype)))
+    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
+    return len(_ARITHMETIC.findall(code)) + len(shifts(node)) + len(divisions(node))

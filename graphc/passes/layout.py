@@ -95,7 +95,8 @@ def lay_out(graph: Graph, options: Options = EVERYTHING, carries: int = 0, *, in
     before: `%1 = permute_dims[axes=(1,0)](%0)`, `return %1`
     after: `%1 = permute_dims[axes=(1,0)](%0)`, `%2 = copy(%1)`, `return %2`
     """
-    layout = _Layout(options, late_scatters(graph, inner=inner), graph.inputs if inner else graph.updates)
+    changed = frozenset(graph.inputs if inner else graph.updates)
+    layout = _Layout(options, late_scatters(graph, inner=inner), changed)
     graph, _ = graph.map(layout.visit)
     return graph.with_outputs(_distinct_outputs(graph, layout.accesses, carries))
 

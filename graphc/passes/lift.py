@@ -2,24 +2,40 @@
 
 `log(softmax(x)[i])` becomes `log(softmax(x))[i]`. The engine in `rewrite.py` asks here once no rule matches at a
 node. A *formula* is what stands between the node and one single node that moves or chooses elements (a gather, a
-transpose, `concat`, `where`, padding), with nothing but literals beside it. Moved below, it is computed for every
-piece, so it moves only where a rule for accuracy takes up a piece: `log` of a plain table is never moved before the
-gather.
+transpose, `concat`, `where`, padding), with nothing beside it but literals and what has the same pieces. Moved below,
+it is computed for every piece, so it moves only where a rule for accuracy takes up a piece: `log` of a plain table is
+never moved before the gather.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from graphc.graph import NodeMap, rebuild
+from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.base import Op, apply, constant
 from graphc.ops.control import Project
-from graphc.ops.pointwise import WHERE, Elementwise, broadcast_to_shape
-from graphc.ops.shape import Concat, Unslice
+from graphc.ops.pointwise import WHERE, Broadcast, Elementwise, broadcast, broadcast_to_shape
+from graphc.ops.reduction import Reduction
+from graphc.ops.shape import (
+    Concat,
+    PermuteDims,
+    Reshape,
+    Slice,
+    Squeeze,
+    Unslice,
+    drop_axes,
+    insert_axes,
+    inverse_permutation,
+    permute,
+    reshape_to,
+    slice_axis,
+    slice_node,
+)
 from graphc.passes.pattern import FAR, MOVERS, literal, moved, moves_only
-from graphc.types import TensorType, is_float
+from graphc.types import Size, TensorType, is_float
 
 PIECES: frozenset[type[Op]] = frozenset((Concat, Unslice))
 """The ops that put pieces together, besides `where`."""
@@ -27,14 +43,16 @@ PIECES: frozenset[type[Op]] = frozenset((Concat, Unslice))
 
 @dataclass(frozen=True)
 class Formula:
-    """The elementwise ops between `root` and `source`, whose only other operands are literals."""
+    """The elementwise ops between `root` and `source`; `others` are further operands, that are no literals."""
 
     root: Node
     source: Node
+    others: tuple[Node, ...]
 
-    def of(self, piece: Node) -> Node:
-        """Return the formula of another value than `source`, of any shape and float type."""
-        built: dict[Node, Node] = {self.source: piece}
+    def of(self, operands: Sequence[Node]) -> Node:
+        """Return the formula of other values than `source` and `others`, of any shape and float type."""
+        piece = operands[0]
+        built: dict[Node, Node] = dict(zip((self.source, *self.others), operands, strict=True))
 
         def build(node: Node) -> Node:  # as deep as `formula_at` went
             if node not in built:
@@ -54,42 +72,137 @@ class Formula:
     @property
     def pieces(self) -> tuple[Node, ...]:
         """What `source` takes its elements from."""
-        op, inputs = self.source.op, self.source.inputs
-        return inputs[1:] if op is WHERE else inputs if type(op) is Concat else inputs[:1]
+        return _pieces(self.source)
+
+    @lazy_property
+    def operands(self) -> list[list[Node]] | None:
+        """The operands for each piece; None where another operand has no such parts."""
+        columns = [self._parts(x) for x in self.others]
+        if any(c is None for c in columns):
+            return None
+        return [list(row) for row in zip(self.pieces, *(c for c in columns if c is not None), strict=True)]
+
+    def _parts(self, x: Node) -> Sequence[Node] | None:
+        """Return what belongs to each piece of what `x` is, which may be moved as `source` is."""
+        source = self.source
+        joined, own = as_concat(source), as_concat(x)
+        if joined is None:
+            if _moves_alike(x, source):
+                return _pieces(x)
+            back = (x, x) if source.op is WHERE else (_moved_back(x, source),)
+            return None if None in back else [part for part in back if part is not None]
+        axis, pieces = joined
+        if own is not None and own[0] == axis and [p.shape for p in own[1]] == [p.shape for p in pieces]:
+            return own[1]
+        start: Size = 0
+        found = []
+        for piece in pieces:
+            found.append(slice_axis(x, axis, start, piece.shape[axis]))
+            start = piece.shape[axis] + start
+        return found
 
     def spread(self, settle: Callable[[Node], Node]) -> Node:
         """Return the formula of every piece, settled, put together as `source` puts the pieces together."""
-        source = self.source
-        done = [settle(self.of(x)) for x in self.pieces]
+        source, operands = self.source, self.operands
+        assert operands is not None
+        done = [settle(self.of(row)) for row in operands]
         if source.op is WHERE:
             return apply(WHERE, source.inputs[0], *done)
-        if isinstance(source.op, Concat):
-            return apply(source.op, *done)
+        joined = as_concat(source)
+        if joined is not None:
+            return apply(Concat(joined[0]), *done)
         if isinstance(source.op, Unslice):
             inside = apply(source.op, broadcast_to_shape(constant(True), self.pieces[0].shape))
-            nothing = self.of(broadcast_to_shape(constant(0, source.dtype), source.shape))
-            return apply(WHERE, inside, apply(source.op, *done), nothing)
+            zero = broadcast_to_shape(constant(0, source.dtype), source.shape)
+            return apply(WHERE, inside, apply(source.op, *done), self.of([zero] * len(operands[0])))
         return moved(source, done[0])
 
 
-def formula_at(root: Node) -> Formula | None:
-    """Return the formula whose last op is `root`, or None where more than one value goes into it."""
-    source: Node | None = None
+def _pieces(source: Node) -> tuple[Node, ...]:
+    op, inputs = source.op, source.inputs
+    if op is WHERE:
+        return inputs[1:]
+    joined = as_concat(source)
+    return inputs[:1] if joined is None else joined[1]
+
+
+def as_concat(node: Node) -> tuple[int, tuple[Node, ...]] | None:
+    """Return the axis and the pieces of which a node is the concatenation, seen through a few ops; None for others."""
+    if type(node.op) is Concat:
+        return node.op.axis, node.inputs
+    if not isinstance(node.op, (Broadcast, PermuteDims, Reduction)):
+        return None
+    inner = as_concat(node.inputs[0])
+    if inner is None:
+        return None
+    op, (axis, pieces) = node.op, inner
+    if isinstance(op, PermuteDims):
+        return op.axes.index(axis), tuple([apply(op, x) for x in pieces])
+    if isinstance(op, Broadcast):
+        place = op.axes[axis]
+        if op.shape[place] != node.inputs[0].shape[axis]:
+            return None
+        shapes = [(*op.shape[:place], x.shape[axis], *op.shape[place + 1 :]) for x in pieces]
+        return place, tuple([broadcast(x, shape, op.axes) for x, shape in zip(pieces, shapes, strict=True)])
+    if axis in op.axes:
+        return None
+    return axis - sum(a < axis for a in op.axes), tuple([apply(op, x) for x in pieces])
+
+
+def _moves_alike(x: Node, source: Node) -> bool:
+    """Tell whether two nodes take each element from the same place of operands of equal shapes."""
+    if x.op != source.op or len(x.inputs) != len(source.inputs):
+        return False
+    places = zip(x.inputs, source.inputs, strict=True)
+    own = {id(p) for p in _pieces(x)}
+    return all(a.shape == b.shape if id(a) in own else a is b for a, b in places)
+
+
+def _moved_back(x: Node, source: Node) -> Node | None:
+    """Return what a view that keeps every element would make `x` of, or None for other ops."""
+    op, shape = source.op, source.inputs[0].shape
+    if isinstance(op, Reshape):
+        return reshape_to(x, shape)
+    if isinstance(op, PermuteDims):
+        return permute(x, inverse_permutation(op.axes))
+    if isinstance(op, Squeeze):
+        return insert_axes(x, op.axes)
+    if isinstance(op, Broadcast):
+        new = tuple(a for a in range(len(op.shape)) if a not in op.axes)
+        kept = all(op.shape[a] == size for a, size in zip(op.axes, shape, strict=True))
+        return _dropped(x, new) if kept and all(op.shape[a] == 1 for a in new) else None
+    return None
+
+
+def _dropped(x: Node, axes: tuple[int, ...]) -> Node:
+    """Return `x` without axes of size 1, which a slice or gather of the other axes need not know."""
+    if isinstance(x.op, Slice) and all(x.inputs[0].shape[a] == 1 for a in axes):
+        kept = [a for a in range(x.ndim) if a not in axes]
+        starts, sizes = tuple(x.op.starts[a] for a in kept), tuple(x.op.shape[a] for a in kept)
+        return slice_node(drop_axes(x.inputs[0], axes), starts, sizes, tuple(x.op.steps[a] for a in kept))
+    return drop_axes(x, axes)
+
+
+def formula_at(root: Node, names: Collection[str]) -> Formula | None:
+    """Return the formula that ends at `root`, of a node below that moves elements; None where none is promising.
+
+    `names` are the ops that rules mention below an op like `root`.
+    """
+    leaves: list[Node] = []
     stack, seen = [root], {root}
     while stack:
         for x in stack.pop().inputs:
             if x in seen:
                 continue
             seen.add(x)
-            if is_source(x):
-                if source is not None:
-                    return None
-                source = x
-            elif type(x.op) is Elementwise and len(seen) <= FAR:
+            if type(x.op) is Elementwise and x.op is not WHERE and len(seen) <= FAR:
                 stack.append(x)
             elif literal(x) is None:
-                return None
-    return None if source is None else Formula(root, source)
+                leaves.append(x)
+    for source in leaves:
+        if is_source(source) and _is_promising(source, names):
+            return Formula(root, source, tuple(x for x in leaves if x is not source))
+    return None
 
 
 def is_source(node: Node) -> bool:
@@ -99,25 +212,28 @@ def is_source(node: Node) -> bool:
     op = node.op
     if type(op) in MOVERS:
         return literal(node) is None and is_float(node.inputs[0].dtype)
-    return op is WHERE or type(op) in PIECES
+    return op is WHERE or type(op) in PIECES or as_concat(node) is not None
 
 
-def is_promising(formula: Formula, names: Iterable[str]) -> bool:
-    """Tell by the names of the pieces' ops, which rules mention, whether a rule may take up one of them.
+def _is_promising(source: Node, names: Collection[str]) -> bool:
+    """Tell by the names of ops in the pieces whether a rule may take up one of them.
 
-    Where there is one piece, patterns of elementwise ops have been seen through what moves it.
+    Where there is one piece, patterns of elementwise ops alone have been seen through what moves it.
     """
-    for piece in formula.pieces:
-        single = type(formula.source.op) in MOVERS and moves_only(formula.source)
-        for _ in range(FAR):
-            if type(piece.op) not in MOVERS:
-                break
-            single = single and moves_only(piece)
-            piece = piece.inputs[0]
-        if piece.op is WHERE or type(piece.op) in PIECES:
-            return True
-        if piece.op.name in names and not (single and isinstance(piece.op, Elementwise)):
-            return True
+    seen_through = type(source.op) in MOVERS and as_concat(source) is None and moves_only(source)
+    for piece in _pieces(source):
+        order, seen = [(piece, seen_through)], {piece}
+        for node, alone in order:
+            op = node.op
+            if op is WHERE or type(op) in PIECES:
+                return True
+            mover, elementwise = type(op) in MOVERS, isinstance(op, Elementwise)
+            if op.name in names and not (alone and elementwise):
+                return True
+            if (mover or elementwise) and len(order) < FAR:
+                below = [x for x in (node.inputs[:1] if mover else node.inputs) if x not in seen]
+                seen.update(below)
+                order.extend((x, alone and (elementwise or moves_only(node))) for x in below)
     return False
 
 

@@ -27,6 +27,10 @@ FUNCTIONS: Final[dict[str, tuple[float, float]]] = {
 """Special functions of float64 likewise; those of float32 take 0.6 to 1 of it."""
 OTHER_FUNCTION: Final = 10.0, 35.0
 DIVISION: Final = 1.7, 4.9
+WHOLE_DIVISION: Final = 10.0, 35.0
+"""A division with rounding down, which of integers is done number by number."""
+IN_TURNS: Final = 2
+"""Vectors that a long loop takes at a time."""
 SQUARE_ROOT: Final = 3.6, 8.8
 FUNCTION_SIZE: Final = 20
 """Instructions of a special function, about; an operation is one."""

@@ -25,9 +25,20 @@ def merge_loops(graph: Graph) -> Graph:
 
 
 def _mergeable(graph: Graph) -> tuple[Node, Node] | None:
-    loops = [n for n in graph.nodes if isinstance(n.op, Scan)]
-    for first, second in combinations(loops, 2):
-        if _alike(first, second) and first not in set(topological_order(second.inputs)):
+    bits: dict[Node, int] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Scan):
+            bits[node] = 1 << len(bits)
+    if len(bits) < 2:
+        return None
+    needs: dict[Node, int] = {}  # the loops that a value depends on, one bit each
+    for node in graph.nodes:
+        found = 0
+        for x in node.inputs:
+            found |= needs[x] | bits.get(x, 0)
+        needs[node] = found
+    for first, second in combinations(bits, 2):
+        if not needs[second] & bits[first] and _alike(first, second):
             return first, second
     return None
 

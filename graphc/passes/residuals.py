@@ -7,7 +7,6 @@ the forward loop stacked. Here the two bodies are compared, value by value; what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.graph import Graph
@@ -15,6 +14,7 @@ from graphc.node import Node
 from graphc.ops.base import Placeholder
 from graphc.ops.control import Project, Scan, project
 from graphc.passes.cost import frontier
+from graphc.types import Size
 
 Place = tuple[Node, Node]
 """A loop, and a value of its body."""
@@ -30,7 +30,13 @@ def store_residuals(graph: Graph) -> Graph:
     if len(loops) < 2:
         return graph
     stored: dict[Node, list[Node]] = {loop: [] for loop in loops}
-    taken = {loop: _taken(loop, loops[:number], stored) for number, loop in enumerate(loops)}
+    earlier: dict[Size, _Values] = {}
+    taken: dict[Node, dict[Node, Place]] = {}
+    for loop in loops:
+        assert isinstance(loop.op, Scan)
+        same = earlier.setdefault(loop.op.length, _Values())
+        taken[loop] = _taken(loop, same, stored)
+        same.add(loop)
     rebuilt: dict[Node, _Rebuilt] = {}
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
@@ -43,12 +49,11 @@ def store_residuals(graph: Graph) -> Graph:
     return graph.map(visit)[0]
 
 
-def _taken(loop: Node, earlier: Sequence[Node], stored: dict[Node, list[Node]]) -> dict[Node, Place]:
+def _taken(loop: Node, earlier: _Values, stored: dict[Node, list[Node]]) -> dict[Node, Place]:
     """Choose the values of a body that it takes from earlier loops, and note there what is to be stacked."""
     op = loop.op
     assert isinstance(op, Scan)
-    same = [a for a in earlier if isinstance(a.op, Scan) and a.op.length == op.length]
-    found = _Values(same).find(loop) if same else {}
+    found = earlier.find(loop) if earlier.inside else {}
     wanted = {n: found[n] for n in frontier(op.body, found)}
     for owner, value in wanted.values():
         if value not in stored[owner]:
@@ -59,16 +64,18 @@ def _taken(loop: Node, earlier: Sequence[Node], stored: dict[Node, list[Node]]) 
 class _Values:
     """Numbers for the values of several bodies: equal numbers are equal values at every step."""
 
-    def __init__(self, loops: Iterable[Node]) -> None:
+    def __init__(self) -> None:
         self.numbers: dict[object, int] = {}
         self.owner: dict[int, Place] = {}
         self.inside: dict[Node, dict[Node, int]] = {}
-        for loop in loops:
-            self.inside[loop] = numbers = self._number(loop)
-            assert isinstance(loop.op, Scan)
-            for node in loop.op.body.nodes:
-                if node.inputs and node in numbers:
-                    self.owner.setdefault(numbers[node], (loop, node))
+
+    def add(self, loop: Node) -> None:
+        """Let later loops find the values of a loop's body."""
+        self.inside[loop] = numbers = self._number(loop)
+        assert isinstance(loop.op, Scan)
+        for node in loop.op.body.nodes:
+            if node.inputs and node in numbers:
+                self.owner.setdefault(numbers[node], (loop, node))
 
     def find(self, loop: Node) -> dict[Node, Place]:
         """Return the values of a loop's body that an earlier body computes too."""

@@ -15,10 +15,10 @@ from graphc.errors import blame
 from graphc.graph import Graph, NodeMap, rebuild
 from graphc.node import Guard, Node, serials
 from graphc.ops.base import Constant
-from graphc.ops.control import Scan
+from graphc.ops.control import Project, Scan
 from graphc.ops.pointwise import WHERE, Elementwise
 from graphc.passes.hoist import behind_loop
-from graphc.passes.lift import formula_at, is_promising, on_other_results, results_below
+from graphc.passes.lift import formula_at, on_other_results, results_below
 from graphc.passes.pattern import FAR, MOVERS, Call, Kept, Literal, Match, Pattern, Rule, Wild, literal, number_head
 
 FUEL = 100
@@ -105,15 +105,22 @@ def _index(rules: tuple[Rule, ...]) -> _Index:
     return _Index(rules)
 
 
+def _taken_up(rule: Rule, attempt: Match) -> list[Node]:
+    """Return the nodes that a rule has found: those of its pattern, and operands of which it asks what they are."""
+    asked = [x for x, d in zip(attempt.bound, rule.domain, strict=True) if d.form is not None]
+    return [*attempt.consumed, *asked]
+
+
 class _Engine:
     """One run over one graph; `done` are the nodes to which no rule applies any more."""
 
-    def __init__(self, rules: tuple[Rule, ...], loops: bool) -> None:
+    def __init__(self, rules: tuple[Rule, ...], graph: Graph) -> None:
         self.index = _index(rules)
         self.done: set[Node] = set()
         self.fuel = FUEL
-        self.loops = loops
+        self.loops = bool(self.index.inside) and any(isinstance(n.op, Scan) for n in graph.nodes)
         self.behind: dict[Node, Node | None] = {}
+        self.gained: set[Node] = set()
         self.depth = 0
         self.oldest = sys.maxsize
         """The serial number of the oldest node that a rule for accuracy has consumed, in the trial at hand."""
@@ -143,18 +150,21 @@ class _Engine:
             kept = self._with_guards(found, [g for n in attempt.consumed for g in n.guards])
             if kept is not None:
                 if rule.through:
-                    self.oldest = min(self.oldest, *(n.serial for n in attempt.consumed))
+                    self.oldest = min(self.oldest, *(n.serial for n in _taken_up(rule, attempt)))
                 return kept
         return None
 
     def _lift(self, node: Node) -> Node | None:
         """Take away what stands between the ops of a pattern for accuracy; None where no rule gains by it."""
+        if self.loops and isinstance(node.op, Project):
+            value = self._behind(node)
+            return value if node in self.gained else None
         names = self.index.inside.get(node.op.name)
         if not names or type(node.op) is not Elementwise or node.op is WHERE or self.depth == FAR:
             return None
         found = None
-        formula = formula_at(node)
-        if formula is not None and is_promising(formula, names):
+        formula = formula_at(node, names)
+        if formula is not None and formula.operands is not None:
             found = self._gaining(node, next(serials), lambda: formula.spread(self._settle_piece))
         if found is None and self.loops:
             order, results = results_below(node)
@@ -181,8 +191,15 @@ class _Engine:
     def _behind(self, result: Node) -> Node | None:
         """Return the settled value behind its loop of a stacked result; see `behind_loop`."""
         if result not in self.behind:
+            start = next(serials)
             value = behind_loop(result)
-            self.behind[result] = None if value is None else self._settle_piece(value)
+            if value is not None:
+                outside, self.oldest = self.oldest, sys.maxsize
+                value = self._settle_piece(value)
+                if self.oldest < start:
+                    self.gained.add(result)
+                self.oldest = outside
+            self.behind[result] = value
         return self.behind[result]
 
     def _settle_piece(self, node: Node) -> Node:
@@ -247,7 +264,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule]) -> tuple[Graph, NodeMap]:
     before: `%2: f64[n] = add(%1, %0)`, `%3: f64[n] = log(%2)` with `%1` a constant 1
     after: `%1: f64[n] = log1p(%0)`
     """
-    engine = _Engine(tuple(rules), any(isinstance(n.op, Scan) for n in graph.nodes))
+    engine = _Engine(tuple(rules), graph)
     new: NodeMap = {}
     for node in graph.nodes:
         engine.fuel = FUEL

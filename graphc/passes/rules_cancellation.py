@@ -26,7 +26,7 @@ from graphc.ops.elementwise_float import (
 from graphc.ops.reduction import log_softmax, softmax
 from graphc.ops.special import erf, erfc, gammaln
 from graphc.passes.pattern import AXES, Domain, Rule, literal
-from graphc.passes.signs import is_nonnegative
+from graphc.passes.signs import is_nonnegative, is_positive
 
 REAL = Domain("f")
 POSITIVE = Domain("f", low=0.0)
@@ -51,6 +51,7 @@ def _roots() -> tuple[Rule, ...]:
             lambda x, y: hypot(x, y),
             (REAL, REAL),
         ),
+        Rule("abs(x), x > 0", lambda x: abs(x), lambda x: x, (Domain("f", form=exp),), lambda x: is_positive(x)),
         Rule("sqrt(x ** 2)", lambda x: sqrt(square(x)), lambda x: abs(x), (REAL,)),
         Rule(
             "sqrt(x**2 + y**2)",
@@ -104,7 +105,13 @@ def _products() -> tuple[Rule, ...]:
         Rule("x / y * y", lambda x, y: x / y * y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR)),
         Rule("x * log(x)", lambda x: x * log(x), lambda x: xlogx(x), (ABOVE_ZERO,)),
         Rule("(1 - x) * log(1 - x)", lambda x: (1 - x) * log1p(-x), lambda x: xlogx_of_rest(x), (LESS_THAN_ONE,)),
-        Rule("x * exp(x)", lambda x: x * exp(x), lambda x: vanishing(exp(x), x), (REAL,)),
+        Rule(
+            "x * exp(x)",
+            lambda x: x * exp(x),
+            lambda x: vanishing(exp(x), x),
+            (REAL,),
+            lambda x: literal(x) is None,  # where(c, 0, 0) would become 0 again
+        ),
         Rule(
             "sigmoid(x) * log(sigmoid(x))",
             lambda x: sigmoid(x) * softplus(-x),

@@ -24,7 +24,7 @@ def sum_products(graph: Graph) -> Graph:
             return None
         (products,) = inputs
         leading = op.axes == tuple(range(len(op.axes))) and len(op.axes) <= products.ndim - 2
-        alone = len(graph.users[node.inputs[0]]) == 1 and node.inputs[0] not in graph.outputs
+        alone = len(graph.users[node.inputs[0]]) == 1 and node.inputs[0] not in graph.kept
         if not (leading and alone and is_float(products.dtype)):
             return None
         with blame(node.source):

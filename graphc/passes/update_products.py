@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from graphc.errors import blame
 from graphc.graph import Graph
 from graphc.node import Node, Shared
@@ -23,9 +25,10 @@ def update_products(graph: Graph) -> Graph:
     if not graph.updates:
         return graph
     first = len(graph.outputs) - len(graph.updates)
+    times = Counter(graph.outputs)
     found: dict[Node, Node] = {}
     for state, value in zip(graph.updates, graph.outputs[first:], strict=True):
-        updated = _updated(graph, state, value)
+        updated = _updated(graph, state, value) if times[value] == 1 else None
         if updated is not None:
             found[value] = updated
     return graph.replace(found)[0] if found else graph
@@ -39,7 +42,7 @@ def _updated(graph: Graph, state: Shared, value: Node) -> Node | None:
     if left is not state and _is(value, "add"):
         left, right = right, left
     step = _step(graph, right)
-    if left is not state or step is None or graph.outputs.count(value) != 1:
+    if left is not state or step is None:
         return None
     alpha, product = step
     with blame(value.source):
@@ -63,7 +66,7 @@ def _step(graph: Graph, node: Node) -> tuple[Node, Node] | None:
 
 
 def _alone(graph: Graph, node: Node) -> bool:
-    return len(graph.users[node]) == 1 and node not in graph.outputs
+    return len(graph.users[node]) == 1 and node not in graph.kept
 
 
 def _is(node: Node, *names: str) -> bool:

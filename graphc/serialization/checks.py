@@ -5,7 +5,9 @@ from __future__ import annotations
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.decompositions import Cholesky, Cofactor, Determinant, LuFactor, LuSolve, SolveTriangular
+from graphc.ops.equal_values import Vanishing
 from graphc.ops.indexing import Gather, Offset, Scatter
+from graphc.ops.limits import Limited
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, pairs
 from graphc.ops.losses import CrossEntropy
 from graphc.ops.normalization import InverseDeviation, Standardize
@@ -298,9 +300,18 @@ def _pinv(op: Pinv, types: Types) -> Pairs:
     return equal_types([rtol], [TensorType(a.dtype, a.shape[:-2])], "tolerances")
 
 
+def _vanishing(op: Vanishing, types: Types) -> None:
+    require(0 <= op.order <= 3, f"order {op.order}")
+    one_dtype(types, "f")
+
+
 def _polygamma(op: Polygamma, types: Types) -> None:
     require(1 <= op.order <= MAX_ORDER, f"order {op.order}")
     one_dtype(types, "f")
+
+
+def _limited(op: Limited, types: Types) -> None:
+    require(types[1].dtype == BOOL and not types[1].shape, "a condition that is no 0-d bool")
 
 
 def _cross_entropy(op: CrossEntropy, types: Types) -> None:
@@ -327,6 +338,7 @@ ARRAY_OPS: dict[str, Entry] = {
     "InverseDeviation": Entry(InverseDeviation, (1, 1), _float_axes),
     "Iota": Entry(Iota, (0, 0), _iota),
     "LinearRecurrence": Entry(LinearRecurrence, (2, 2), _recurrence),
+    "Limited": Entry(Limited, (2, 2), _limited),
     "LogSoftmax": Entry(LogSoftmax, (1, 1), _float_axis),
     "LogSumExp": Entry(LogSumExp, (1, 1), _float_axes),
     "LuFactor": Entry(LuFactor, (1, 1), _matrices),
@@ -357,5 +369,6 @@ ARRAY_OPS: dict[str, Entry] = {
     "Standardize": Entry(Standardize, (1, 1), _float_axes),
     "Svd": Entry(Svd, (1, 1), _matrices),
     "Unslice": Entry(Unslice, (1, 1), _unslice),
+    "Vanishing": Entry(Vanishing, (1, 1), _vanishing),
     "Windows": Entry(Windows, (1, 1), _view_windows),
 }
