@@ -41,7 +41,7 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "nested": lambda: gc.fori_loop(0, 2, lambda i, c: gc.fori_loop(0, 3, lambda j, d: d.at[i * 2 + j].add(d[j]), c), X),
     "loop in branch in loop": lambda: gc.scan(
         lambda c, t: (
-            gc.cond(t > 1, lambda: gc.fori_loop(0, 2, lambda j, d: d.at[t - j].add(1.0), c), lambda: c.at[t + 1].add(2.0)),
+            gc.cond(t > 1, lambda: gc.fori_loop(0, 2, lambda j, d: d.at[t - j].add(1.0), c), lambda: c.at[t].add(2.0)),
             c[4],
         ),
         X,
