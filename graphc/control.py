@@ -97,9 +97,9 @@ def scan(
         traced, begins = _drawing(traced, drawn, since, steps)
         sequences = [*sequences, begins]
     if checkpoint is None:
-        outputs = build_scan(first, sequences, traced, steps, reverse)
+        outputs = build_scan(first, sequences, traced, steps, reverse, since=since)
     else:
-        outputs = _in_chunks(first, sequences, traced, steps, reverse, _chunk(checkpoint, steps))
+        outputs = _in_chunks(first, sequences, traced, steps, reverse, _chunk(checkpoint, steps), since)
     return unflatten(init, outputs[: len(first)]), unflatten(found[1], outputs[len(first) :])
 
 
@@ -131,7 +131,7 @@ def while_loop(
         test, *after = drawn.resume([test, *after], since, begin, list(drawn.keys.values()))
         after = [*after, add(begin, size_node(drawn.count, UINT64))]
         first, carries = [*first, constant(0, UINT64)], [*carries, begin]
-    return unflatten(init_val, build_while(first, carries, test, after))
+    return unflatten(init_val, build_while(first, carries, test, after, since))
 
 
 def _drawing(traced: Traced, drawn: Streams, since: int, steps: Size) -> tuple[Traced, Node]:
@@ -203,26 +203,32 @@ def _chunk(checkpoint: Any, steps: Size) -> Size:
 
 
 def _in_chunks(
-    first: Sequence[Node], sequences: Sequence[Node], traced: Traced, steps: Size, reverse: bool, chunk: Size
+    first: Sequence[Node],
+    sequences: Sequence[Node],
+    traced: Traced,
+    steps: Size,
+    reverse: bool,
+    chunk: Size,
+    since: int,
 ) -> list[Node]:
     """Build a scan over chunks of steps, whose body is the scan over one chunk, and one over the rest."""
     count = floor_div(steps, chunk)
     whole = count * chunk
     carries = [inside_node(f"carry{i}", x.type) for i, x in enumerate(first)]
     elements = [inside_node(f"chunk{i}", TensorType(x.dtype, (chunk, *x.shape[1:]))) for i, x in enumerate(sequences)]
-    inner = build_scan(carries, elements, traced, chunk, reverse)
+    inner = build_scan(carries, elements, traced, chunk, reverse, since=since)
     outer = Traced(carries, elements, inner[: len(first)], inner[len(first) :])
 
     def chunks(start: Sequence[Node]) -> list[Node]:
         parts = [slice_axis(x, 0, 0, whole) for x in sequences]
         rows = [reshape_to(x, (count, chunk, *x.shape[1:])) for x in parts]
-        found = build_scan(start, rows, outer, count, reverse, chunk)
+        found = build_scan(start, rows, outer, count, reverse, chunk, since)
         stacks = [reshape_to(y, (whole, *y.shape[2:])) for y in found[len(first) :]]
         return [*found[: len(first)], *stacks]
 
     def rest(start: Sequence[Node]) -> list[Node]:
         parts = [slice_axis(x, 0, whole, steps - whole) for x in sequences]
-        return build_scan(start, parts, traced, steps - whole, reverse)
+        return build_scan(start, parts, traced, steps - whole, reverse, since=since)
 
     if count == 0:
         return rest(first)

@@ -6,7 +6,7 @@ the forward loop stacked. `graphc/control.py` traces what users write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,12 @@ import numpy as np
 from graphc.evaluate import run_graph
 from graphc.grad import jvp_inside, masked_zeros, vjp_inside, zeros_of
 from graphc.graph import Graph, topological_order
-from graphc.node import Node
+from graphc.node import Node, serials
 from graphc.ops.base import Constant, View, apply, inside_node
 from graphc.ops.control import Result, Scan, project
 from graphc.ops.creation import Iota
 from graphc.ops.pointwise import Cast, DimValue
+from graphc.passes.failing import can_fail
 from graphc.types import Array, Size, Sizes, is_float, size_value
 
 
@@ -33,12 +34,22 @@ class Traced:
 
 
 def build_scan(
-    first: Sequence[Node], sequences: Sequence[Node], traced: Traced, length: Size, reverse: bool, chunk: Size = 0
+    first: Sequence[Node],
+    sequences: Sequence[Node],
+    traced: Traced,
+    length: Size,
+    reverse: bool,
+    chunk: Size = 0,
+    since: int | None = None,
 ) -> list[Node]:
-    """Close a traced body over its outer values and return the last carries and the stacked results."""
+    """Close a traced body over its outer values and return the last carries and the stacked results.
+
+    What was built `since` a serial number and can fail stays inside where there may be no step.
+    """
     own = [*traced.carries, *traced.elements]
     outputs = [*traced.after, *traced.stacked]
-    captured = capture(own, outputs)
+    some = isinstance(length, int) and length > 0
+    captured = capture(own, outputs, None if some else since, can_fail)
     inside = [inside_node(f"outer{i}", x.type) for i, x in enumerate(captured)]
     closed, _ = Graph(outputs, own).replace(dict(zip(captured, inside, strict=True)))
     body = Graph(closed.outputs, [*own, *inside])
@@ -51,17 +62,20 @@ def build_scan(
     return [project(node, i) for i in range(len(first) + len(traced.stacked))]
 
 
-def capture(own: Sequence[Node], outputs: Sequence[Node], since: int | None = None) -> list[Node]:
+def capture(
+    own: Sequence[Node], outputs: Sequence[Node], since: int | None = None, stays: Callable[[Node], bool] | None = None
+) -> list[Node]:
     """Return the outer values that a traced graph reads, the largest that do not depend on it.
 
     Inside is what depends on the placeholders `own`; for a branch, whose work must not be done outside, also every
-    node built `since` a serial number. Literals are no captures: they are repeated inside.
+    node built `since` a serial number, or those of them that `stays` names. Literals are no captures: they are
+    repeated inside.
     """
     inside = set(own)
     literal: set[Node] = set()
     order = topological_order(outputs)
     for node in order:
-        young = since is not None and node.serial >= since and node.inputs
+        young = since is not None and node.serial >= since and node.inputs and (stays is None or stays(node))
         if young or any(x in inside for x in node.inputs):
             inside.add(node)
         elif isinstance(node.op, (Constant, Iota, DimValue)) or _repeats_literal(node, literal):
@@ -133,6 +147,7 @@ class _Rules:
         rest = dict(zip(moved, pulled[len(floats) :], strict=True))
         after += [s + rest[x] for s, x in zip(g_sum, sums, strict=True)]
         g_elements = [rest[x] for x in elements if x in rest]
+        since = next(serials)
         built = substitute([*after, *g_elements], op, inputs)
         seeds = [given["final", i] for i in floats]
         start = [zeros_of(inputs[i]) if g is None else g for i, g in zip(floats, seeds, strict=True)]
@@ -141,7 +156,7 @@ class _Rules:
         sequences += [_some(given["stacked", j]) for j in g_head] + [_some(given["carry", i]) for i in g_received]
         inside = [*elements, *carries, *g_head.values(), *g_received.values()]
         traced = Traced([*g_carry, *g_sum], inside, built[: len(after)], built[len(after) :])
-        results = build_scan(start, sequences, traced, op.length, not op.reverse, op.chunk)
+        results = build_scan(start, sequences, traced, op.length, not op.reverse, op.chunk, since)
         found: dict[Node, Node] = {carries[i]: r for i, r in zip(floats, results, strict=False)}
         found |= dict(zip(sums, results[len(floats) :], strict=False))
         found |= dict(zip([x for x in elements if x in rest], results[len(after) :], strict=True))
@@ -159,6 +174,7 @@ class _Rules:
         full = {x: masked_zeros(x) if (t := given[x]) is None else t for x in moving}
         bind = {inner[x]: full[x] for x in moving if x not in own}
         nodes = [*op.body.outputs, *(pushed[y] for y in floats)]
+        since = next(serials)
         built = substitute(list(Graph(nodes).replace(bind)[0].outputs), op, inputs)
         values, slopes = built[: len(op.body.outputs)], dict(zip(floats, built[len(op.body.outputs) :], strict=True))
         carries = [x for x in op.body.inputs[: op.carries] if x in inner]
@@ -172,7 +188,7 @@ class _Rules:
         )
         starts = [*inputs[: op.carries], *(full[x] for x in carries)]
         rows = [*inputs[op.carries : op.carries + op.sequences], *(full[x] for x in elements)]
-        results = build_scan(starts, rows, traced, op.length, op.reverse, op.chunk)
+        results = build_scan(starts, rows, traced, op.length, op.reverse, op.chunk, since)
         final = dict(zip(carries, results[op.carries :], strict=False))
         stacks = dict(zip(stacked, results[op.carries + len(carries) :], strict=True))
         scanned = results[0].inputs[0]

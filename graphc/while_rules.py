@@ -10,16 +10,22 @@ from graphc.errors import GradientError, at
 from graphc.evaluate import run_graph
 from graphc.grad import jvp_inside, masked_zeros
 from graphc.graph import Graph
-from graphc.node import Node
+from graphc.node import Node, serials
 from graphc.ops.base import apply, inside_node
 from graphc.ops.control import While, project
+from graphc.passes.failing import can_fail
 from graphc.scan_rules import capture
 from graphc.types import Array, Sizes, is_float
 
 
-def build_while(first: Sequence[Node], carries: Sequence[Node], test: Node, after: Sequence[Node]) -> list[Node]:
-    """Close a traced loop over what it captures and return the last carries."""
-    captured = list(dict.fromkeys([*capture(carries, [test]), *capture(carries, after)]))
+def build_while(
+    first: Sequence[Node], carries: Sequence[Node], test: Node, after: Sequence[Node], since: int
+) -> list[Node]:
+    """Close a traced loop over what it captures and return the last carries.
+
+    What the body has built `since` a serial number and can fail stays inside: there may be no step.
+    """
+    captured = list(dict.fromkeys([*capture(carries, [test]), *capture(carries, after, since, can_fail)]))
     graphs = []
     for outputs in ([test], list(after)):
         own = [inside_node(f"carry{i}", c.type) for i, c in enumerate(carries)]
@@ -66,13 +72,14 @@ class _WhileRules:
             tangent = tangents[i]
             assert tangent is not None
             bind[inner[i]] = tangent
+        since = next(serials)
         same = dict(zip(op.condition.inputs, [*own[:count], *inputs[count:]], strict=True))
         test = Graph(op.condition.outputs).replace(same)[0].outputs[0]
         after = Graph([*op.body.outputs, *pushed]).replace(bind)[0].outputs
         starts = [tangents[i] for i in moving]
         first = [masked_zeros(inputs[i]) if t is None else t for i, t in zip(moving, starts, strict=True)]
         carries = [*own[:count], *(inner[i] for i in moving)]
-        results = build_while([*inputs[:count], *first], carries, test, after)
+        results = build_while([*inputs[:count], *first], carries, test, after, since)
         found = dict(zip(moving, results[count:], strict=True))
         return tuple(found.get(k) for k in op.results)
 

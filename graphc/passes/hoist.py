@@ -27,6 +27,7 @@ from graphc.ops.shape import PermuteDims, Reshape, Unslice
 from graphc.passes.accumulate_scatters import is_zero
 from graphc.passes.batching import over_steps, repeated
 from graphc.passes.cost import frontier, no_larger
+from graphc.passes.failing import can_fail
 from graphc.passes.readers import addends, is_private, sums_of
 
 
@@ -142,10 +143,11 @@ class _Loop:
         count = op.carries + op.sequences
         given = zip(op.body.inputs[op.carries : count], self.inputs[op.carries : count], strict=True)
         found = {x: rows for x, rows in given if x not in self.equal}
+        empty = not (isinstance(op.length, int) and op.length > 0)  # it may be: what can fail stays inside
         for node in op.body.nodes:
             if isinstance(node.op, (Constant, DimValue, Iota)):
                 self.outer[node] = node
-            elif node.inputs and all(x in self.outer for x in node.inputs):
+            elif node.inputs and all(x in self.outer for x in node.inputs) and not (empty and can_fail(node)):
                 inputs = tuple(self.outer[x] for x in node.inputs)
                 self.outer[node] = Node(node.op, inputs, node.type, node.source, node.guards)
             elif node.inputs and all(x in found or x in self.outer for x in node.inputs):
