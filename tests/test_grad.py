@@ -351,3 +351,38 @@ def test_what_a_loss_depends_on_is_used_by_its_derivatives(build: Any) -> None:
         gc.function([x, b, other], build(x, b))
     same = gc.function([b], build(x, b), givens={x: b * 1.5})
     np.testing.assert_allclose(same(2.0), f(3.0, 2.0))
+
+
+# -- roots of sums of squares
+
+NORMS: dict[str, Callable[[Node], Node]] = {
+    "x @ x": lambda x: gc.sqrt(x @ x),
+    "(x @ x) ** 0.5": lambda x: (x @ x) ** 0.5,
+    "tensordot": lambda x: gc.sqrt(gc.tensordot(x, x, axes=1)),
+    "vecdot": lambda x: gc.sqrt(gc.vecdot(x, x)),
+    "einsum": lambda x: gc.sqrt(gc.einsum("i,i->", x, x)),
+    "a factor": lambda x: gc.sqrt(gc.sum(2 * x**2)),
+    "positive weights": lambda x: gc.sqrt(gc.sum(gc.exp(gc.stop_gradient(x)) * x**2)),
+    "two sums": lambda x: gc.sqrt(gc.sum(x * x) + gc.sum((3 * x) ** 2)),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_roots_of_sums_of_squares_at_zero(name: str) -> None:
+    """Where the norm is 0 its derivative is 0; elsewhere it is as differences say."""
+    x = gc.placeholder("x", (3,))
+    loss = NORMS[name](x)
+    f = gc.function([x], [loss, gc.grad(loss, x)])
+    value, slope = f(np.zeros(3))
+    assert value == 0 and not slope.any()
+    point, step = np.array([0.3, -0.2, 0.5]), 1e-6 * np.eye(3)
+    if name != "positive weights":
+        differences = [(f(point + d)[0] - f(point - d)[0]) / 2e-6 for d in step]
+        np.testing.assert_allclose(f(point)[1], differences, rtol=1e-8)
+
+
+def test_a_form_of_unknown_sign_is_no_norm() -> None:
+    """The product of neighbours has an infinite slope where one of them is 0: no silent zero."""
+    x = gc.placeholder("x", (3,))
+    slope = gc.grad(gc.sqrt(x[1:] @ x[:-1]), x).eval({x: [1.0, 0.0, 0.0]})
+    assert not np.isfinite(slope[1])

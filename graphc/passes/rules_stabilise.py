@@ -39,6 +39,7 @@ from graphc.passes.pattern import AXES, Domain, Rule, literal
 from graphc.passes.rules_cancellation import CANCELLATION
 from graphc.passes.rules_logarithms import LOGARITHMS, is_exponential, root_of
 from graphc.passes.signs import is_positive
+from graphc.passes.squares import is_sum_of_squares
 
 REAL = Domain("f")
 POSITIVE = Domain("f", low=0.0)
@@ -241,7 +242,14 @@ def _norms() -> tuple[Rule, ...]:
             ),
         )
 
-    return (*rules(False, COUNTS), *rules(True, KEPT_COUNTS))
+    squares = Domain("f", low=1e-150, high=1e150, form=lambda x: square(x) + square(x) * 3)
+    written = (
+        Rule("sqrt(x), a sum of squares", lambda x: sqrt(x), lambda x: sqrt_safe(x), (squares,), is_sum_of_squares),
+        Rule(
+            "x ** 0.5, a sum of squares", lambda x: pow(x, 0.5), lambda x: sqrt_safe(x), (squares,), is_sum_of_squares
+        ),
+    )
+    return (*rules(False, COUNTS), *rules(True, KEPT_COUNTS), *written)
 
 
 STABILISE: tuple[Rule, ...] = tuple(
