@@ -59,6 +59,24 @@ def _tail_fit(kind: str, end: str, degree: int) -> Fit:
     return Fit("TAIL", _tail_of_erfc(centre), -mpf(1), high, {kind: degree})
 
 
+def _scaled_tail(kind: str, slope: bool) -> Callable[[Real], Real]:
+    """Return exp(z**2) erfc(z) (1 + 9/8 z), or minus the first's derivative times (1 + z)**2, as `_tail_of_erfc`."""
+
+    def value(t: Real) -> Real:
+        z = TAIL_CENTRE[kind] * (1 + t) / (1 - t)
+        with mp.workdps(90):
+            if z > 30:  # Abramowitz and Stegun, 7.1.23
+                odd = [mpmath.fac2(2 * k - 1) * (-2) ** -mpf(k) * z ** (-2 * k) for k in range(30)]
+                terms = [c * (2 * k + 1) / z for k, c in enumerate(odd)] if slope else odd
+                found = sum(terms) / z / mpmath.sqrt(mpmath.pi)
+            else:
+                found = mpmath.erfc(z) * mpmath.exp(z * z)
+                found = 2 / mpmath.sqrt(mpmath.pi) - 2 * z * found if slope else found
+            return found * ((1 + z) ** 2 if slope else 1 + TAIL_SLOPE * z)
+
+    return value
+
+
 def _even(function: Callable[[Real], Real]) -> Callable[[Real], Real]:
     """Return the function of z = r**2."""
     return lambda z: function(mpmath.sqrt(z))
@@ -68,6 +86,8 @@ _LN2 = mpmath.log(2)
 _EDGE = mpf("1.0001")  # rounding moves a reduced argument slightly beyond its interval
 _LOG_EDGE = ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2 * _EDGE
 _ANGLE = (mpmath.pi / 4 * _EDGE) ** 2
+
+SCALED_DEGREES = (("f64", 26), ("f32", 12))
 
 FITS = (
     Fit("EXP", _tail(mpmath.exp, lambda r: 1 + r, 2), -_LN2 / 2 * _EDGE, _LN2 / 2 * _EDGE, {"f64": 9, "f32": 4}),
@@ -87,6 +107,8 @@ FITS = (
     Fit("COS", _even(_tail(mpmath.cos, lambda r: 1 - r * r / 2, 4)), mpf(0), _ANGLE, {"f64": 5, "f32": 2}),
     _tail_fit("f64", "27.3", 22),  # where erfc leaves the dtype
     _tail_fit("f32", "10.1", 9),
+    *(Fit("SCALED_TAIL", _scaled_tail(kind, False), -mpf(1), mpf(1), {kind: n}) for kind, n in SCALED_DEGREES),
+    *(Fit("SCALED_SLOPE", _scaled_tail(kind, True), -mpf(1), mpf(1), {kind: n}) for kind, n in SCALED_DEGREES),
     Fit("ERF", _even(lambda x: mpmath.erf(x) / x - 1), mpf(0), _EDGE, {"f64": 11, "f32": 5}),
 )
 

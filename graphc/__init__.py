@@ -12,7 +12,7 @@ The modules, in the order in which a program meets them:
 
 | module | job |
 |---|---|
-| `errors`, `arguments`, `identity` | errors with the user's line; plain arguments; what `==` of nodes is |
+| `errors`, `arguments`, `identity`, `elsewhere` | errors, plain arguments, what `==` of nodes is, foreign names |
 | `forks` | what a fork waits for |
 | `dims`, `types`, `arrays`, `tree`, `lazy`, `text` | dimensions; dtypes, types; arrays from users; nestings; tables |
 | `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
@@ -49,6 +49,7 @@ from graphc.codegen.blas_choice import set_blas
 from graphc.codegen.cache import cache_directory, set_cache
 from graphc.control import associative_scan, fori_loop, map, scan, while_loop
 from graphc.differences import check_grad
+from graphc.elsewhere import advice
 from graphc.errors import (
     ArgumentError,
     CheckpointError,
@@ -233,20 +234,9 @@ def __getattr__(name: str) -> Any:
     if name in _NAMESPACES:
         return import_module(f"graphc.{name}")
     if name not in _HOME_OF:
-        raise AttributeError(f"module 'graphc' has no attribute {name!r}{_by_numpy(name)}")
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}{advice('', name)}")
     found = globals()[name] = getattr(import_module(f"graphc.{_HOME_OF[name]}"), name)
     return found
-
-
-def _by_numpy(name: str) -> str:
-    """Return what to write in place of a name that only NumPy has."""
-    from graphc.ops.numpy_protocol import FUNCTIONS, UFUNCS
-
-    if name in UFUNCS and UFUNCS[name].__name__ in globals():
-        return f"; its name here is gc.{UFUNCS[name].__name__}"
-    if name.startswith("unique") or name in ("nonzero", "flatnonzero", "argwhere", "extract", "compress"):
-        return "; its shape would depend on data: use gc.where to choose elements"
-    return f"; np.{name}(node) makes the node" if name in FUNCTIONS else ""
 
 
 def __dir__() -> list[str]:

@@ -7,6 +7,7 @@ all run through here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
@@ -16,32 +17,42 @@ from graphc.draws import place_draws
 from graphc.errors import ArgumentError, GraphcError, at
 from graphc.graph import Graph, require_inputs
 from graphc.node import Node, Shared
+from graphc.tree import flatten, unflatten
 from graphc.types import Array, Sizes
 
+Bindings = Mapping[Node, Any] | Mapping[str, Any] | Mapping[Any, Any]
+"""Values by placeholder, or by its name."""
+
 
 @overload
-def evaluate(nodes: Node, bindings: Mapping[Node, Any]) -> Array: ...
+def evaluate(nodes: Node, bindings: Bindings = ...) -> Array: ...
 @overload
-def evaluate(nodes: Graph | Sequence[Node], bindings: Mapping[Node, Any]) -> list[Array]: ...
-def evaluate(nodes: Graph | Node | Sequence[Node], bindings: Mapping[Node, Any]) -> Array | list[Array]:
-    """Compute nodes, or a graph's outputs, for arrays bound to placeholders.
+def evaluate(nodes: Graph | list[Node], bindings: Bindings = ...) -> list[Array]: ...
+@overload
+def evaluate(nodes: Any, bindings: Bindings = ...) -> Any: ...
+def evaluate(nodes: Any, bindings: Bindings = MappingProxyType({})) -> Any:
+    """Compute nodes for arrays bound to placeholders, which may be given by name.
 
-    Returns one array for a node, a list for a graph or a sequence. Shared nodes have their current value; random
-    generators do not advance.
+    Returns an array for a node, a list for a graph, and arrays in the nesting of `nodes`. Shared nodes have their
+    current value; random generators do not advance.
     Raises `ArgumentError` for a placeholder without a value, `ShapeError` and `DTypeError` as a call does.
 
     >>> import graphc as gc
     >>> x = gc.placeholder("x", shape=(2,))
     >>> evaluate(x + 1, {x: [1.0, 2.0]})
     array([2., 3.])
+    >>> evaluate({"y": x * 2}, {"x": [1.0, 2.0]})
+    {'y': array([2., 4.])}
     """
-    if isinstance(nodes, Node):
-        return evaluate([nodes], bindings)[0]
-    if not isinstance(bindings, Mapping) or any(not isinstance(key, Node) for key in bindings):
+    if not isinstance(bindings, Mapping) or any(not isinstance(key, (Node, str)) for key in bindings):
         raise ArgumentError(f"evaluate: bindings must map placeholders to values, as in {{x: 2.0}}{at()}")
-    graph = nodes if isinstance(nodes, Graph) else Graph(nodes)
-    if not isinstance(bindings, Mapping):
-        raise ArgumentError(f"evaluate: bindings must map placeholders to arrays, got {type(bindings).__name__}{at()}")
+    if not isinstance(nodes, Graph):
+        return unflatten(nodes, _evaluate(Graph(flatten(nodes)), bindings))
+    return _evaluate(nodes, bindings)
+
+
+def _evaluate(graph: Graph, named: Bindings) -> list[Array]:
+    bindings = {_bound(graph, key): value for key, value in named.items()}
     placed, advances = place_draws(graph.outputs)
     if advances:
         graph = graph.with_outputs(placed)
@@ -50,6 +61,18 @@ def evaluate(nodes: Graph | Node | Sequence[Node], bindings: Mapping[Node, Any])
     arrays = {node: as_argument(node, value) for node, value in bindings.items()}
     sizes = sizes_of(Graph(graph.outputs, inputs, updates=graph.updates, guards=graph.guards), list(arrays.values()))
     return run_graph(graph, arrays, sizes)
+
+
+def _bound(graph: Graph, key: Node | str) -> Node:
+    """Return the placeholder that a binding means."""
+    if isinstance(key, Node):
+        return key
+    found = [n for n in graph.inputs if n.name == key]
+    if len(found) != 1:
+        known = ", ".join(n.name for n in graph.inputs) or "none"
+        problem = f"is no placeholder of these nodes, which have {known}" if not found else "is the name of several"
+        raise ArgumentError(f"evaluate: {key!r} {problem}{at()}")
+    return found[0]
 
 
 def run_graph(graph: Graph, arrays: Mapping[Node, Array], sizes: Sizes) -> list[Array]:

@@ -90,8 +90,7 @@ def function(
     >>> f([1.0, 2.0])
     array([3., 5.])
     """
-    if threads is not None:
-        threads = whole("function: threads", threads, 1)
+    threads = None if threads is None else whole("function: threads", threads, 1)
     signature = make_signature(inputs)
     nodes = _output_nodes(outputs)
     pairs = _check_updates(updates)
@@ -187,11 +186,11 @@ class Function:
         self._compiled = Compiled(self.graph, program, mode, interpreted=debug, name=self.name)
         return self._compiled
 
-    def _slow_call(self, *args: Any, **kwargs: Any) -> Any:
+    def _slow_call(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run through Python, and return the results in their nesting."""
         return unflatten(self._outputs, self._slow_results(*args, **kwargs))
 
-    def _slow_results(self, *args: Any, **kwargs: Any) -> list[Any]:
+    def _slow_results(self, /, *args: Any, **kwargs: Any) -> list[Any]:
         """Bind, check and convert the arguments, run, and install the native entry for these shapes."""
         runner = self.compile()._runner
         assert runner is not None
@@ -284,7 +283,7 @@ class Function:
 
         return ScipyFunction(self, wrt, x0)
 
-    def verify(self, *args: Any, **kwargs: Any) -> Verification:
+    def verify(self, /, *args: Any, **kwargs: Any) -> Verification:
         """Compare the compiled program with the program as written, interpreted, on these arguments.
 
         State is afterwards as it was. Where results differ by more than rounding explains (the interpreter is run
@@ -302,7 +301,7 @@ class Function:
 
         return verify_function(self, self._signature.bind(args, kwargs))
 
-    def bind(self, *args: Any, out: Any = None, **kwargs: Any) -> Callable[[], Any]:
+    def bind(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Callable[[], Any]:
         """Return a callable without arguments that runs on these arrays, in place of checking them at every call.
 
         It reads the arguments' present contents and writes the results into `out`, which it returns: arrays in the
@@ -319,6 +318,8 @@ class Function:
         """
         from graphc.fixed import bind_function
 
+        if out is not None and "out" in self._signature.names[len(args) :]:  # an input of that name
+            out, kwargs = None, {**kwargs, "out": out}
         return bind_function(self, self._signature.bind(args, kwargs), self._outputs, out)
 
     @checked
@@ -416,7 +417,8 @@ def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
             raise ArgumentError(f"updates: {target!r} is not shared; make it with gc.shared(...){at()}")
         if target in seen:
             raise ArgumentError(f"updates: {target.name!r} is updated twice{at()}")
-        node = value if isinstance(value, Node) else _literal_update(target, value)
+        what = f"update of {target.name}"
+        node = value if isinstance(value, Node) else constant(fitted(what, value, target.dtype, str(target.type)))
         if node.dtype != target.dtype:
             raise DTypeError(
                 f"update of {target.name}: {node.type} given, {target.type} needed; convert with"
@@ -433,10 +435,6 @@ def _as_pairs(pairs: Any) -> list[tuple[Any, Any]]:
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
         raise ArgumentError(f"updates maps shared nodes to new values, got {pairs!r}{at()}")
     return [(target, value) for target, value in pairs]
-
-
-def _literal_update(target: Shared, value: Any) -> Node:
-    return constant(fitted(f"update of {target.name}", value, target.dtype, str(target.type)))
 
 
 def _differ(a: Node, b: Node) -> bool:

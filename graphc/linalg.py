@@ -13,6 +13,7 @@ import math
 from typing import Any, NamedTuple
 
 from graphc.arguments import checked, chosen, shown
+from graphc.elsewhere import advice
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.node import Node
 from graphc.ops import (
@@ -36,27 +37,11 @@ from graphc.ops import (
     where,
 )
 from graphc.ops.base import apply
-from graphc.ops.decompositions import (
-    Cholesky,
-    Determinant,
-    LuFactor,
-    LuSolve,
-    SolveTriangular,
-    identity,
-    lu_parts,
-)
+from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular, identity, lu_parts
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.pointwise import broadcast_shapes, broadcast_to_shape, cast, promote
 from graphc.ops.reduction import Reduction
-from graphc.ops.shape import (
-    axis_tuple,
-    drop_axes,
-    insert_axes,
-    never_equal,
-    permute,
-    reshape_to,
-    slice_axis,
-)
+from graphc.ops.shape import axis_tuple, drop_axes, insert_axes, never_equal, permute, reshape_to, slice_axis
 from graphc.ops.spectral import Eigh, Pinv, Qr, Svd, above, with_tolerances
 from graphc.types import TensorType, product, size_min
 
@@ -88,6 +73,10 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'graphc.linalg' has no attribute {name!r}{advice('linalg', name)}")
 
 
 class EighResult(NamedTuple):
@@ -374,8 +363,6 @@ def matrix_power(x: Any, n: int, /) -> Node:
            [0., 1.]])
     """
     (a,) = promote("matrix_power", "number", [x])
-    if not isinstance(n, int) or isinstance(n, bool):
-        raise ArgumentError(f"matrix_power: n must be an int, got {n!r}{at()}")
     if a.ndim < 2 or never_equal(*a.shape[-2:]):
         raise ShapeError(f"matrix_power: square matrices needed, got {a.type}{at()}")
     square = inv(a) if n < 0 else a

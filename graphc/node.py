@@ -348,8 +348,8 @@ class Node:
         """The last two axes swapped."""
         return _ops.matrix_transpose(self)
 
-    def eval(self, bindings: Mapping[Node, Any] | None = None) -> Array:
-        """Compute this node with the reference interpreter; `bindings` maps placeholders to arrays."""
+    def eval(self, bindings: Mapping[Node, Any] | Mapping[str, Any] | None = None) -> Array:
+        """Compute this node with the reference interpreter; `bindings` maps placeholders, or names, to arrays."""
         from graphc.evaluate import evaluate
 
         result: Array = evaluate(self, {} if bindings is None else bindings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from graphc.graph import Graph, topological_order
 from graphc.node import Node, Shared
@@ -17,29 +18,59 @@ from graphc.tree import flatten, unflatten
 if TYPE_CHECKING:
     from graphc.function import Function
 
-Row = tuple[bool, Any, tuple[int, ...], Any, Any, Any]
+
+class Row:
+    """What a node is apart from its operands; one object for each node, so that pickle's own memo knows it again.
+
+    Nodes that are pickled one by one (in a tuple, in several attributes) bring a table each; where a node is in
+    several of them, so is its row, and `node` is built once.
+    """
+
+    __slots__ = ("content", "node")
+
+    def __init__(self, *content: Any) -> None:
+        self.content = content
+        self.node: Node | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Row, self.content
+
+    def build(self, inputs: tuple[Node, ...]) -> Node:
+        """Return the node, made at the first time."""
+        if self.node is None:
+            make, op, type_, source, guards = self.content
+            self.node = make(op, inputs, type_, source, guards)
+        return self.node
 
 
-def pack_nodes(nodes: Sequence[Node]) -> tuple[list[Row], list[int]]:
-    """Return a table of all ancestors, operands as row numbers, and the rows of `nodes`."""
+Table = list[tuple[Row, tuple[int, ...]]]
+"""Rows, each with the row numbers of its operands."""
+
+_rows: WeakKeyDictionary[Node, Row] = WeakKeyDictionary()
+
+
+def _row(node: Node) -> Row:
+    if node not in _rows:
+        _rows[node] = Row(type(node), node.op, node.type, node.source, node.guards)
+    return _rows[node]
+
+
+def pack_nodes(nodes: Sequence[Node]) -> tuple[Table, list[int]]:
+    """Return a table of all ancestors, and the rows of `nodes`."""
     order = topological_order(nodes)
     index = {n: i for i, n in enumerate(order)}
-    rows: list[Row] = [
-        (isinstance(n, Shared), n.op, tuple(index[x] for x in n.inputs), n.type, n.source, n.guards) for n in order
-    ]
-    return rows, [index[n] for n in nodes]
+    return [(_row(n), tuple(index[x] for x in n.inputs)) for n in order], [index[n] for n in nodes]
 
 
-def unpack_nodes(rows: Sequence[Row], wanted: Sequence[int]) -> list[Node]:
+def unpack_nodes(rows: Table, wanted: Sequence[int]) -> list[Node]:
     """Rebuild the nodes of `pack_nodes`."""
     nodes: list[Node] = []
-    for is_shared, op, inputs, type_, source, guards in rows:
-        make = Shared if is_shared else Node
-        nodes.append(make(op, tuple(nodes[i] for i in inputs), type_, source, guards))
+    for row, inputs in rows:
+        nodes.append(row.build(tuple(nodes[i] for i in inputs)))
     return [nodes[i] for i in wanted]
 
 
-def unpack_node(rows: Sequence[Row], wanted: int) -> Node:
+def unpack_node(rows: Table, wanted: int) -> Node:
     """Rebuild one node."""
     return unpack_nodes(rows, [wanted])[0]
 
@@ -56,7 +87,7 @@ def pack_graph(graph: Graph) -> tuple[Callable[..., Graph], tuple[Any, ...]]:
     return unpack_graph, (rows, wanted, len(graph.inputs), len(graph.outputs), graph.guards)
 
 
-def unpack_graph(rows: Sequence[Row], wanted: Sequence[int], inputs: int, outputs: int, guards: Any) -> Graph:
+def unpack_graph(rows: Table, wanted: Sequence[int], inputs: int, outputs: int, guards: Any) -> Graph:
     """Rebuild a graph."""
     nodes = unpack_nodes(rows, wanted)
     updates = [n for n in nodes[inputs + outputs :] if isinstance(n, Shared)]
@@ -86,7 +117,7 @@ def pack_function(f: Function) -> tuple[Callable[..., Function], tuple[Any, ...]
 
 
 def unpack_function(
-    rows: Sequence[Row],
+    rows: Table,
     wanted: Sequence[int],
     counts: tuple[int, int],
     names: tuple[str, ...],

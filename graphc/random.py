@@ -20,6 +20,7 @@ import numpy as np
 
 from graphc import distributions as laws
 from graphc.arguments import checked
+from graphc.elsewhere import advice
 from graphc.errors import ArgumentError, at
 from graphc.node import Node
 from graphc.ops.base import shared
@@ -29,6 +30,11 @@ from graphc.ops.random_parameters import given_shape
 from graphc.types import Shape
 
 __all__ = ["Generator", "GeneratorState"]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'graphc.random' has no attribute {name!r}{advice('random', name)}")
+
 
 SPLIT = 1
 """The last counter word of blocks that become keys; those of draws have 0, and above 1 for further blocks."""

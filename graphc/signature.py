@@ -46,7 +46,21 @@ class Signature:
             leaves += [value] if isinstance(tree, Node) else leaves_like(tree, value, f"argument {name}")
         return leaves
 
+    def _by_dict(self, value: Any) -> bool:
+        """Tell whether the only argument is all arguments by name, as `function` may have been given them."""
+        if not isinstance(value, Mapping):
+            return False
+        first = self.trees[0] if self.trees else None
+        if isinstance(first, dict):
+            return set(value) == set(self.names) and set(value) != set(first)
+        if set(value) != set(self.names):
+            needed, given = sorted(self.names), sorted(map(str, value))
+            raise ArgumentError(f"a dict of all arguments: keys {needed} needed, got {given}{at()}")
+        return True
+
     def _by_position(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        if len(args) == 1 and not kwargs and self._by_dict(args[0]):
+            return self._by_position((), dict(args[0]))
         if not kwargs and len(args) == len(self.names):
             return list(args)
         expected = f"expected {len(self.names)}: {', '.join(self.names) or 'none'}"

@@ -77,7 +77,14 @@ BY_NAME: dict[str, Any] = {
 SKIPPED = {
     *("gc.Function", "gc.Graph", "gc.Node", "gc.Shared", "gc.TensorType", "gc.Dim"),  # made by functions
     *("optim.SGD.finishes", "optim.SGD.name_of", "optim.SGD.keep", "optim.SGD.scalars", "optim.SGD.step"),
-    *("optim.SGD.slots", "optim.SGD.check", "gc.Function.cfunc", "nn.Linear.eval", "nn.Linear.shown"),
+    *(
+        "optim.SGD.slots",
+        "optim.SGD.check",
+        "gc.Function.cfunc",
+        "gc.Shared.takes",
+        "nn.Linear.eval",
+        "nn.Linear.shown",
+    ),
     *("gc.History", "gc.TensorBoard", "gc.fit", "gc.load", "gc.save", "gc.EarlyStopping", "gc.StopTraining"),
     *("gc.Checkpointer", "gc.load_checkpoint", "gc.save_checkpoint", "gc.set_cache", "gc.set_blas"),  # files, settings
     *("nn.Module", "nn.FunctionModule", "nn.Summary", "nn.set_seed", "nn.init.set_seed", "optim.Optimizer"),

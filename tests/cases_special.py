@@ -16,6 +16,8 @@ CASES: list[Case] = [
     Case("erf", gc.special.erf, scipy.special.erf, special=EVERYWHERE),
     Case("erfc", gc.special.erfc, scipy.special.erfc, special=(*EVERYWHERE, 26.0)),
     Case("ndtr", gc.special.ndtr, scipy.special.ndtr, special=(*EVERYWHERE, -37.0)),
+    Case("erfcx", gc.special.erfcx, scipy.special.erfcx, special=EVERYWHERE),
+    Case("log_ndtr", gc.special.log_ndtr, scipy.special.log_ndtr, special=(*EVERYWHERE, -37.0, -1e8)),
     Case("gammaln", gc.special.gammaln, scipy.special.gammaln, low=0.3, high=5, special=EDGES),
     Case("gammaln-negative", gc.special.gammaln, scipy.special.gammaln, low=-2.8, high=-2.2),
     Case("digamma", gc.special.digamma, scipy.special.digamma, low=0.3, high=5, special=EDGES),

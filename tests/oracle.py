@@ -33,8 +33,9 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "sqrt_safe": mpmath.sqrt,
     "square": lambda x: x * x,
     "one_minus_square": lambda x: 1 - x * x,
-    "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100))),  # fails on huge arguments
-    "ndtr": lambda x: mpmath.erfc(-max(min(x, mpmath.mpf(100)), mpmath.mpf(-100)) / mpmath.sqrt(2)) / 2,
+    "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(10) ** 5), mpmath.mpf(-100))),  # fails on huge arguments
+    "erf": lambda x: mpmath.erf(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100))),
+    "ndtr": lambda x: mpmath.erfc(-max(min(x, mpmath.mpf(100)), -(mpmath.mpf(10) ** 5)) / mpmath.sqrt(2)) / 2,
     "normal_density": mpmath.npdf,
     "abs": abs,
     "relu": lambda x: max(x, mpmath.mpf(0)),

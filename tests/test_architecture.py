@@ -20,7 +20,7 @@ MODULES = {
 }
 
 LAYERS = (
-    ("errors",),
+    ("elsewhere", "errors"),
     ("arguments", "forks", "identity", "lazy", "text", "tree"),
     ("dims",),
     ("types",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.tree import flatten
 
 
 class Exported:
@@ -172,3 +175,61 @@ def test_dicts_are_paired_by_key_in_optimisers() -> None:
 def test_structures_that_differ_are_refused(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(gc.ArgumentError, match=message):
         call()
+
+
+# -- copies, names, evaluation
+
+
+@pytest.mark.parametrize("copied", [lambda v: pickle.loads(pickle.dumps(v)), copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_copies_of_several_nodes_keep_identity(copied: Callable[[Any], Any]) -> None:
+    x, w = gc.placeholder("x", shape=(2,)), gc.shared([1.0, 2.0], name="w")
+    y = x * w
+    for value in ((x, y, gc.sum(y), w), (gc.sum(y), y, w, x), {"all": [y, y], "w": w, "x": (x,), "s": gc.sum(y)}):
+        parts = flatten(copied(value))
+        byname = {n.name: n for n in parts if n.name}
+        product = next(n for n in parts if n.op.name == "multiply")
+        total = next(n for n in parts if n.op.name == "sum")
+        assert product.inputs[0] is byname["x"] and product.inputs[1] is byname["w"] and total.inputs[0] is product
+        assert byname["x"] is not x and byname["w"] is not w
+        f = gc.function([byname["x"]], [gc.grad(total, product), total], updates={byname["w"]: product})
+        f([3.0, 4.0])
+        assert byname["w"].get_value().tolist() == [3.0, 8.0] and w.get_value().tolist() == [1.0, 2.0]
+    again = copied([x, x])
+    assert again[0] is again[1]
+
+
+NAMES = ("self", "args", "kwargs", "out", "function", "x", "names", "mode", "value", "cls")
+
+
+@pytest.mark.parametrize("mode", ["compiled", "reference"])
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_may_be_called_anything(name: str, mode: Any) -> None:
+    x = gc.placeholder(name, shape=(2,))
+    for f in (gc.function([x], x * 2, mode=mode), gc.function({name: x}, {"y": [x * 2]}, mode=mode)):
+        data = np.array([1.0, 2.0])
+        for found in (f(data), f(**{name: data}), f(**{name: [1.0, 2.0]})):
+            assert flatten(found)[0].tolist() == [2.0, 4.0]
+        bound = f.bind(data) if name == "out" else f.bind(**{name: data})
+        assert flatten(bound())[0].tolist() == [2.0, 4.0]
+
+
+def test_a_function_declared_with_a_dict_takes_one() -> None:
+    f = gc.function({"a": a, "b": [b]}, a - 2 * b)
+    for found in (f({"b": [2.0], "a": 1.0}), f(1.0, [2.0]), f(b=[2.0], a=1.0)):
+        assert float(found) == -3.0
+    with pytest.raises(gc.ArgumentError, match=r"keys \['a', 'b'\] needed, got \['a'\]"):
+        f({"a": 1.0})
+    single = gc.function({"p": {"a": a}}, a)
+    assert float(single({"a": 1.0})) == float(single({"p": {"a": 1.0}})) == float(single(p={"a": 1.0})) == 1.0
+
+
+def test_evaluate_takes_nestings_and_names() -> None:
+    x = gc.placeholder("x", shape=("n",))
+    outputs = {"sum": gc.sum(x), "both": (x * 2, [x + 1])}
+    found = gc.evaluate(outputs, {"x": [1.0, 2.0]})
+    assert float(found["sum"]) == 3.0 and found["both"][0].tolist() == [2, 4] and found["both"][1][0].tolist() == [2, 3]
+    assert gc.evaluate((x,), {x: [1.0]})[0].tolist() == [1.0] and (x + 1).eval({"x": [1.0]}).tolist() == [2.0]
+    last, seen = gc.scan(lambda c, v: (c + v, c), 0.0, x)
+    assert [v.tolist() for v in gc.evaluate((last, seen), {"x": [1.0, 2.0]})] == [3.0, [0.0, 1.0]]
+    with pytest.raises(gc.ArgumentError, match=r"evaluate: 'z' is no placeholder of these nodes, which have x"):
+        gc.evaluate(x, {"z": 1.0})

@@ -19,7 +19,7 @@ P, T = gc.placeholder("p", ("n",)), gc.placeholder("t", ("n",))
 
 
 def evaluated(loss: gc.Node, wrt: Any, bindings: dict[gc.Node, Any]) -> list[Array]:
-    return gc.evaluate([loss, *gc.grad(gc.sum(loss), wrt)], bindings)
+    return list(gc.evaluate([loss, *gc.grad(gc.sum(loss), wrt)], bindings))
 
 
 # -- cross-entropy

@@ -280,17 +280,3 @@ def test_refusals(call: Callable[[Node], Any], message: str) -> None:
     x = gc.placeholder("x", shape=(3, 3))
     with pytest.raises(gc.ArgumentError, match=message + r".*\[test_numpy_protocol.py:\d+\]"):
         call(x)
-
-
-@pytest.mark.parametrize(
-    ("name", "advice"),
-    [
-        ("arctan2", "; its name here is gc.atan2"),
-        ("concatenate", r"; np.concatenate\(node\) makes the node"),
-        ("nonzero", "; its shape would depend on data: use gc.where to choose elements"),
-        ("foo", ""),
-    ],
-)
-def test_numpys_names_in_graphc(name: str, advice: str) -> None:
-    with pytest.raises(AttributeError, match=f"^module 'graphc' has no attribute '{name}'{advice}$"):
-        getattr(gc, name)

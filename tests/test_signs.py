@@ -15,6 +15,7 @@ from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops import elementwise_float as floats
 from graphc.ops import special
+from graphc.ops.pointwise import pointwise
 from graphc.passes import signs
 from graphc.passes.signs import UNKNOWN, Bounds, bounds
 from graphc.types import Array
@@ -32,7 +33,8 @@ UNARY: dict[str, Callable[[Node], Node]] = {
     **{n: getattr(gc.special, n) for n in ("ndtr", "erf", "erfc")},
     **{n: getattr(floats, n) for n in ("sech", "sigmoid_slope", "exp_capped", "log1mexp", "sqrt_safe", "log_cosh")},
     "one_minus_square": floats.one_minus_square,
-    "normal_density": special.normal_density,
+    **{n: getattr(special, n) for n in ("normal_density", "erfcx", "erfcx_slope", "log_ndtr", "log_ndtr_slope")},
+    "log_ndtr_excess": partial(pointwise, special.LOG_NDTR_EXCESS),
     "relu": gc.nn.relu,
     "astype": lambda x: x.astype("float32").astype("float64"),
     **{n: partial(along_axis, n) for n in ("softmax", "log_softmax", "logsumexp", "sum", "prod", "max", "min")},

@@ -98,6 +98,21 @@ def _erfc(x: Any) -> Any:
     return mpmath.erfc(max(min(x, mpmath.mpf(100)), mpmath.mpf(-100)))  # mpmath fails on huge arguments
 
 
+def _erfcx(x: Any) -> Any:
+    if x > 50:
+        terms = (mpmath.fac2(2 * k - 1) * (-2) ** -mpmath.mpf(k) * x ** (-2 * k - 1) for k in range(25))
+        return sum(terms) / mpmath.sqrt(mpmath.pi)
+    x = max(x, mpmath.mpf(-100))
+    return mpmath.exp(x * x) * mpmath.erfc(x)
+
+
+def _erfcx_slope(x: Any) -> Any:
+    if x > 50:
+        terms = (mpmath.fac2(2 * k - 1) * (2 * k + 1) * (-2) ** -mpmath.mpf(k) * x ** (-2 * k - 2) for k in range(25))
+        return sum(terms) / mpmath.sqrt(mpmath.pi)
+    return 2 / mpmath.sqrt(mpmath.pi) - 2 * x * _erfcx(x)
+
+
 def _ndtr(x: Any) -> Any:
     return _erfc(-x / mpmath.sqrt(2)) / 2
 
@@ -121,6 +136,8 @@ EXACT: dict[str, Callable[..., Any]] = {
     "sigmoid_slope": lambda x: mpmath.sech(x / 2) ** 2 / 4,
     "logaddexp": _logaddexp,
     "ndtr": _ndtr,
+    "erfcx": _erfcx,
+    "erfcx_slope": _erfcx_slope,
     "normal_density": mpmath.npdf,
 }
 

@@ -7,12 +7,13 @@ carries are a section of their own, which the instruction runs at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from graphc.codegen.copies import copy_nest
+from graphc.codegen.handed_on import carried, chain
 from graphc.codegen.inline import Moving
 from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
-from graphc.codegen.scan import ENTRY, Body, entries
+from graphc.codegen.scan import ENTRY, Body, Placement, entries, view
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import inside_node
@@ -22,7 +23,8 @@ from graphc.passes.fuse import Kernel
 from graphc.passes.layout import Access, copy
 from graphc.types import FLOAT64, TensorType, product
 
-OpenBody = Callable[[Graph], Body]
+OpenBody = Callable[..., Body]
+"""`Section._open`."""
 INTERRUPTED = 65535
 """The status of a run that a signal ended, with Python's exception set."""
 PASS_ON = f"select((status & {INTERRUPTED}) == {INTERRUPTED}, {INTERRUPTED}, 1)"
@@ -80,53 +82,88 @@ WHILE = (
 )
 
 
-def lower_switch(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBody) -> list[LoopNest]:
-    """Return the nest of a switch; every branch writes the results where they are read."""
+def lower_switch(
+    kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBody, over: dict[Node, Node]
+) -> list[LoopNest]:
+    """Return the nest of a switch; every branch writes the results where they are read, or `over` its operands."""
     node = kernel.nodes[0]
     op = node.op
     assert isinstance(op, Switch)
     results = _projections(kernel)
     index = accesses[node.inputs[0]]
     parts: list[tuple[Body, dict[Node, Moving]]] = []
+    stays = {k: node.inputs.index(over[result]) - 1 for k, result in results.items() if result in over}
     for branch in op.branches:
-        body = open_body(branch)
+        body = open_body(branch, [(branch.inputs[j], branch.outputs[k]) for k, j in stays.items()], branch=True)
         moving = _fixed(body.graph.inputs, [accesses[x] for x in node.inputs[1:]])
-        moving |= {y: Moving(results[k], 0, 0) for k, y in enumerate(body.graph.outputs)}
-        body.claim({y for y in body.graph.outputs})
+        for k, y in enumerate(body.graph.outputs):
+            moving |= dict.fromkeys(chain(y, body.in_place), Moving(results[k], 0, 0))
+        body.claim({x for x in moving if x not in body.graph.inputs})
         parts.append((body, moving))
     head: list[Slot] = [RoutineSlot("driver"), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
     return [_instruction(node, SWITCH, head, parts, [], 15.0)]
 
 
-def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBody) -> list[LoopNest]:
-    """Return the nests of a while loop: the first carries are copied into pairs, then one instruction runs it."""
+def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBody, place: Placement) -> list[LoopNest]:
+    """Return the nests of a while loop: the first carries are copied into pairs, then one instruction runs it.
+
+    A carry that steps change in its place has one buffer, or is where the first carry is; the last is there then.
+    """
     node = kernel.nodes[0]
     op = node.op
     assert isinstance(op, While)
-    results = _projections(kernel)
     count = len(op.body.outputs)
-    pairs = [inside_node(f"pair{i}", TensorType(y.dtype, (2, *y.shape))) for i, y in enumerate(op.body.outputs)]
+    results = {op.results[k]: n for k, n in _projections(kernel).items()}
     truth = inside_node("condition", op.condition.outputs[0].type)
     outer = [accesses[x] for x in node.inputs]
-    finish = Graph([copy(op.body.inputs[op.results[k]]) for k in sorted(results)], op.body.inputs)
-    bodies = [open_body(g) for g in (op.condition, op.body, finish)]
+    condition, step = open_body(op.condition), open_body(op.body, carried(op))
+    given = step.graph.outputs
+    copied = [i for i in sorted(results) if given[i] not in step.in_place]
+    last = open_body(Graph([copy(op.body.inputs[i]) for i in copied], op.body.inputs))
+    buffers = [_buffer(i, y, step, results.get(i), place) for i, y in enumerate(given)]
     parts = []
-    for body in bodies:
-        own = body.graph.inputs
-        moving = {c: Moving(p, 0, product(c.shape), paired=True) for c, p in zip(own[:count], pairs, strict=True)}
-        parts.append((body, moving | _fixed(own[count:], outer[count:])))
-    (condition, step, last), outputs = bodies, [b.graph.outputs for b in bodies]
-    parts[0][1][outputs[0][0]] = Moving(truth, 0, 0)
-    for y, p in zip(outputs[1], pairs, strict=True):
-        parts[1][1][y] = Moving(p, 0, product(y.shape), paired=True, phase=1)
-    for k, y in zip(sorted(results), outputs[2], strict=True):
-        parts[2][1][y] = Moving(results[k], 0, 0)
     for body in (condition, step, last):
-        body.claim(set(body.graph.outputs))
-    starts = [_first_carry(p, accesses[x]) for p, x in zip(pairs, node.inputs, strict=False)]
+        moving = _fixed(body.graph.inputs[count:], outer[count:])
+        for x, y, buffer in zip(body.graph.inputs, given, buffers, strict=False):
+            moving[x] = _carry(buffer, y not in step.in_place)
+        parts.append((body, moving))
+    parts[0][1][condition.graph.outputs[0]] = Moving(truth, 0, 0)
+    for y, buffer in zip(given, buffers, strict=True):
+        parts[1][1].update(dict.fromkeys(_made(y, step), _carry(buffer, y not in step.in_place, phase=1)))
+    for i, y in zip(copied, last.graph.outputs, strict=True):
+        parts[2][1][y] = Moving(results[i], 0, 0)
+    for body, moving in parts:
+        body.claim({x for x in moving if x not in body.graph.inputs})
+    for first, y, buffer in zip(outer, given, buffers, strict=False):
+        if buffer in place.private:
+            place.starts.append(copy_nest(buffer, y.shape, first, Access(buffer, 0, contiguous_strides(y.shape))))
     head: list[Slot] = [RoutineSlot("driver"), PointerSlot(truth, 0)]
     signals: list[Slot] = [PeriodSlot(step.number), *(RoutineSlot(name) for name in SIGNAL_ROUTINES)]
-    return [*starts, _instruction(node, WHILE, head, parts, [truth, *pairs], WHILE_NS, signals)]
+    loop = _instruction(node, WHILE, head, parts, [truth, *place.private], WHILE_NS, signals)
+    return [*place.starts, loop, *place.ends]
+
+
+def _buffer(number: int, given: Node, step: Body, result: Node | None, place: Placement) -> Node:
+    """Return what stands for the memory of a carry: that of the first where the last may be written over it."""
+    if result in place.over:
+        return place.over[result]
+    paired = given not in step.in_place
+    shape = (2, *given.shape) if paired else given.shape
+    buffer = inside_node(f"pair{number}" if paired else f"buffer{number}", TensorType(given.dtype, shape))
+    place.private.append(buffer)
+    if result is not None and not paired:
+        view(result, buffer, 0, place)
+    return buffer
+
+
+def _carry(buffer: Node, paired: bool, phase: int = 0) -> Moving:
+    """Return where a carry is at every step."""
+    return Moving(buffer, 0, product(buffer.shape[1:]), True, phase) if paired else Moving(buffer, 0, 0)
+
+
+def _made(given: Node, step: Body) -> Iterator[Node]:
+    """Yield what a step makes of a carry in its place, or anew."""
+    return (x for x in chain(given, step.in_place) if x not in step.graph.inputs)
 
 
 def _projections(kernel: Kernel) -> dict[int, Node]:
@@ -136,11 +173,6 @@ def _projections(kernel: Kernel) -> dict[int, Node]:
 
 def _fixed(inside: Sequence[Node], outside: Sequence[Access]) -> dict[Node, Moving]:
     return {x: Moving(a.base, a.offset, 0) for x, a in zip(inside, outside, strict=True)}
-
-
-def _first_carry(pair: Node, source: Access) -> LoopNest:
-    shape = pair.shape[1:]
-    return copy_nest(pair, shape, source, Access(pair, 0, contiguous_strides(shape)))
 
 
 def _instruction(

@@ -57,6 +57,35 @@ def upper_tail(m: Emitter, z: Value, square: Value, error: Value) -> Value:
     return exp_parts(m, -square, negative=True).corrected(m, -error).times(m, f)
 
 
+def scaled_place(m: Emitter, z: Value) -> Value:
+    """Return (z - c) / (z + c), and 1 at infinity."""
+    centre = TAIL_CENTRE[z.kind]
+    return 1.0 - (2 * centre) / (z + centre)
+
+
+def growth(m: Emitter, z: Value) -> Value:
+    """Return exp(z**2) for z >= 0."""
+    w = m.select(z > TAIL_END[z.kind], TAIL_END[z.kind], z)
+    return exp_parts(m, w * w).corrected(m, square_error(m, w, w * w)).times(m)
+
+
+def erfcx(m: Emitter, x: Value) -> Value:
+    """Return exp(x**2) erfc(x), for large x too, where the factors are inf and 0."""
+    z = m.fabs(x)
+    t, table = scaled_place(m, z), FORMATS[x.kind].table["SCALED_TAIL"]
+    half = m.muladd(z, TAIL_SLOPE / 2, 0.5)  # the whole overflows for the largest z
+    tail = m.muladd(split_horner(m, t, table[1:]), t, table[0]) * 0.5 / half
+    return m.select(x < 0, growth(m, z) * 2.0 - tail, tail)
+
+
+def erfcx_slope(m: Emitter, x: Value) -> Value:
+    """Return minus the derivative of `erfcx`, positive everywhere: 2 / sqrt(pi) - 2 x erfcx(x) would cancel."""
+    z = m.fabs(x)
+    t, table = scaled_place(m, z), FORMATS[x.kind].table["SCALED_SLOPE"]
+    tail = m.muladd(split_horner(m, t, table[1:]), t, table[0]) / (z + 1.0) / (z + 1.0)
+    return m.select(x < 0, m.muladd(z * 4.0, growth(m, z), tail), tail)
+
+
 def limited(m: Emitter, x: Value, end: float) -> Value:
     """Limit |x| to `end`; NaN stays."""
     z = m.fabs(x)

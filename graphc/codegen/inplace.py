@@ -78,20 +78,7 @@ def _late_scatters(
 def _may_write(reads: Reads, place: Mapping[Node, int], chain: Sequence[Node]) -> bool:
     """Tell whether scatters may write into what the first is of: what they change is not read later, nor by them."""
     unread = (reads.last_of_others(n.inputs[0], place[n]) < reads.at[place[n]] for n in chain)
-    return all(unread) and all(_writes_only(reads.schedule, n) for n in chain)
-
-
-def carries_in_place(schedule: Schedule, carries: Sequence[int]) -> dict[Node, Node]:
-    """Return, for the scatters that make the next value of some carries of a loop's body, what each writes into."""
-    graph, reads = schedule.graph, Reads(schedule)
-    place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
-    found: dict[Node, Node] = {}
-    for carry, value in ((graph.inputs[i], graph.outputs[i]) for i in carries):
-        chain = scatter_chain(value)
-        private = chain and chain[0].inputs[0] is carry and graph.outputs.count(value) == 1
-        if private and _may_write(reads, place, chain):
-            found |= {x: x.inputs[0] for x in chain}
-    return found
+    return all(unread) and all(writes_only(reads.schedule, n) for n in chain)
 
 
 def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node, Node]:
@@ -103,7 +90,7 @@ def operands_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[No
         node = kernel.root
         if kernel.kind == "scatter" and node not in elsewhere:
             x = node.inputs[0]
-            if x in stored and x not in elsewhere and reads.only(x, number) and _writes_only(schedule, node):
+            if x in stored and x not in elsewhere and reads.only(x, number) and writes_only(schedule, node):
                 found[x] = found.get(node, node)
     return found
 
@@ -128,7 +115,7 @@ def parts_in_place(schedule: Schedule, elsewhere: Container[Node]) -> dict[Node,
     return found
 
 
-def _writes_only(schedule: Schedule, scatter: Node) -> bool:
+def writes_only(schedule: Schedule, scatter: Node) -> bool:
     """Tell whether a scatter's kernel reads nothing of what it writes into: neither values nor indices."""
     kernel = schedule.kernel_of[scatter]
     target = scatter.inputs[0]

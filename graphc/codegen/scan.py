@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from graphc.codegen import division
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.division import may_divide
+from graphc.codegen.handed_on import chain
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
 from graphc.codegen.nest import (
     BodySlot,
@@ -68,8 +69,8 @@ class Body:
     """Take values out of the body's arena: they live where the op around it says."""
     inline: Callable[[], None]
     """Say that the nests have become part of another nest: they are neither compiled nor walked."""
-    in_place: Mapping[Node, Node]
-    """Scatters that write into a carry, or into what another has made of it, and what each writes into."""
+    in_place: dict[Node, Node]
+    """Values that are written over a carry, or over what others have made of it, and what each is written over."""
     placed: Mapping[Node, tuple[Node, Size]]
     """Values that are parts of others, and their offsets there in elements."""
 
@@ -83,6 +84,7 @@ class Placement:
     """
 
     fixed: Container[Node]
+    over: dict[Node, Node]
     moving: dict[Node, Moving] = field(default_factory=dict)
     starts: list[LoopNest] = field(default_factory=list)
     ends: list[LoopNest] = field(default_factory=list)
@@ -91,14 +93,22 @@ class Placement:
 
 
 def lower_scan(
-    kernel: Kernel, accesses: dict[Node, Access], body: Body, fixed: Container[Node], options: Options
+    kernel: Kernel,
+    accesses: dict[Node, Access],
+    body: Body,
+    fixed: Container[Node],
+    over: dict[Node, Node],
+    options: Options,
 ) -> tuple[list[LoopNest], dict[Node, tuple[Node, Size]]]:
-    """Return the nests of a scan, and the values that it places inside others; `fixed` as in `Placement`."""
+    """Return the nests of a scan, and the values that it places inside others; `fixed` as in `Placement`.
+
+    `over` are the values that are written over others.
+    """
     node = kernel.nodes[0]
     op = node.op
     assert isinstance(op, Scan)
     results = {op.results[n.op.index]: n for n in kernel.nodes[1:] if isinstance(n.op, Project)}
-    place = Placement(fixed)
+    place = Placement(fixed, over)
     inside, outputs = body.graph.inputs, body.graph.outputs
     for k, x in enumerate(inside[op.carries :], start=op.carries):
         outer = accesses[node.inputs[k]]
@@ -145,14 +155,14 @@ def _keep_history(
     place.moving[given] = Moving(history, given_at, row)
     strides = contiguous_strides(carry.shape)
     place.starts.append(copy_nest(history, carry.shape, first, Access(history, first_at, strides)))
-    _view(results["carry", i], history, received_at, place)
+    view(results["carry", i], history, received_at, place)
     if stack is not None:
-        _view(stack, history, given_at, place)
+        view(stack, history, given_at, place)
     if ("final", i) in results:
         place.ends.append(_copy(results["final", i], Access(history, last_at, strides)))
 
 
-def _view(result: Node, history: Node, offset: Size, place: Placement) -> None:
+def view(result: Node, history: Node, offset: Size, place: Placement) -> None:
     """Let a result be a part of a buffer, or copy it where it has memory of its own."""
     if result in place.fixed:
         place.ends.append(_copy(result, Access(history, offset, contiguous_strides(result.shape))))
@@ -180,18 +190,19 @@ def _read_back(
 
 
 def _stay(i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:
-    """Keep a carry that steps update in place in one buffer, which is the last carry in the end."""
-    carry = body.graph.inputs[i]
-    buffer = inside_node(f"buffer{i}", carry.type)
+    """Keep a carry that steps update in place in one buffer, which is the last carry in the end.
+
+    The buffer is the first carry's, where the last may be written over that.
+    """
+    carry, final = body.graph.inputs[i], results.get(("final", i))
+    buffer = place.over[final] if final in place.over else inside_node(f"buffer{i}", carry.type)
+    place.moving |= dict.fromkeys(chain(body.graph.outputs[i], body.in_place), Moving(buffer, 0, 0))
+    if final in place.over:
+        return
     place.private.append(buffer)
-    value = body.graph.outputs[i]
-    while value is not carry:
-        place.moving[value] = Moving(buffer, 0, 0)
-        value = body.in_place[value]
-    place.moving[carry] = Moving(buffer, 0, 0)
     place.starts.append(copy_nest(buffer, carry.shape, first, Access(buffer, 0, contiguous_strides(carry.shape))))
-    if ("final", i) in results:
-        _view(results["final", i], buffer, 0, place)
+    if final is not None:
+        view(final, buffer, 0, place)
 
 
 def _alternate(op: Scan, i: int, first: Access, body: Body, results: dict[Result, Node], place: Placement) -> None:

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
-from graphc.codegen.inplace import carries_in_place, late_order, operands_in_place, parts_in_place, updates_in_place
+from graphc.codegen.handed_on import HandedOn, Pair, carried, without_copies
+from graphc.codegen.inplace import late_order, operands_in_place, parts_in_place, updates_in_place
 from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks, scatter_nest
 from graphc.codegen.nest import LoopNest
 from graphc.codegen.reads import Reads
 from graphc.codegen.render import render
 from graphc.codegen.reuse import Reuse
 from graphc.codegen.row_runs import Run, find_runs
-from graphc.codegen.scan import Body, lower_scan
+from graphc.codegen.scan import Body, Placement, lower_scan
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node, Shared
@@ -33,8 +34,9 @@ from graphc.types import Size
 class Section:
     """A graph, lowered; `obtain` gives the address of a kernel's source.
 
-    `elsewhere` are values whose memory is not this section's. `rows` are what a step of a loop receives and gives in
-    the same place, if its kernels allow it; `steps` are those that do, by kernel.
+    `elsewhere` are values whose memory is not this section's. `carries` are what the graph around receives and gives,
+    which may stay in its place. `rows` are what a step of a loop receives and gives in the same place, if its kernels
+    allow it; `steps` are those that do, by kernel.
     """
 
     def __init__(
@@ -44,15 +46,20 @@ class Section:
         options: Options = EVERYTHING,
         *,
         inner: bool = False,
-        carries: Sequence[int] = (),
+        carries: Sequence[Pair] = (),
+        branch: bool = False,
         rows: Mapping[Node, Node] | None = None,
+        handed_on: HandedOn | None = None,
     ) -> None:
         self.graph = graph
         self.inner = inner
         self.obtain = obtain
         self.options = options
-        self.schedule = recompute(fuse(graph, options))
-        self.in_place = carries_in_place(self.schedule, carries) if options.uses("carries_in_place") else {}
+        self.handed_on = handed_on or HandedOn(lambda inside: recompute(fuse(inside, options)))
+        self.in_place: dict[Node, Node] = {}
+        for pair in carries if options.uses("carries_in_place") else ():
+            self.in_place |= self.handed_on.between(graph, pair, branch=branch)
+        self.schedule = without_copies(self.handed_on.schedule(graph), self.in_place)
         self.in_state = updates_in_place(self.schedule) if options.uses("state_in_place") else {}
         self.aliased = {state: values[-1] for state, values in self.in_state.items()}
         self.bodies: list[Section] = []
@@ -113,25 +120,43 @@ class Section:
     def _lower(self, kernel: Kernel, number: int) -> list[LoopNest]:
         op, accesses = kernel.nodes[0].op, self.schedule.accesses
         if isinstance(op, Scan):
-            kept = {i for kind, i in op.results if kind == "carry"}
-            carries = [i for i in range(op.carries) if i not in kept]
-            body = self._open(op.body, carries, self.reuse.rows(number))
+            body = self._open(op.body, carried(op), rows=self.reuse.rows(number))
             self.reuse.place_rows(number, self.bodies[body.number].steps)
-            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere, self.options)
+            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere, self.in_place, self.options)
             self.reuse.place(placed)
             return nests
         if isinstance(op, Switch):
-            return lower_switch(kernel, accesses, self._open)
+            return lower_switch(kernel, accesses, self._open, self.in_place)
         if isinstance(op, While):
-            return lower_while(kernel, accesses, self._open)
+            place = Placement(self.elsewhere, self.in_place)
+            nests = lower_while(kernel, accesses, self._open, place)
+            self.reuse.place(place.placed)
+            return nests
         if isinstance(op, Concat):
             return concat_nests(kernel.nodes[0], accesses, self.placed)
-        aliased = {**self.aliased, **self.steps.get(number, {}), **self.reuse.pairs(number)}
+        over = {x: y for y, x in self.in_place.items() if y in kernel.levels}
+        aliased = {**self.aliased, **over, **self.steps.get(number, {}), **self.reuse.pairs(number)}
         return lower_kernel(kernel, self.schedule, aliased, divide=not self.inner)
 
-    def _open(self, graph: Graph, carries: Sequence[int] = (), rows: Mapping[Node, Node] | None = None) -> Body:
+    def _open(
+        self,
+        graph: Graph,
+        carries: Sequence[Pair] = (),
+        *,
+        branch: bool = False,
+        rows: Mapping[Node, Node] | None = None,
+    ) -> Body:
         """Lower a graph inside an op as a section of its own; `carries` and `rows` may be written over."""
-        section = Section(graph, self.obtain, self.options, inner=True, carries=carries, rows=rows)
+        section = Section(
+            graph,
+            self.obtain,
+            self.options,
+            inner=True,
+            carries=carries,
+            branch=branch,
+            rows=rows,
+            handed_on=self.handed_on,
+        )
         self.bodies.append(section)
         number, claim = len(self.bodies) - 1, section.elsewhere.update
         parts, inline = section.placed, section.inline

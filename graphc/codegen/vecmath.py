@@ -8,7 +8,7 @@ module does not import llvmlite.
   range and NaN give what NumPy gives on x86 for signed types (the least int32 or int64, then truncated), and for
   unsigned types the low bits of the same; nothing traps;
 - elementary functions by C's names, and `exp_capped sigmoid sigmoid_slope softplus sech logaddexp ndtr normal_density
-  digamma polygamma(n, x)`: float32 stays float32;
+  erfcx erfcx_slope digamma polygamma(n, x)`: float32 stays float32;
 - `isnan isinf isfinite signbit`, `select(condition, yes, no)`;
 - `fmax_nan fmin_nan`: NaN wins, of equal numbers the second operand is taken, as NumPy does on x86;
 - `fast_max fast_min`: for reduction accumulators; never give them NaN;
@@ -142,6 +142,12 @@ def _special(name: str) -> Callable[..., Any]:
     return _floats(call)
 
 
+def _erfcx_slope(x: Any) -> Any:
+    from graphc.ops.special import slope_of_erfcx  # only to debug: kernels do not depend on it
+
+    return slope_of_erfcx(x)
+
+
 def _polygamma(n: Any, x: Any) -> Any:
     import scipy.special
 
@@ -246,6 +252,7 @@ def _debug_globals() -> dict[str, Any]:
     numpy_names = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh"}
     numpy_names |= {"atanh": "arctanh", "atan2": "arctan2"}
     special = {"erf": "erf", "erfc": "erfc", "lgamma": "gammaln", "digamma": "digamma", "ndtr": "ndtr"}
+    special["erfcx"] = "erfcx"
     elementary = [n for n in LIBM if n not in special and n not in ("fmod", "pow")]
     table: dict[str, Any] = {n: _floats(getattr(np, numpy_names.get(n, n))) for n in elementary}
     table |= {n: _special(name) for n, name in special.items()}
@@ -268,6 +275,7 @@ def _debug_globals() -> dict[str, Any]:
         "sech": _floats(_sech),
         "exp_capped": _floats(lambda x: np.exp(np.fmin(x, type(x)(0)))),
         "normal_density": _floats(lambda x: np.exp(x * x / -2) * type(x)(0.3989422804014327)),
+        "erfcx_slope": _floats(_erfcx_slope),
         "polygamma": _quiet(_polygamma),
         "fmax_nan": _extremum(True),
         "fmin_nan": _extremum(False),

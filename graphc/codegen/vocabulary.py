@@ -124,6 +124,8 @@ _COMPOSED: dict[str, tuple[int, Callable[..., Value]]] = {
     "exp_capped": (1, logistic.exp_capped),
     "ndtr": (1, gaussian.ndtr),
     "normal_density": (1, gaussian.normal_density),
+    "erfcx": (1, gaussian.erfcx),
+    "erfcx_slope": (1, gaussian.erfcx_slope),
     "logaddexp": (2, logistic.logaddexp),
     "scalar_sin": (1, partial(formulas.scalar, "sin")),
     "scalar_cos": (1, partial(formulas.scalar, "cos")),

@@ -24,6 +24,7 @@ Modules, plain objects that own parameters, are in files of their own, which are
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from graphc.elsewhere import advice
 from graphc.nn.activations import (
     celu,
     elu,
@@ -274,7 +275,7 @@ def __getattr__(name: str) -> Any:
             if name in module.__all__:
                 globals()[name] = getattr(module, name)
                 return globals()[name]
-    raise AttributeError(f"module 'graphc.nn' has no attribute {name!r}")
+    raise AttributeError(f"module 'graphc.nn' has no attribute {name!r}{advice('nn', name)}")
 
 
 def __dir__() -> list[str]:

@@ -29,6 +29,9 @@ plans one temporary array of its size. `f.cost` shows the bytes, `f.plan` the ar
 ['step', 'w.exp_avg', 'w.exp_avg_sq', 'w.step']
 """
 
+from typing import Any
+
+from graphc.elsewhere import advice
 from graphc.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from graphc.optim.adaptive import Adadelta, Adagrad, RMSprop
 from graphc.optim.base import Optimizer
@@ -88,3 +91,7 @@ __all__ = [
     "clip_by_value",
     "global_norm",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'graphc.optim' has no attribute {name!r}{advice('optim', name)}")

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
-from graphc.ops.base import Leaf, Routine
+from graphc.ops.base import Leaf, Placeholder, Routine
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.indexing import Gather, Offset, Scatter
@@ -440,6 +440,11 @@ class _Fuser:
                 reasons.setdefault((reader, earlier), reason)
         return tuple(Cut(*pair, reason) for pair, reason in sorted(reasons.items()))
 
+    def _may_hand_on(self, group: Group) -> bool:
+        """Tell whether a loop or branch may write what is given over what is received, once all else has read that."""
+        given = group.kind == "control" and any(n in self.kept for n in group.levels)
+        return given and any(isinstance(x.op, Placeholder) for n in group.levels for x in n.inputs)
+
     def _ordered(self) -> list[Group]:
         waits: dict[Group, int] = {}
         followers: dict[Group, list[Group]] = {g: [] for g in self.groups}
@@ -453,6 +458,7 @@ class _Fuser:
         scatters = {g for g in self.groups if any(n in chains for n in g.levels)}
         late = {g for g in self.groups if any(n in updates for n in g.levels) and not followers[g]}
         late |= {g for g in scatters if all(f in scatters for f in followers[g])}
+        late |= {g for g in self.groups if self._may_hand_on(g) and not followers[g]}
         # Counts of steps with what follows from them: from the first write of state on no signal ends a call.
         counts = [g for g in self.groups if not g.space and any(n in updates for n in g.levels)]
         late |= {g for g in counts if all(f in late for f in followers[g])}

@@ -86,15 +86,17 @@ def _leads(stride: Size) -> bool:
     return low is not None and low >= 0 and stride != 0
 
 
-def lay_out(graph: Graph, options: Options = EVERYTHING, carries: int = 0) -> Graph:
+def lay_out(graph: Graph, options: Options = EVERYTHING, carries: int = 0, *, inner: bool = False) -> Graph:
     """Insert copies and move axes so that every computed value has a kernel form.
 
-    In a loop's body, whose first outputs are the next `carries`, a stacked result may be one of them.
+    In a loop's body, whose first outputs are the next `carries`, a stacked result may be one of them; what is `inner`
+    may write into what it receives.
 
     before: `%1 = permute_dims[axes=(1,0)](%0)`, `return %1`
     after: `%1 = permute_dims[axes=(1,0)](%0)`, `%2 = copy(%1)`, `return %2`
     """
-    layout = _Layout(options, late_scatters(graph), frozenset(graph.updates))
+    changed = frozenset(graph.inputs if inner else graph.updates)
+    layout = _Layout(options, late_scatters(graph, inner=inner), changed)
     graph, _ = graph.map(layout.visit)
     return graph.with_outputs(_distinct_outputs(graph, layout.accesses, carries))
 
@@ -125,7 +127,8 @@ def copy(x: Node) -> Node:
 class _Layout:
     """The rebuild function of `lay_out`, with the accesses of the nodes built so far.
 
-    `late` scatters run when states have their new values: what they read of those is copied before.
+    `late` scatters run when states have their new values, or write into what a step receives: what they read of
+    those is copied before.
     """
 
     def __init__(self, options: Options, late: Container[Node], updated: Container[Node]) -> None:
@@ -163,7 +166,10 @@ class _Layout:
         elif isinstance(node.op, Control):
             return self._control(node, node.op, tuple(self._whole(x) for x in inputs))
         if node in self.late:
-            inputs = (inputs[0], *(copy(x) if self._access(x).base in self.updated else x for x in inputs[1:]))
+            changed = (self._access(x).base for x in inputs[1:])
+            own = self._access(inputs[0]).base
+            reads = zip(inputs[1:], changed, strict=True)
+            inputs = (inputs[0], *(copy(x) if b in self.updated or b is own else x for x, b in reads))
         with blame(node.source):
             moved = _moved_axis(node, inputs)
         out = rebuild(node, inputs) if moved is None else moved
@@ -186,7 +192,7 @@ class _Layout:
     def _control(self, node: Node, op: Control, inputs: tuple[Node, ...]) -> Node:
         """Lay out the graphs inside; their outputs have storage of their own."""
         carries = op.carries if isinstance(op, Scan) and self.options.uses("carries_in_stacks") else 0
-        inner = op.with_regions([lay_out(region, self.options, carries) for region in op.regions()])
+        inner = op.with_regions([lay_out(region, self.options, carries, inner=True) for region in op.regions()])
         out = Node(inner, inputs, node.type, node.source, node.guards)
         self._access(out)
         return out

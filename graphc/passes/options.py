@@ -19,7 +19,7 @@ FORMS = {
     "inline_scalars": "scalars of sizes and literals are computed in every kernel that reads them",
     "recompute": "cheap values are computed again in place of being stored",
     "state_in_place": "the new value of a state is written over the old one",
-    "carries_in_place": "a scatter of a loop writes into the carry",
+    "carries_in_place": "what loops and branches change of an array is written into it",
     "operands_in_place": "a scatter writes into the memory of its operand",
     "parts_in_place": "the operands of a concatenation are computed in their place",
     "reuse": "a value is written over one that dies in the same kernel",

@@ -24,7 +24,7 @@ from graphc.ops.elementwise_float import (
     sqrt_safe,
 )
 from graphc.ops.reduction import log_softmax, softmax
-from graphc.ops.special import erf, erfc, gammaln
+from graphc.ops.special import erf, erfc, erfcx, gammaln, ndtr
 from graphc.passes.pattern import AXES, Domain, Rule, literal
 from graphc.passes.signs import is_nonnegative, is_positive
 
@@ -94,6 +94,10 @@ def _special() -> tuple[Rule, ...]:
         Rule("1 - erf(x)", lambda x: 1 - erf(x), lambda x: erfc(x), (REAL,)),
         Rule("1 + erf(x)", lambda x: 1 + erf(x), lambda x: erfc(-x), (REAL,)),
         Rule("erf(x) - 1", lambda x: erf(x) - 1, lambda x: -erfc(x), (REAL,)),
+        Rule("1 - ndtr(x)", lambda x: 1 - ndtr(x), lambda x: ndtr(-x), (REAL,)),
+        Rule("ndtr(x) - 1", lambda x: ndtr(x) - 1, lambda x: -ndtr(-x), (REAL,)),
+        Rule("erfc(x) * exp(x ** 2)", lambda x: erfc(x) * exp(square(x)), lambda x: erfcx(x), (REAL,)),
+        Rule("erfc(x) / exp(-x ** 2)", lambda x: erfc(x) / exp(-square(x)), lambda x: erfcx(x), (REAL,)),
         Rule("1 - erfc(x)", lambda x: 1 - erfc(x), lambda x: erf(x), (REAL,)),
     )
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from math import inf
+from math import inf, pi
 from math import log as ln
+from math import sqrt as root
 
 from graphc.node import Node
 from graphc.ops.base import View, apply
@@ -50,6 +51,7 @@ from graphc.ops.indexing import Gather
 from graphc.ops.linalg import MatMul
 from graphc.ops.reduction import Reduction, log_softmax, logsumexp, prod, softmax, sum
 from graphc.ops.shape import drop_axes, insert_axes
+from graphc.ops.special import erf, erfc, log_erfc, log_ndtr, ndtr, normal_density
 from graphc.passes.pattern import AXES, Domain, Rule, literal
 from graphc.passes.signs import at_most_one, is_nonnegative, is_positive
 
@@ -60,6 +62,7 @@ ABOVE_MINUS_ONE = Domain("f", low=-1.0)
 BELOW_ONE = Domain("f", high=1.0)
 UNIT = Domain("f", low=-1.0, high=1.0)
 ROWS = Domain("f", shape=(3, 4))
+TAIL, LEFT_TAIL = Domain("f", high=1e4), Domain("f", low=-1e4)
 BASE = Domain("f", literals=(10.0, 0.5))
 
 EXPONENTIAL = frozenset(("exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sech", "sigmoid", "sigmoid_slope"))
@@ -366,6 +369,15 @@ def _functions() -> tuple[Rule, ...]:
             lambda x, axis: log_softmax(x, axis[0]),
             (ROWS, AXES),
         ),
+        Rule("log(erfc(x))", lambda x: log(erfc(x)), lambda x: log_erfc(x), (TAIL,)),
+        Rule("log(erfc(x) / 2)", lambda x: log(erfc(x) * 0.5), lambda x: log_ndtr(x * -root(2)), (TAIL,)),
+        Rule("log(ndtr(x))", lambda x: log(ndtr(x)), lambda x: log_ndtr(x), (LEFT_TAIL,)),
+        Rule(
+            "log(normal_density(x))",
+            lambda x: log(normal_density(x)),
+            lambda x: square(x) * -0.5 - ln(2 * pi) / 2,
+            (Domain("f", low=-1e150, high=1e150),),
+        ),
         Rule("log(1 + x)", lambda x: log(1 + x), lambda x: log1p(x), (ABOVE_MINUS_ONE,)),
         Rule("log(1 - x)", lambda x: log(1 - x), lambda x: log1p(-x), (BELOW_ONE,)),
         Rule(
@@ -390,6 +402,9 @@ def _of_one_more() -> tuple[Rule, ...]:
         Rule("log1p(expm1(x))", lambda x: log1p(expm1(x)), lambda x: x, (REAL,)),
         Rule("log1p(exp(x))", lambda x: log1p(exp(x)), lambda x: softplus(x), (REAL,)),
         Rule("log1p(-exp(x))", lambda x: log1p(-exp(x)), lambda x: log1mexp(x), (NEGATIVE,)),
+        Rule("log1p(-ndtr(x))", lambda x: log1p(-ndtr(x)), lambda x: log_ndtr(-x), (Domain("f", high=30.0),)),
+        Rule("log1p(-erf(x))", lambda x: log1p(-erf(x)), lambda x: log_erfc(x), (REAL,)),
+        Rule("log1p(erf(x))", lambda x: log1p(erf(x)), lambda x: log_erfc(-x), (REAL,)),
         Rule("log1p(-sigmoid(x))", lambda x: log1p(-sigmoid(x)), lambda x: -softplus(x), (REAL,)),
     )
 

@@ -33,10 +33,11 @@ def scatter_chain(value: Node) -> tuple[Node, ...]:
     return chain if chain and isinstance(chain[0].inputs[0].op, (Placeholder, SharedValue)) else ()
 
 
-def late_scatters(graph: Graph) -> set[Node]:
+def late_scatters(graph: Graph, *, inner: bool = False) -> set[Node]:
     """Return the scatters that may write into the state that they update, after all else has run.
 
     By then other states may have changed: what these scatters read of a state that is updated must be copied before.
+    Of a graph that is `inner` to an op, those that may write into what it receives.
     """
-    first = len(graph.outputs) - len(graph.updates)
+    first = 0 if inner else len(graph.outputs) - len(graph.updates)
     return {n for value in graph.outputs[first:] for n in scatter_chain(value)}

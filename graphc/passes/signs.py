@@ -247,7 +247,8 @@ _FIXED: dict[str, Bounds] = {
     **dict.fromkeys(("log_softmax", "log1mexp"), Bounds(high=0.0)),
     **dict.fromkeys(("relu", "sqrt_safe", "hypot", "log_cosh", "acosh", "acos"), Bounds(0.0)),
     "cosh": Bounds(1.0, inf, True),
-    "erfc": _POSITIVE,
+    **dict.fromkeys(("erfc", "erfcx", "erfcx_slope", "log_ndtr_slope", "log_ndtr_excess"), _POSITIVE),
+    "log_ndtr": Bounds(high=0.0),
     "one_minus_square": Bounds(high=1.0),
 }
 """Ops whose values are bounded whatever the operands are."""
