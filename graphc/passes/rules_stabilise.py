@@ -248,7 +248,7 @@ def _norms() -> tuple[Rule, ...]:
 def _written_norms() -> tuple[Rule, ...]:
     """Roots of other sums of squares; after the rules that also keep them from overflow."""
     squares = Domain("f", low=1e-150, high=1e150, form=lambda x: square(x) + square(x) * 3)
-    written = (
+    return (
         Rule("sqrt(x), a sum of squares", lambda x: sqrt(x), lambda x: sqrt_safe(x), (squares,), is_sum_of_squares),
         Rule(
             "x ** 0.5, a sum of squares", lambda x: pow(x, 0.5), lambda x: sqrt_safe(x), (squares,), is_sum_of_squares
