@@ -326,7 +326,7 @@ def test_loops_with_large_bodies() -> None:
 def test_values_beside_their_total(name: str) -> None:
     x = gc.placeholder("x", ("n",))
     total = getattr(gc, name)(x)
-    outputs = [x - total, total * 2, gc.sum(gc.where(x == total, x, 0.5) * 3)]
+    outputs = [x - total, total * 2, gc.sum(gc.where(gc.equal(x, total), x, 0.5) * 3)]
     functions = [gc.function([x], outputs, threads=count) for count in (1, 3)]
     reference = gc.function([x], outputs, mode="reference")
     for row in SPECIAL:
@@ -361,7 +361,7 @@ def test_a_total_beside_reductions_of_some_axes(axis: Any) -> None:
 @pytest.mark.parametrize("name", ["sum", "prod", "max", "min"])
 def test_columns_beside_a_total(name: str, dtype: str) -> None:
     x = gc.placeholder("x", ("n", "m"), dtype)
-    outputs = [gc.where(x == gc.max(x), x, gc.astype(0, dtype)), getattr(gc, name)(x, axis=0)]
+    outputs = [gc.where(gc.equal(x, gc.max(x)), x, gc.astype(0, dtype)), getattr(gc, name)(x, axis=0)]
     functions = [gc.function([x], outputs, threads=count) for count in (1, 3)]
     for row in SPECIAL if dtype.startswith("f") else [[0, 0, 0, 0], [3, 1, 7, 7], [1, 0, 1, 1]]:
         value = np.array([row, row[::-1], row, row], dtype)
