@@ -355,6 +355,7 @@ def test_what_a_loss_depends_on_is_used_by_its_derivatives(build: Any) -> None:
 
 # -- roots of sums of squares
 
+FORM = np.diag([1.0, 2.0, 3.0]) + 0.1
 NORMS: dict[str, Callable[[Node], Node]] = {
     "x @ x": lambda x: gc.sqrt(x @ x),
     "(x @ x) ** 0.5": lambda x: (x @ x) ** 0.5,
@@ -364,6 +365,17 @@ NORMS: dict[str, Callable[[Node], Node]] = {
     "a factor": lambda x: gc.sqrt(gc.sum(2 * x**2)),
     "positive weights": lambda x: gc.sqrt(gc.sum(gc.exp(gc.stop_gradient(x)) * x**2)),
     "two sums": lambda x: gc.sqrt(gc.sum(x * x) + gc.sum((3 * x) ** 2)),
+    "matrix": lambda x: gc.sqrt(x @ FORM @ x),
+    "matrix, the other way": lambda x: gc.sqrt(x @ (FORM @ x)),
+    "matrix by elements": lambda x: gc.sqrt(gc.sum(x * (FORM @ x))),
+    "matrix in einsum": lambda x: gc.sqrt(gc.einsum("i,ij,j->", x, FORM, x)),
+    "rows": lambda x: gc.sum(gc.sqrt(gc.sum((x * np.ones((2, 1))) @ FORM * (x * np.ones((2, 1))), axis=1))),
+    "stacked products": lambda x: gc.sum(gc.sqrt((x[None, None] @ x[None, :, None])[:, 0, 0])),
+    "weights beside one": lambda x: gc.sqrt((x * np.arange(1.0, 4.0)) @ x),
+    "trace": lambda x: gc.sqrt(gc.trace(gc.outer(x, x))),
+    "diagonal": lambda x: gc.sqrt(gc.sum(gc.diagonal(gc.outer(x, x)))),
+    "even power": lambda x: gc.sqrt(gc.sum(x**4)),
+    "and zero": lambda x: gc.sqrt(x @ x + 0.0),
 }
 
 
@@ -375,6 +387,7 @@ def test_roots_of_sums_of_squares_at_zero(name: str) -> None:
     f = gc.function([x], [loss, gc.grad(loss, x)])
     value, slope = f(np.zeros(3))
     assert value == 0 and not slope.any()
+    assert not gc.grad(loss, x).eval({x: np.zeros(3)}).any()
     point, step = np.array([0.3, -0.2, 0.5]), 1e-6 * np.eye(3)
     if name != "positive weights":
         differences = [(f(point + d)[0] - f(point - d)[0]) / 2e-6 for d in step]
