@@ -15,7 +15,7 @@ from graphc.arrays import fitted
 from graphc.errors import ArgumentError, IndexOutOfBoundsError, ShapeError, at, place
 from graphc.graph import Graph
 from graphc.node import Guard, Node
-from graphc.types import Array, Dim, DType, Size, size_value, symbol_name, symbols
+from graphc.types import Array, Dim, DType, Size, require_addressable, size_value, symbol_name, symbols
 
 
 def as_argument(node: Node, value: Any) -> Array:
@@ -49,6 +49,8 @@ def sizes_of(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
     nodes: tuple[Node, ...] = (*graph.inputs, *graph.resizable)
     sizes = solve_sizes(nodes, [*(a.shape for a in arrays), *(s.state.array.shape for s in graph.resizable)])
     check_guards(graph.guards, nodes, sizes)
+    for node in graph.extents:
+        require_addressable(node.op.name, node.type, sizes, node.source)
     return sizes
 
 
