@@ -29,6 +29,13 @@ def channels(parameter: Array, ndim: int) -> Array:
     return parameter.reshape(-1, *(1,) * (ndim - 2))
 
 
+def instance_norm(x: Array, w: Array, b: Array) -> Array:
+    if x.shape[2] == 1:
+        raise ValueError("more than one value a channel is needed")
+    out: Array = standard(x, 2) * channels(w, 3) + channels(b, 3)
+    return out
+
+
 def group_norm(x: Array, groups: int, w: Array, b: Array) -> Array:
     if x.shape[1] % groups:
         raise ValueError
@@ -110,7 +117,7 @@ NORMS = [
     case(
         "instance_norm",
         nn.instance_norm,
-        lambda x, w, b: standard(x, 2) * channels(w, 3) + channels(b, 3),
+        instance_norm,
         (2, 2, 3),
         (2,),
         (2,),

@@ -194,7 +194,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: gc.nn.conv2d(IMAGE, gc.zeros((4, 3, 3))), gc.ShapeError, r"weight needs 4 axes, got f64\[4,3,3\]"),
     (lambda: gc.nn.conv2d(IMAGE, WEIGHT, gc.zeros(3)), gc.ShapeError, r"conv2d: bias needs .* \(4 != 3\)"),
     (lambda: gc.nn.conv2d(IMAGE, WEIGHT, gc.zeros((4, 1))), gc.ShapeError, "bias needs one axis"),
-    (lambda: gc.nn.conv2d(IMAGE, WEIGHT, stride=0), gc.ArgumentError, "stride must be at least 1, got 0"),
+    (lambda: gc.nn.conv2d(IMAGE, WEIGHT, stride=0), gc.ArgumentError, "stride must be an int from 1 to [0-9]+, got 0"),
     (
         lambda: gc.nn.conv2d(IMAGE, WEIGHT, stride=(1, 2, 3)),
         gc.ArgumentError,
@@ -232,7 +232,11 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: gc.nn.max_pool2d(gc.zeros((2, 3, 0, 4)), 1), gc.ShapeError, r"a spatial axis of f64\[2,3,0,4\] is empty"),
     (lambda: gc.nn.avg_pool1d(gc.zeros(4), 2), gc.ShapeError, "avg_pool1d: 3 axes"),
     (lambda: gc.nn.lp_pool1d(gc.zeros((1, 4)), 0, 2), gc.ArgumentError, "norm_type must be a positive number, got 0"),
-    (lambda: gc.nn.adaptive_max_pool1d(gc.zeros((1, 4)), 0), gc.ArgumentError, "output_size must be at least 1, got 0"),
+    (
+        lambda: gc.nn.adaptive_max_pool1d(gc.zeros((1, 4)), 0),
+        gc.ArgumentError,
+        "output_size must be an int from 1 to [0-9]+, got 0",
+    ),
     (lambda: gc.nn.global_avg_pool(gc.zeros((2, 3))), gc.ShapeError, r"\(batch, channels, \*spatial\) needed"),
     (lambda: gc.nn.fold(gc.zeros((1, 4, 5)), (3, 3), 2), gc.ShapeError, r"4 windows fit output_size: .*\(4 != 5\)"),
     (lambda: gc.nn.fold(gc.zeros((1, 5, 4)), (3, 3), 2), gc.ShapeError, "5 rows do not divide into 4"),
@@ -249,7 +253,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: gc.nn.interpolate(IMAGE, 2, align_corners=True), gc.ArgumentError, "align_corners has no meaning"),
     (lambda: gc.pad(IMAGE, ((1, 1), (2, 2))), gc.ArgumentError, "pad_width must be .* for each of 4 axes"),
     (lambda: gc.pad(IMAGE, -1), gc.ShapeError, "pad_width -1 is negative"),
-    (lambda: gc.pad(IMAGE, 1.5), gc.ArgumentError, "pad_width holds ints and dimensions, got 1.5"),
+    (lambda: gc.pad(IMAGE, 1.5), gc.ArgumentError, "pad_width must be an int, got 1.5"),
     (lambda: gc.pad(IMAGE, 1, mode="mirror"), gc.ArgumentError, "mode must be .*got 'mirror'"),
     (
         lambda: gc.pad(gc.zeros(3, dtype="int64"), 1, constant_values=0.5),

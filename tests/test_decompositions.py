@@ -86,7 +86,7 @@ def test_a_failure_inside_a_loop() -> None:
         (lambda x: la.det(x[0]), r"det: matrices needed, got f64\[4\]"),
         (lambda x: la.solve(x[:, :3], gc.ones(4)), r"solve: sizes do not fit: f64\[3,3\], f64\[4\]"),
         (lambda x: la.solve(x[:, :3], 1.0), r"solve: sizes do not fit: f64\[3,3\], f64\[\]"),
-        (lambda x: la.solve_triangular(x[:, :3], x, trans="X"), "trans must be 0, 1"),
+        (lambda x: la.solve_triangular(x[:, :3], x, trans="X"), 'trans must be 0, "N", 1'),
         (lambda x: la.qr(x, mode="complete"), "qr: mode must be \"reduced\", got 'complete'"),
         (lambda x: la.svd(x, full_matrices=True), "svd: only full_matrices=False is supported"),
         (lambda x: la.matrix_power(x[:, :3], cast(Any, 1.5)), "matrix_power: n must be an int, got 1.5"),

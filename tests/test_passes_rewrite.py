@@ -81,9 +81,9 @@ def test_kinds_limit_a_wildcard() -> None:
 
 def test_fast_is_opt_in() -> None:
     x, y = gc.placeholder("x"), gc.placeholder("y")
-    graph = Graph([x - x, x**0.5, gc.exp(x) * gc.exp(y)])
+    graph = Graph([x - x, x**0.5, y * 0.0])
     assert rewrite(graph, ALL)[0].outputs == graph.outputs
-    assert [o.op.name for o in rewrite(graph, FAST)[0].outputs] == ["constant", "sqrt", "exp"]
+    assert [o.op.name for o in rewrite(graph, FAST)[0].outputs] == ["constant", "sqrt", "constant"]
 
 
 # -- the map, guards
@@ -118,7 +118,7 @@ def test_guards_survive_the_node_that_had_them() -> None:
 
 def test_the_same_wildcard_needs_the_same_value() -> None:
     x, y = gc.placeholder("x"), gc.placeholder("y")
-    graph, _ = rewrite(Graph([gc.exp(x * y) / (1 + gc.exp(x * y)), gc.exp(x) / (2 + gc.exp(y))]), ALL)
+    graph, _ = rewrite(Graph([gc.exp(x * y) / (1 + gc.exp(x * y)), gc.exp(x) / (y + gc.exp(y))]), ALL)
     assert [o.op.name for o in graph.outputs] == ["sigmoid", "divide"]
 
 

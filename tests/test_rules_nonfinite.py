@@ -40,6 +40,7 @@ LIMITS = {
     *("logsumexp(x - max(x), axis) + max(x)", "logsumexp(x - max(x), axis, keepdims=True) + max(x)"),
     *("softmax(x - max(x), axis)", "log_softmax(x - max(x), axis)", "x - logsumexp(x, axis, keepdims=True)"),
     *("erfc(x) * exp(x ** 2)", "erfc(x) / exp(-x ** 2)"),
+    *("exp(x) * sigmoid(-x)", "expm1(x) * sigmoid(-x)", "(2 * sinh(x)) * sech(x)", "sinh(x) * sech(x)"),  # inf * 0
     "sqrt(x + 1) - sqrt(x)",  # inf - inf of one operand; these too are 0 / 0 or inf - inf far below inf
     *("gammaln(x + 1) - gammaln(x)", "gammaln(x) - gammaln(x + 1)"),
     *("x * exp(x)", "sigmoid(x) * log(sigmoid(x))", "softmax(x) * log_softmax(x)"),  # 0 * inf of one operand

@@ -97,7 +97,7 @@ def test_top_k_of_a_symbolic_axis_is_checked_in_the_call() -> None:
         (lambda x: gc.searchsorted(x[0], 1.0, side="up"), gc.ArgumentError, 'side must be "left" or "right"'),
         (lambda x: gc.top_k(x, 5), gc.ShapeError, r"top_k: 5 elements of axis 1 of f64\[3,4\]"),
         (lambda x: gc.top_k(x, cast(Any, 1.0)), gc.ArgumentError, "top_k: k must be an int or a dimension, got 1.0"),
-        (lambda x: gc.diff(x, n=-1), gc.ArgumentError, "diff: n must be an int of at least 0"),
+        (lambda x: gc.diff(x, n=-1), gc.ArgumentError, "diff: n must be an int"),
         (lambda x: gc.quantile(x, 1.5), gc.ArgumentError, "quantile: q must lie between 0 and 1, got 1.5"),
         (lambda x: gc.quantile(x, 0.5, method="best"), gc.ArgumentError, "quantile: method 'best' is unknown"),
     ],

@@ -293,7 +293,7 @@ MASKS = (
         lambda x: gc.where(gc.equal(x, 0), 1, gc.sin(x) / x),
         lambda x: mp.sin(x) / x,
         (0.7, 3.0, 0.0),
-        known={0.0: (1, 0, 0)},
+        known={0.0: (1, 0, -1 / 3)},
     ),
     Formula(
         "nested where",

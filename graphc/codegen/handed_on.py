@@ -65,6 +65,8 @@ class HandedOn:
         A loop has two buffers for what it computes anew, so that only a `branch` gains where elements are computed
         from themselves.
         """
+        if not pair[0].shape:
+            return {}  # nothing to copy, and a loop of one kernel keeps a number in a register
         part = self._part(graph)
         if (pair, branch) not in part.known:
             part.known[pair, branch] = part.between(pair, branch)

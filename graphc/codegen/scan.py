@@ -263,7 +263,7 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Option
         work=op.length * work,
         checks=(node,),
         rows=(*buffers, *((p, p.size) for p in place.private)),
-        unit_ns=max(nest.unit_ns for nest in body.nests),
+        unit_ns=max((nest.unit_ns for nest in body.nests), default=STEP_NS),
         stepped=True,
     )
 

@@ -151,8 +151,10 @@ LOG_NDTR_SLOPE = elementwise(
 LOG_NDTR_EXCESS: Elementwise = elementwise(
     "log_ndtr_excess",  # the slope less -x, to which it tends
     numpy=_log_ndtr_excess,
-    code=f"select({{0}} > {{T}}(0), normal_density({{0}}) / ndtr({{0}}) + {{0}}, {{T}}({1 / sqrt(2)!r})"
-    f" * erfcx_slope({{T}}({-ROOT_HALF!r}) * {{0}}) / erfcx({{T}}({-ROOT_HALF!r}) * {{0}}))",
+    # Far out it is -1 / x (Abramowitz and Stegun, 26.2.12), where erfcx_slope underflows.
+    code=f"select({{0}} > {{T}}(0), normal_density({{0}}) / ndtr({{0}}) + {{0}}, select({{0}} < {{T}}(-1e8),"
+    f" {{T}}(-1) / {{0}}, {{T}}({1 / sqrt(2)!r})"
+    f" * erfcx_slope({{T}}({-ROOT_HALF!r}) * {{0}}) / erfcx({{T}}({-ROOT_HALF!r}) * {{0}})))",
     accepts="float",
     partials=(lambda out, x: 1 - out * log_ndtr_slope(x),),
 )

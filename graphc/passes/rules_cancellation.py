@@ -102,11 +102,16 @@ def _special() -> tuple[Rule, ...]:
     )
 
 
+def _distinct(x: Node, y: Node) -> bool:
+    """Tell whether the other side is another node: of one operand it would be the pattern again."""
+    return x is not y
+
+
 def _products() -> tuple[Rule, ...]:
     """Products and quotients in which one factor undoes another, or vanishes where the other is infinite."""
     return (
-        Rule("x * y / y", lambda x, y: x * y / y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR)),
-        Rule("x / y * y", lambda x, y: x / y * y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR)),
+        Rule("x * y / y", lambda x, y: x * y / y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR), _distinct),
+        Rule("x / y * y", lambda x, y: x / y * y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR), _distinct),
         Rule("x * log(x)", lambda x: x * log(x), lambda x: xlogx(x), (ABOVE_ZERO,)),
         Rule("(1 - x) * log(1 - x)", lambda x: (1 - x) * log1p(-x), lambda x: xlogx_of_rest(x), (LESS_THAN_ONE,)),
         Rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.ops.creation import Iota
+from graphc.ops.cancellation import Sinc
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.decompositions import Cholesky, Cofactor, Determinant, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.equal_values import Vanishing
@@ -174,6 +175,11 @@ def _cumulative(op: Cumulative, types: Types) -> None:
     require(op.name in ("cumulative_sum", "cumulative_prod"), f"running {op.name!r}")
     one_dtype(types, "iuf")
     in_range(op.axis, types[0].ndim)
+
+
+def _sinc(op: Sinc, types: Types) -> None:
+    one_dtype(types, "f")
+    require(0 <= op.order < 16, f"order {op.order}")
 
 
 def _recurrence(op: LinearRecurrence, types: Types) -> Pairs:
@@ -362,6 +368,7 @@ ARRAY_OPS: dict[str, Entry] = {
     "Scatter": Entry(Scatter, (3, None), _scatter),
     "SearchSorted": Entry(SearchSorted, (2, 2), _search),
     "Slice": Entry(Slice, (1, 1), _slice),
+    "Sinc": Entry(Sinc, (1, 1), _sinc),
     "Softmax": Entry(Softmax, (1, 1), _float_axis),
     "SolveTriangular": Entry(SolveTriangular, (2, 2), _solve),
     "Sort": Entry(Sort, (1, 1), _sort),
