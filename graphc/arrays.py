@@ -18,6 +18,23 @@ from graphc.tree import refuse_endless
 from graphc.types import Array, DType, as_dtype, is_masked
 
 
+class room_for:
+    """Say, where NumPy has no memory for an array that is made inside, what it would have been for.
+
+    No generator: contextlib's frame would stand before the user's line.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MemoryError):
+            raise MemoryError(f"{self.what}: {_first_line(error) or 'no memory for an array'}{at()}") from None
+
+
 def to_array(what: str, value: Any) -> Array:
     """Return a value as an array of real numbers or bools, the value itself where it is one; errors begin `what`."""
     if is_masked(value):
@@ -53,7 +70,7 @@ def arrays_by_name(what: str, values: Any) -> dict[str, Array]:
     return {name: to_array(f"{what}: {name}", value) for name, value in values.items()}
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
@@ -64,7 +81,7 @@ def literal(value: Any, dtype: Any = None, what: str = "constant") -> Array:
     """
     array = to_array(what, value)
     found = as_dtype(array.dtype if dtype is None else dtype)
-    with np.errstate(all="ignore"):
+    with room_for(what), np.errstate(all="ignore"):
         converted = np.array(array, dtype=found, order="C")
     if found.kind != "b" and not np.can_cast(array.dtype, found, "safe"):
         if found.kind in "iu":

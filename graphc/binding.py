@@ -6,17 +6,16 @@ words. What is accepted is in `graphc.arrays`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.arrays import fitted
-from graphc.errors import ArgumentError, IndexOutOfBoundsError, ShapeError, at
+from graphc.errors import ArgumentError, IndexOutOfBoundsError, ShapeError, at, place
 from graphc.graph import Graph
 from graphc.node import Guard, Node
-from graphc.types import Array, Dim, DType, Size, size_value, symbol_name, symbols
+from graphc.types import Array, Dim, DType, Size, require_addressable, size_value, symbol_name, symbols
 
 
 def as_argument(node: Node, value: Any) -> Array:
@@ -50,6 +49,8 @@ def sizes_of(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
     nodes: tuple[Node, ...] = (*graph.inputs, *graph.resizable)
     sizes = solve_sizes(nodes, [*(a.shape for a in arrays), *(s.state.array.shape for s in graph.resizable)])
     check_guards(graph.guards, nodes, sizes)
+    for node in graph.extents:
+        require_addressable(node.op.name, node.type, sizes, node.source)
     return sizes
 
 
@@ -95,10 +96,10 @@ def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping
 
     `ShapeError`; for an int index of an axis of symbolic size, `IndexOutOfBoundsError`.
     """
-    for left, right, what, (file, line) in guards:
+    for left, right, what, source in guards:
         a, b = size_value(left, sizes), size_value(right, sizes)
         if a != b:
-            where = f"{os.path.basename(file)}:{line}"
+            where = place(source)
             if what.startswith("index "):
                 given = ", ".join(f"{name}={size}" for name, size in sizes.items())
                 raise IndexOutOfBoundsError(f"getitem: {what} at {where} is out of bounds with {given}{at()}")

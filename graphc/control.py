@@ -29,7 +29,7 @@ from graphc.scan_rules import Traced, build_scan
 from graphc.streams import Streams, streams
 from graphc.tracing import condition, next_carry, require_functions
 from graphc.tree import flatten, map_structure, unflatten
-from graphc.types import Dim, Size, TensorType, floor_div, isqrt, size_max, size_min
+from graphc.types import Dim, Size, TensorType, floor_div, isqrt, require_countable, size_max, size_min
 from graphc.while_rules import build_while
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -327,4 +327,5 @@ def _count(what: str, value: Any, least: int) -> Size:
         return value
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
         raise ArgumentError(f"{what} must be a dimension or an int of at least {least}, got {value!r}{at()}")
+    require_countable(what, int(value))
     return int(value)

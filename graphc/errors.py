@@ -8,6 +8,7 @@ of the node they came from through `blame`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,24 +80,51 @@ class DivergenceError(GraphcError, ValueError):
     """Training whose parameters are no longer finite."""
 
 
+_LIBRARIES = (PACKAGE, os.path.dirname(os.path.abspath(os.__file__)) + os.sep, "<frozen ")
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_users: dict[str, bool] = {}
+"""Whether a file is the user's own: every node asks it of some frames, so the answer is kept by file name."""
+
+
 def user_source() -> Source:
-    """Return the innermost file and line outside graphc, or the blamed node's line."""
+    """Return the innermost file and line that is the user's own, or the blamed node's line.
+
+    Not the user's are graphc, the standard library and installed packages, SciPy calling an objective say. Where
+    nothing else is on the stack (a package that uses graphc, run as a command), the outermost line is named.
+    """
     blamed = _blamed.get()
     if blamed is not None:
         return blamed
     frame = sys._getframe(1)
     while frame is not None:
-        code = frame.f_code
-        if not code.co_filename.startswith(PACKAGE) and not _generated(frame):
-            return code.co_filename, frame.f_lineno
+        file = frame.f_code.co_filename
+        users = _users.get(file)
+        if users is None:
+            users = _users[file] = _is_users(file)
+        if users and (file != "<string>" or not _generated(frame)):
+            return file, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
-    return UNKNOWN
+    return _outermost()
+
+
+def _outermost() -> Source:
+    frame: FrameType | None = sys._getframe(1)
+    found = UNKNOWN
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            found = frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return found
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith(_LIBRARIES) and not any(part in file for part in _INSTALLED)
 
 
 def _generated(frame: FrameType) -> bool:
-    """Tell whether a frame runs what `dataclass` compiled for a class of graphc."""
-    module = frame.f_globals.get("__name__") or ""
-    return frame.f_code.co_filename == "<string>" and module.startswith(f"{__package__}.")
+    """Tell whether a frame runs what `dataclass` compiled for a class of a package."""
+    home = frame.f_globals.get("__file__")
+    return isinstance(home, str) and not _is_users(home)
 
 
 @contextmanager
@@ -109,7 +137,28 @@ def blame(source: Source) -> Iterator[None]:
         _blamed.reset(token)
 
 
+def place(source: Source) -> str:
+    """Return a source line as the user knows it: `model.py:17`, or `cell [13], line 2` of a notebook."""
+    file, line = source
+    name = file_title(file)
+    return f"{name}, line {line}" if name.startswith("cell [") else f"{name}:{line}"
+
+
+def file_title(file: str) -> str:
+    """Return the last part of a path, or `cell [13]` for the name that a notebook's cell is compiled under.
+
+    A notebook's kernel gives cells the names of temporary files; IPython, where it runs, knows their numbers.
+    """
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = get_shell() if get_shell else None
+    describe = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    known = describe(file) if describe else None  # ("Cell", "In[13]"), or None
+    found = re.search(r"\[(\d+)\]", known[1]) if known else re.match(r"<ipython-input-(\d+)-", file)
+    if found:
+        return f"cell [{found[1]}]"
+    return "cell [?]" if re.search(r"[/\\]ipykernel_\d+[/\\][^/\\]+\.py$", file) else os.path.basename(file)
+
+
 def at(source: Source | None = None) -> str:
     """Format a source line the way every message ends: `  [model.py:17]`."""
-    file, line = source or user_source()
-    return f"  [{os.path.basename(file)}:{line}]"
+    return f"  [{place(source or user_source())}]"

@@ -81,7 +81,14 @@ def run_graph(graph: Graph, arrays: Mapping[Node, Array], sizes: Sizes) -> list[
     for node in graph.nodes:
         if node not in values:
             values[node] = _value(node, [values[x] for x in node.inputs], sizes)
-    return [np.array(values[o], copy=True, order="C") for o in graph.outputs]
+    return [_copied(o, values[o], sizes) for o in graph.outputs]
+
+
+def _copied(node: Node, value: Array, sizes: Sizes) -> Array:
+    try:
+        return np.array(value, copy=True, order="C")
+    except MemoryError:
+        raise out_of_memory(node, sizes) from None
 
 
 def _value(node: Node, inputs: Sequence[Array], sizes: Sizes) -> Array:
@@ -94,3 +101,12 @@ def _value(node: Node, inputs: Sequence[Array], sizes: Sizes) -> Array:
         if error.args and not str(error).endswith("]"):
             raise type(error)(f"{node.op.name}: {error}{at(node.source)}") from None
         raise
+    except MemoryError:
+        raise out_of_memory(node, sizes) from None
+
+
+def out_of_memory(node: Node, sizes: Sizes) -> MemoryError:
+    """Return the error of a value for which there is no memory."""
+    shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    given = f" with {shown}" if shown else ""
+    return MemoryError(f"{node.op.name}: no memory for {node.type}{given}{at(node.source)}")

@@ -20,7 +20,8 @@ from graphc.errors import ArgumentError, at, printable
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Placeholder, SharedValue
-from graphc.types import Dim, symbols
+from graphc.ops.control import Control
+from graphc.types import Dim, TensorType, symbols
 
 if TYPE_CHECKING:
     import networkx
@@ -134,6 +135,20 @@ class Graph:
     def index(self) -> dict[Node, int]:
         """The position of each node in `nodes`: its `%` number in the text."""
         return {n: i for i, n in enumerate(self.nodes)}
+
+    @lazy_property
+    def extents(self) -> tuple[Node, ...]:
+        """One node, in this graph or inside its ops, for each type whose number of elements only a call knows."""
+        found: dict[TensorType, Node] = {}
+        graphs = [self]
+        for graph in graphs:
+            for node in graph.nodes:
+                if any(isinstance(size, Dim) for size in node.shape):
+                    found.setdefault(node.type, node)
+                if isinstance(node.op, Control):
+                    found.setdefault(node.type, node)
+                    graphs += node.op.regions()
+        return tuple(found.values())
 
     def __len__(self) -> int:
         return len(self.nodes)

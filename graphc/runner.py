@@ -105,7 +105,11 @@ class Compiled:
             sizes = sizes_of(self.graph, arrays)  # other threads may give states other sizes
             pool = self._pool((moves, *(a.shape for a in arrays)))
             for bound in list(pool):
-                result = self._attempt(bound, arrays, sizes, moves)
+                try:
+                    result = self._attempt(bound, arrays, sizes, moves)
+                except MemoryError:
+                    pool.remove(bound)
+                    raise self._no_room(sizes) from None
                 if result is ...:
                     self._explain(bound, arrays, sizes)
                 if result is not NotImplemented:
@@ -155,6 +159,13 @@ class Compiled:
                 return self.program.bind(arrays, sizes, self.mode)
         except MemoryError as error:
             raise MemoryError(f"{self.name}: {error}{at()}") from None
+
+    def _no_room(self, sizes: Sizes) -> MemoryError:
+        """Return the error of a call whose results do not fit in memory; it names the largest."""
+        sized = [(size_value(o.size, sizes) * o.dtype.itemsize, o) for o in self.program.results]
+        nbytes, largest = max(sized, key=lambda pair: pair[0])
+        shown = f"{largest.op.name} {largest.type}, {nbytes:,} bytes{at(largest.source)}"
+        return MemoryError(f"{self.name}: no memory for the results; the largest: {shown}")
 
     def _pool(self, key: tuple[tuple[int, ...], ...]) -> list[Bound]:
         pool = self.pools.pop(key, [])  # another thread may have taken it: then both work, each with its own

@@ -6,9 +6,9 @@ from typing import Any
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.pointwise import as_node, cast
+from graphc.ops.pointwise import as_node, broadcast, cast
 from graphc.tree import flatten, flatten_like, show_structure
-from graphc.types import BOOL
+from graphc.types import BOOL, Shape, symbols
 
 
 def require_functions(what: str, *functions: Any) -> None:
@@ -31,10 +31,18 @@ def next_carry(what: str, before: Any, found: Any) -> list[Node]:
                 f"{what} changes the dtype of a part of the carry from {was.dtype} to {node.dtype}"
                 f"{_both(before, found)}"
             )
+        if node.shape != was.shape and _may_agree(node.shape, was.shape):
+            node = broadcast(node, was.shape, tuple(range(node.ndim)))  # a call checks it
         if node.shape != was.shape:
             raise ShapeError(f"{what} changes the shape of a part of the carry{_both(before, found)}")
         after.append(node)
     return after
+
+
+def _may_agree(found: Shape, wanted: Shape) -> bool:
+    """Tell whether sizes may be equal that are written differently: `max(n - 1, 0) + 1` is `n`, if that is not 0."""
+    pairs = zip(found, wanted, strict=False)
+    return len(found) == len(wanted) and all(a == b or {*symbols((a,))} & {*symbols((b,))} for a, b in pairs)
 
 
 def like_first(first_name: str, first: Any, name: str, found: Any) -> list[Node]:

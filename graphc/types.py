@@ -40,7 +40,7 @@ from graphc.dims import (
     symbol_name,
     symbols,
 )
-from graphc.errors import DTypeError, ShapeError, at
+from graphc.errors import DTypeError, ShapeError, Source, at
 
 __all__ = [
     "BOOL",
@@ -76,6 +76,8 @@ __all__ = [
     "isqrt",
     "make_shape",
     "product",
+    "require_addressable",
+    "require_countable",
     "short_name",
     "size_max",
     "size_min",
@@ -186,6 +188,34 @@ def tuple_type(types: Iterable[TensorType]) -> TupleType:
     return TupleType(np.dtype(object), (), tuple(types))
 
 
+MAX_ELEMENTS = 2**60 - 1
+"""The most elements of a value, and steps of a loop: eight bytes for each can be counted by an address."""
+
+
+def require_addressable(name: str, type_: TensorType, sizes: Sizes | None = None, source: Source | None = None) -> None:
+    """Raise `ShapeError` for a value that no machine can hold; axes of size 0 count as 1, as in NumPy.
+
+    Without the `sizes` of a call, named dimensions count as 1.
+    """
+    if isinstance(type_, TupleType):
+        for part in type_.types:
+            require_addressable(name, part, sizes, source)
+        return
+    count = 1
+    for size in type_.shape:
+        value = size_value(size, sizes) if sizes is not None else size if isinstance(size, int) else 1
+        count *= value or 1
+    if count > MAX_ELEMENTS:
+        shown = "" if not sizes else " with " + ", ".join(f"{n}={v}" for n, v in sizes.items())
+        raise ShapeError(f"{name}: {type_} has more elements{shown} than any machine can hold{at(source)}")
+
+
+def require_countable(what: str, size: Size) -> None:
+    """Raise `ShapeError` for a number of steps, or a dimension, that no machine counts to."""
+    if isinstance(size, int) and size > MAX_ELEMENTS:
+        raise ShapeError(f"{what} {shown(size)} is more than any machine can count to{at()}")
+
+
 def make_shape(shape: Any) -> Shape:
     """Turn what users write (an int, a name, None, a Dim, or a list, tuple or 1-d array of those) into a shape."""
     if isinstance(shape, (list, tuple, range)) or (isinstance(shape, np.ndarray) and shape.ndim == 1):
@@ -205,5 +235,6 @@ def _make_size(item: Any) -> Size:
     if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
         if item < 0:
             raise ShapeError(f"dimension {item} is negative{at()}")
+        require_countable("dimension", int(item))
         return int(item)
     raise ShapeError(f"dimension {shown(item)} is not an int, a name, None or a Dim{at()}")

@@ -423,3 +423,13 @@ def test_loops_over_the_same_steps_run_side_by_side(mode: Any) -> None:
         loops = [n.op for n in f.optimized.nodes if isinstance(n.op, gc.ops.control.Scan)]
         assert len(loops) == 4  # two forward, as the third needs the first, and two adjoints
         assert sum(isinstance(n.op, gc.ops.control.Scan) for n in f.graph.nodes) >= 6
+
+
+def test_a_shift_register_of_a_named_size() -> None:
+    """`max(n - 1, 0) + 1` elements are n, which a call checks."""
+    x = gc.placeholder("x", shape=("n",))
+    shifted = gc.scan(lambda c, v: (gc.concat([gc.stack([v]), c[:-1]]), c[-1]), x, x)[1]
+    f = gc.function([x], shifted)
+    assert f([1.0, 2.0, 3.0]).tolist() == [3.0, 2.0, 1.0]
+    with pytest.raises(gc.ShapeError, match="needs them equal"):
+        f([])

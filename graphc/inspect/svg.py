@@ -9,12 +9,12 @@ are written into the boxes that use them. Programs above `MAX_NODES` are cut to 
 from __future__ import annotations
 
 import html
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from graphc.errors import place
 from graphc.graph import Graph
 from graphc.inspect.layout import Layout, layered_layout
 from graphc.node import Node, Shared
@@ -194,8 +194,7 @@ def _tooltip(graph: Graph, node: Node) -> str:
     """A node's line of the text form, and where the user wrote it."""
     known = node in graph.index
     line = f"%{graph.index[node]}: {node.type} = {graph.call_text(node)}" if known else f"{node!r}: unused"
-    file, number = node.source
-    return f"{line}\n{os.path.basename(file)}:{number}"
+    return f"{line}\n{place(node.source)}"
 
 
 def _label(node: Node, inline: Mapping[Node, str]) -> str:

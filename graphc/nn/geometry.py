@@ -21,10 +21,14 @@ Pads = tuple[tuple[Size, Size], ...]
 """How many elements are added before and after each spatial axis."""
 
 
+MOST = 2**31 - 1
+"""The largest kernel, stride, dilation or padding: products of it with the bytes of a row fit an address."""
+
+
 def per_axis(name: str, what: str, value: Any, ndim: int, *, least: int = 1) -> Steps:
     """Return an int or a sequence of `ndim` ints as ints of at least `least`."""
     items = _for_axes(name, what, value, ndim)
-    return tuple(whole(f"{name}: {what}", item, least) for item in items)
+    return tuple(whole(f"{name}: {what}", item, least, MOST) for item in items)
 
 
 def _for_axes(name: str, what: str, value: Any, ndim: int) -> tuple[Any, ...]:
@@ -101,6 +105,7 @@ def like_input(out: Node, x: Node) -> Node:
 
 def divided(name: str, what: str, x: Node, size: Size, groups: int) -> Size:
     """Return `size / groups`; sizes known now must divide."""
+    whole(f"{name}: groups", groups, 1)
     if isinstance(size, int) and size % groups:
         raise ShapeError(f"{name}: {size} {what} do not divide into {groups} groups: {x.type}{at()}")
     return floor_div(size, groups)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 
 from graphc.arguments import checked, entries, shown
+from graphc.arrays import room_for
 from graphc.errors import ArgumentError, ShapeError, at
-from graphc.types import Array, as_dtype
+from graphc.types import MAX_ELEMENTS, Array, as_dtype
 
 __all__ = [
     "calculate_gain",
@@ -40,6 +42,8 @@ Initializer = Callable[..., Array]
 """A function of a shape and of `rng` and `dtype` by name, such as those of this module."""
 
 _default: list[np.random.Generator] = []
+
+P = ParamSpec("P")
 
 
 @checked
@@ -70,19 +74,33 @@ def as_generator(rng: Rng) -> np.random.Generator:
     return np.random.default_rng(int(rng))
 
 
+def _with_room(function: Callable[P, Array]) -> Callable[P, Array]:
+    """Name the initialiser where there is no memory for what it makes."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Array:
+        with room_for(function.__name__):
+            return function(*args, **kwargs)
+
+    return call
+
+
 # -- given values
 
 
+@_with_room
 def zeros(shape: Any, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return zeros."""
     return np.zeros(_shape("zeros", shape), as_dtype(dtype))
 
 
+@_with_room
 def ones(shape: Any, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return ones."""
     return np.ones(_shape("ones", shape), as_dtype(dtype))
 
 
+@_with_room
 @checked
 def constant(shape: Any, value: float, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return `value` everywhere; as an initialiser, `functools.partial(constant, value=0.5)`."""
@@ -92,6 +110,7 @@ def constant(shape: Any, value: float, *, rng: Rng = None, dtype: Any = "float32
 # -- draws
 
 
+@_with_room
 @checked
 def uniform(shape: Any, low: float = -0.05, high: float = 0.05, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers between `low` and `high`."""
@@ -100,12 +119,14 @@ def uniform(shape: Any, low: float = -0.05, high: float = 0.05, *, rng: Rng = No
     return _rounded(as_generator(rng).uniform(low, high, _shape("uniform", shape)), dtype)
 
 
+@_with_room
 @checked
 def normal(shape: Any, mean: float = 0.0, std: float = 0.05, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return normal numbers."""
     return _rounded(as_generator(rng).normal(mean, _std("normal", std), _shape("normal", shape)), dtype)
 
 
+@_with_room
 @checked
 def truncated_normal(
     shape: Any,
@@ -136,6 +157,7 @@ def truncated_normal(
     return _rounded(mean + _std("truncated_normal", std) * draws, dtype)
 
 
+@_with_room
 @checked
 def orthogonal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return `gain` times a matrix with orthonormal rows, or columns if it is taller; later axes count as columns.
@@ -158,6 +180,7 @@ def orthogonal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "
 # -- draws whose variance follows from the numbers of inputs and outputs
 
 
+@_with_room
 @checked
 def glorot_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers of variance `gain**2 * 2 / (inputs + outputs)`.
@@ -170,12 +193,14 @@ def glorot_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any
     return _uniform("glorot_uniform", shape, gain, "fan_avg", rng, dtype)
 
 
+@_with_room
 @checked
 def glorot_normal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return normal numbers of variance `gain**2 * 2 / (inputs + outputs)`; see `glorot_uniform`."""
     return _normal("glorot_normal", shape, gain, "fan_avg", rng, dtype)
 
 
+@_with_room
 @checked
 def he_uniform(
     shape: Any, negative_slope: float = 0.0, *, mode: str = "fan_in", rng: Rng = None, dtype: Any = "float32"
@@ -187,6 +212,7 @@ def he_uniform(
     return _uniform("he_uniform", shape, calculate_gain("leaky_relu", negative_slope), mode, rng, dtype)
 
 
+@_with_room
 @checked
 def he_normal(
     shape: Any, negative_slope: float = 0.0, *, mode: str = "fan_in", rng: Rng = None, dtype: Any = "float32"
@@ -195,6 +221,7 @@ def he_normal(
     return _normal("he_normal", shape, calculate_gain("leaky_relu", negative_slope), mode, rng, dtype)
 
 
+@_with_room
 @checked
 def lecun_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return uniform numbers of variance `gain**2 / inputs`.
@@ -204,6 +231,7 @@ def lecun_uniform(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any 
     return _uniform("lecun_uniform", shape, gain, "fan_in", rng, dtype)
 
 
+@_with_room
 @checked
 def lecun_normal(shape: Any, gain: float = 1.0, *, rng: Rng = None, dtype: Any = "float32") -> Array:
     """Return normal numbers of variance `gain**2 / inputs`; see `lecun_uniform`."""
@@ -272,7 +300,7 @@ def _shape(name: str, shape: Any) -> tuple[int, ...]:
     items = entries(shape)
     if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in items):
         raise ShapeError(f"{name}: shape must be ints of at least 0, got {shown(shape)}{at()}")
-    if math.prod(items) >= 2**60:
+    if math.prod(items) > MAX_ELEMENTS:
         raise ShapeError(f"{name}: no machine holds an array of shape {shown(shape)}{at()}")
     return tuple(map(int, items))
 

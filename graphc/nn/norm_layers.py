@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphc.arguments import checked, entries, whole
+from graphc.arrays import room_for
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.init import as_generator, ones, zeros
 from graphc.nn.module import Module
@@ -61,8 +62,9 @@ class _BatchNorm(Module):
         self.running_mean: Shared | None = None
         if track_running_stats:
             found = float_dtype(self, dtype)
-            self.running_mean = shared(np.zeros(num_features, found), name="running_mean")
-            self.running_var = shared(np.ones(num_features, found), name="running_var")
+            with room_for(f"{type(self).__name__}: the running statistics"):
+                self.running_mean = shared(np.zeros(num_features, found), name="running_mean")
+                self.running_var = shared(np.ones(num_features, found), name="running_var")
             self.num_batches_tracked = shared(np.int64(0), name="num_batches_tracked")
 
     def forward(self, x: Any) -> Node:

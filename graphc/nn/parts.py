@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.arguments import require_function
-from graphc.arrays import to_array
+from graphc.arrays import room_for, to_array
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.nn.init import Initializer, Rng, as_generator, uniform
 from graphc.nn.module import Module
@@ -18,7 +18,7 @@ from graphc.ops.base import shared
 from graphc.ops.pointwise import promote
 from graphc.ops.shape import never_equal
 from graphc.random import Generator
-from graphc.types import Array, DType, as_dtype, is_float
+from graphc.types import MAX_ELEMENTS, Array, DType, as_dtype, is_float
 
 DrawRng = Generator | Rng
 SPATIAL = {1: "length", 2: "height, width", 3: "depth, height, width"}
@@ -63,10 +63,11 @@ def new_parameter(
     found = float_dtype(module, dtype)
     what = f"{type(module).__name__}: the initialiser of {name}"
     require_initializer(what, init)
-    if math.prod(shape) >= 2**60:
+    if math.prod(shape) > MAX_ELEMENTS:
         kind = type(module).__name__
         raise ShapeError(f"{kind}: no machine holds an array of shape {shape}, which {name} would have{at()}")
-    value: Array = to_array(what, init(shape, rng=rng, dtype=found))
+    with room_for(what):
+        value: Array = to_array(what, init(shape, rng=rng, dtype=found))
     if value.shape != shape:
         kind = type(module).__name__
         raise ShapeError(f"{kind}: the initialiser of {name} gave shape {value.shape}, {shape} needed{at()}")

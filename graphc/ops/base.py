@@ -41,6 +41,7 @@ from graphc.types import (
     TensorType,
     as_dtype,
     make_shape,
+    require_addressable,
     short_name,
     size_value,
     symbol_name,
@@ -116,7 +117,9 @@ def apply(op: Op, *inputs: Node) -> Node:
     """Build the node `op(*inputs)`: check the equalities, infer the type, remember the user's line."""
     types = [x.type for x in inputs]
     guards = tuple(_guard(op, types, left, right) for left, right in op.equalities(*types) if left != right)
-    return Node(op, inputs, op.infer(*types), user_source(), guards)
+    type_ = op.infer(*types)
+    require_addressable(op.name, type_)
+    return Node(op, inputs, type_, user_source(), guards)
 
 
 def _guard(op: Op, types: Sequence[TensorType], left: Size, right: Size) -> Guard:
@@ -221,6 +224,7 @@ def placeholder(name: str, shape: Any = (), dtype: Any = "float64") -> Node:
     if not isinstance(name, str) or not name.isidentifier():
         raise ArgumentError(f"placeholder: name {name!r} is not an identifier{at()}")
     type_ = TensorType(as_dtype(dtype), make_shape(shape))
+    require_addressable(f"placeholder {name}", type_)
     return Node(Placeholder(name, type_), (), type_, user_source())
 
 

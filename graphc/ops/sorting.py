@@ -158,6 +158,8 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
     if side not in ("left", "right"):
         raise ArgumentError(f'searchsorted: side must be "left" or "right", got {side!r}{at()}')
     ordered = ordered if sorter is None else take(ordered, sorter)
+    if ordered.ndim != 1:
+        raise ShapeError(f"searchsorted: sorter must be 1-d, and x1 in its order is {ordered.type}{at()}")
     return apply(SearchSorted(side == "right"), ordered, values)
 
 

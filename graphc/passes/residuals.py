@@ -14,10 +14,8 @@ from graphc.node import Node
 from graphc.ops.base import Placeholder
 from graphc.ops.control import Project, Scan, project
 from graphc.passes.cost import frontier
+from graphc.passes.received import Place, parts_of_received
 from graphc.types import Size
-
-Place = tuple[Node, Node]
-"""A loop, and a value of its body."""
 
 
 def store_residuals(graph: Graph) -> Graph:
@@ -55,6 +53,7 @@ def _taken(loop: Node, earlier: _Values, stored: dict[Node, list[Node]]) -> dict
     assert isinstance(op, Scan)
     found = earlier.find(loop) if earlier.inside else {}
     wanted = {n: found[n] for n in frontier(op.body, found)}
+    wanted |= parts_of_received(loop, earlier.inside, wanted)
     for owner, value in wanted.values():
         if value not in stored[owner]:
             stored[owner].append(value)

@@ -244,14 +244,18 @@ def _norms() -> tuple[Rule, ...]:
             ),
         )
 
+    return (*rules(False, COUNTS), *rules(True, KEPT_COUNTS))
+
+
+def _written_norms() -> tuple[Rule, ...]:
+    """Roots of other sums of squares; after the rules that also keep them from overflow."""
     squares = Domain("f", low=1e-150, high=1e150, form=lambda x: square(x) + square(x) * 3)
-    written = (
+    return (
         Rule("sqrt(x), a sum of squares", lambda x: sqrt(x), lambda x: sqrt_safe(x), (squares,), is_sum_of_squares),
         Rule(
             "x ** 0.5, a sum of squares", lambda x: pow(x, 0.5), lambda x: sqrt_safe(x), (squares,), is_sum_of_squares
         ),
     )
-    return (*rules(False, COUNTS), *rules(True, KEPT_COUNTS), *written)
 
 
 STABILISE: tuple[Rule, ...] = tuple(
@@ -264,5 +268,6 @@ STABILISE: tuple[Rule, ...] = tuple(
         *_softmax(),
         *_norms(),
         *CANCELLATION,
+        *_written_norms(),
     )
 )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.branch import SWITCH_RULES
-from graphc.errors import ArgumentError, FormatError, GraphcError, Source, at, blame
+from graphc.errors import ArgumentError, FormatError, GraphcError, Source, at, blame, file_title
 from graphc.graph import Graph, require_inputs, topological_order
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Op, Placeholder, SharedValue, apply
@@ -129,7 +129,7 @@ class Packer:
 
     def _source(self, source: Source) -> int:
         file, line = source
-        return self.sources.setdefault((os.path.basename(file), line), len(self.sources))
+        return self.sources.setdefault((file_title(file), line), len(self.sources))
 
     def _guard(self, guard: Guard) -> int:
         return self.guards.setdefault(guard, len(self.guards))
