@@ -210,7 +210,7 @@ def test_sums_over_risk_sets(scale: float, outer: str) -> None:
     n = s.shape[0]
     at_risk = gc.arange(n)[None, :] >= gc.arange(n)[:, None]
     rows = gc.broadcast_to(gc.exp(s)[None, :], (n, n))
-    parts = {
+    parts: dict[str, Callable[[], gc.Node]] = {
         "where": lambda: gc.where(at_risk, gc.exp(s)[None, :], 0.0),
         "where of a negated mask": lambda: gc.where(gc.logical_not(at_risk), 0.0, rows),
         "at": lambda: rows.at[gc.logical_not(at_risk)].set(0.0),
