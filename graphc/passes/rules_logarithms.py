@@ -49,6 +49,7 @@ from graphc.ops.elementwise_float import (
 )
 from graphc.ops.indexing import Gather
 from graphc.ops.linalg import MatMul
+from graphc.ops.pointwise import WHERE
 from graphc.ops.reduction import Reduction, log_softmax, logsumexp, prod, softmax, sum
 from graphc.ops.shape import drop_axes, insert_axes
 from graphc.ops.special import erf, erfc, log_erfc, log_ndtr, ndtr, normal_density
@@ -100,6 +101,9 @@ def is_exponential(x: Node, depth: int = DEPTH) -> bool:
         return _splits(first, second, depth - 1)
     if name == "add":
         return _adds(first, second, depth - 1)
+    if x.op is WHERE:  # a mask leaves 0 of the others
+        chosen = [y for y in x.inputs[1:] if literal(y) != 0]
+        return bool(chosen) and all(is_exponential(y, depth - 1) for y in chosen)
     if type(x.op) is Reduction and name in ("sum", "prod"):
         return (is_exponential(first, depth - 1) and is_nonnegative(first)) or (name == "sum" and _has_shift(first))
     return name == "matmul" and _has_shift(x)
@@ -403,6 +407,7 @@ def _of_one_more() -> tuple[Rule, ...]:
         Rule("log1p(exp(x))", lambda x: log1p(exp(x)), lambda x: softplus(x), (REAL,)),
         Rule("log1p(-exp(x))", lambda x: log1p(-exp(x)), lambda x: log1mexp(x), (NEGATIVE,)),
         Rule("log1p(-ndtr(x))", lambda x: log1p(-ndtr(x)), lambda x: log_ndtr(-x), (Domain("f", high=30.0),)),
+        Rule("log1p(-erfc(x) / 2)", lambda x: log1p(erfc(x) * -0.5), lambda x: log_ndtr(x * root(2)), (REAL,)),
         Rule("log1p(-erf(x))", lambda x: log1p(-erf(x)), lambda x: log_erfc(x), (REAL,)),
         Rule("log1p(erf(x))", lambda x: log1p(erf(x)), lambda x: log_erfc(-x), (REAL,)),
         Rule("log1p(-sigmoid(x))", lambda x: log1p(-sigmoid(x)), lambda x: -softplus(x), (REAL,)),
