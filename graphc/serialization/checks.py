@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from graphc.ops.creation import Iota
 from graphc.ops.cancellation import Sinc
+from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.decompositions import Cholesky, Cofactor, Determinant, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.equal_values import Vanishing
