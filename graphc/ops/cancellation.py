@@ -16,7 +16,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
 from graphc.ops.elementwise_float import log, log1p, sqrt
-from graphc.ops.pointwise import Pointwise, elementwise, masked_multiply, pointwise, promote
+from graphc.ops.pointwise import Elementwise, Pointwise, elementwise, masked_multiply, pointwise, promote
 from graphc.ops.radial import direction
 from graphc.types import Array, DType, TensorType
 
@@ -41,7 +41,7 @@ ROOT_PLUS = elementwise(
     accepts="float",
     partials=(lambda out, x, c: pointwise(OVER_ROOT_PLUS, x, c, out), lambda out, x, c: 0.5 / out),
 )
-OVER_ROOT_PLUS = elementwise(
+OVER_ROOT_PLUS: Elementwise = elementwise(
     "over_root_plus",
     numpy=lambda x, c, r: x / r,
     code="{0} / {2}",
