@@ -31,6 +31,7 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "negative": lambda x: -x,
     "reciprocal": lambda x: 1 / x,
     "sqrt_safe": mpmath.sqrt,
+    "root_plus": lambda x, c: mpmath.sqrt(x * x + c),
     "square": lambda x: x * x,
     "one_minus_square": lambda x: 1 - x * x,
     "erfc": lambda x: mpmath.erfc(max(min(x, mpmath.mpf(10) ** 5), mpmath.mpf(-100))),  # fails on huge arguments

@@ -135,3 +135,11 @@ def test_entropy_of_infinite_logits() -> None:
     for g in found[4:]:
         np.testing.assert_allclose(g, 0.0, atol=1e-16)
     assert np.isnan(f(np.array([0.0, np.nan, 1.0]))[0])
+
+
+@pytest.mark.parametrize("c", [0.5, 1.0, 3.0])
+def test_roots_of_shifted_squares_keep_their_curvature_far_out(c: float) -> None:
+    x = gc.placeholder("x")
+    second = gc.grad(gc.grad(gc.sqrt(c + x * x), x), x)
+    np.testing.assert_allclose(second.eval({x: 1e8}), c * 1e-24, rtol=1e-14)
+    np.testing.assert_allclose(second.eval({x: 0.0}), c**-0.5, rtol=1e-14)

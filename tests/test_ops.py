@@ -51,6 +51,8 @@ INTERNAL = {
     "log_ndtr_excess",
     "direction",
     "directed",
+    "root_plus",
+    "over_root_plus",
     "half_over",
     "sqrt1p_minus_one",
     "hypot_minus_one",

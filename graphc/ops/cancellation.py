@@ -16,7 +16,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
 from graphc.ops.elementwise_float import log, log1p, sqrt
-from graphc.ops.pointwise import Pointwise, elementwise, masked_multiply, pointwise, promote
+from graphc.ops.pointwise import Elementwise, Pointwise, elementwise, masked_multiply, pointwise, promote
 from graphc.ops.radial import direction
 from graphc.types import Array, DType, TensorType
 
@@ -33,6 +33,24 @@ HYPOT_MINUS_ONE = elementwise(
     code="select(fabs({0}) < {T}(1), {0} * {0} / (sqrt({T}(1) + {0} * {0}) + {T}(1)), hypot({0}, {T}(1)) - {T}(1))",
     accepts="float",
     partials=(lambda out, x: direction(x, 1.0, out + 1),),
+)
+ROOT_PLUS = elementwise(
+    "root_plus",
+    numpy=lambda x, c: np.sqrt(x * x + c),
+    code="sqrt({0} * {0} + {1})",
+    accepts="float",
+    partials=(lambda out, x, c: pointwise(OVER_ROOT_PLUS, x, c, out), lambda out, x, c: 0.5 / out),
+)
+OVER_ROOT_PLUS: Elementwise = elementwise(
+    "over_root_plus",
+    numpy=lambda x, c, r: x / r,
+    code="{0} / {2}",
+    accepts="float",
+    partials=(  # c / r**3 and -x / (2 r**3): that of x / r would be a difference; r moves with x and c, not by itself
+        lambda out, x, c, r: c / r / r / r,
+        lambda out, x, c, r: -0.5 * out / r / r,
+        None,
+    ),
 )
 XLOGX = elementwise(
     "xlogx",
@@ -58,6 +76,11 @@ def sqrt1p_minus_one(x: Any, /) -> Node:
 def hypot_minus_one(x: Any, /) -> Node:
     """Return `sqrt(1 + x**2) - 1`, accurate near 0, without overflow."""
     return pointwise(HYPOT_MINUS_ONE, x)
+
+
+def root_plus(x: Any, c: Any, /) -> Node:
+    """Return `sqrt(x**2 + c)` for positive `c`, with derivatives that do not cancel for large `x`."""
+    return pointwise(ROOT_PLUS, x, c)
 
 
 def xlogx(x: Any, /) -> Node:

@@ -7,7 +7,7 @@ limit, powers of norms, whose own derivative at 0 is only a convention, and fact
 from __future__ import annotations
 
 from graphc.node import Node
-from graphc.ops.cancellation import hypot_minus_one, sinc, sqrt1p_minus_one, xlogx, xlogx_of_rest
+from graphc.ops.cancellation import hypot_minus_one, root_plus, sinc, sqrt1p_minus_one, xlogx, xlogx_of_rest
 from graphc.ops.elementwise import abs, equal, not_equal, reciprocal, square, where
 from graphc.ops.elementwise_float import (
     cos,
@@ -38,6 +38,7 @@ DIVIDEND = Domain("f", low=-1e150, high=1e150)
 DIVISOR = Domain("f", low=1e-100, high=1e150)
 SQUARE = Domain("f", low=-1e150, high=1e150, form=square)
 EVEN = Domain("f", literals=(4.0, 6.0))
+SHIFT = Domain("f", low=-5.0, high=5.0, form=exp)
 GAMMA = Domain("f", low=0.1, high=1e8)
 ROWS = Domain("f", shape=(3, 4))
 
@@ -60,6 +61,13 @@ def _roots() -> tuple[Rule, ...]:
             (REAL, REAL),
         ),
         Rule("sqrt(x**2 + 1)", lambda x: sqrt(square(x) + 1), lambda x: hypot(x, 1), (REAL,)),
+        Rule(
+            "sqrt(x**2 + c)",
+            lambda x, c: sqrt(square(x) + c),
+            lambda x, c: root_plus(x, c),
+            (DIVIDEND, SHIFT),
+            lambda x, c: is_positive(c),
+        ),
         Rule(
             "sqrt(x + 1) - sqrt(x)",
             lambda x: sqrt(x + 1) - sqrt(x),
