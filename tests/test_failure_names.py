@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.function import Mode
 
 Build = Callable[[gc.Node], Any]
 INDICES: list[tuple[str, Build, Any]] = [
@@ -28,7 +29,7 @@ INDICES: list[tuple[str, Build, Any]] = [
 
 @pytest.mark.parametrize(("message", "build", "value"), INDICES, ids=[m.split(" is")[0] for m, *_ in INDICES])
 @pytest.mark.parametrize("mode", ["compiled", "reference"])
-def test_indices(message: str, build: Build, value: Any, mode: str) -> None:
+def test_indices(message: str, build: Build, value: Any, mode: Mode) -> None:
     i = gc.placeholder("i", dtype="int64", shape=("n",))
     f = gc.function([i], build(i), mode=mode)
     with pytest.raises(gc.IndexOutOfBoundsError, match=rf"^{message}.*test_failure_names.py"):
@@ -36,7 +37,7 @@ def test_indices(message: str, build: Build, value: Any, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["compiled", "reference"])
-def test_singular_and_empty(mode: str) -> None:
+def test_singular_and_empty(mode: Mode) -> None:
     x = gc.placeholder("x", shape=("n", "n"))
     for name, out in (("inv", gc.linalg.inv(x)), ("solve", gc.linalg.solve(x, np.ones(2)))):
         with pytest.raises(gc.LinAlgError, match=f"^{name}: a matrix is singular"):
