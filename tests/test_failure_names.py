@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.function import Mode
 
+Mode = Literal["compiled", "reference"]
 Build = Callable[[gc.Node], Any]
 INDICES: list[tuple[str, Build, Any]] = [
     ("embedding: index -1 is out of bounds: from 0 to 2", lambda i: gc.nn.embedding(i, np.ones((3, 2))), [-1]),
