@@ -99,7 +99,7 @@ def _value(node: Node, inputs: Sequence[Array], sizes: Sizes) -> Array:
         return value if isinstance(value, tuple) else np.asarray(value)
     except GraphcError as error:
         if error.args and not str(error).endswith("]"):
-            raise type(error)(f"{node.op.name}: {error}{at(node.source)}") from None
+            raise type(error)(f"{node.op.title or node.op.name}: {error}{at(node.source)}") from None
         raise
     except MemoryError:
         raise out_of_memory(node, sizes) from None

@@ -36,7 +36,7 @@ from graphc.ops import (
     vecdot,
     where,
 )
-from graphc.ops.base import apply
+from graphc.ops.base import apply, titled
 from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular, identity, lu_parts
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.pointwise import broadcast_shapes, broadcast_to_shape, cast, promote
@@ -164,7 +164,7 @@ def inv(x: Any, /) -> Node:
            [0.  , 0.25]])
     """
     a = _square("inv", x)
-    return apply(LuSolve(), a, apply(LuFactor(), a), identity(a))
+    return apply(titled(LuSolve(), "inv"), a, apply(LuFactor(), a), identity(a))
 
 
 _TRANSPOSED = {0: False, "N": False, 1: True, "T": True, 2: True, "C": True}

@@ -207,5 +207,5 @@ class Compiled:
         except GraphcError as error:
             raise error from None
         if isinstance(node.op, Routine):
-            raise LinAlgError(f"{node.op.name}: {node.op.failure}{at(node.source)}")
-        raise IndexOutOfBoundsError(f"{node.op.name}: an index is out of bounds{at(node.source)}")
+            raise LinAlgError(f"{node.op.title or node.op.name}: {node.op.failure}{at(node.source)}")
+        raise IndexOutOfBoundsError(f"{node.op.title or node.op.name}: an index is out of bounds{at(node.source)}")

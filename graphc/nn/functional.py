@@ -8,7 +8,7 @@ from graphc.arguments import checked
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
 from graphc.ops.elementwise import equal, stop_gradient, where
-from graphc.ops.indexing import take
+from graphc.ops.indexing import take_for
 from graphc.ops.losses import strict_index
 from graphc.ops.pointwise import as_node, cast, promote
 from graphc.ops.shape import insert_axes
@@ -41,7 +41,7 @@ def embedding(indices: Any, weight: Any, /, padding_idx: int | None = None) -> N
     if table.ndim == 0:
         raise ShapeError(f"embedding: weight needs a leading axis, got {table.type}{at()}")
     count = table.shape[0]
-    rows = take(table, strict_index(cast(places, INT64), count), axis=0)
+    rows = take_for("embedding", table, strict_index(cast(places, INT64), count), 0, strict=True)
     if padding_idx is None:
         return rows
     if isinstance(count, int) and not -count <= padding_idx < count:

@@ -27,7 +27,7 @@ from graphc.ops.elementwise import (
     where,
 )
 from graphc.ops.elementwise_float import sqrt_safe
-from graphc.ops.indexing import take, take_along_axis
+from graphc.ops.indexing import take, take_along_for
 from graphc.ops.losses import cross_entropy_rows, strict_index
 from graphc.ops.manipulation import expand_dims, moveaxis, squeeze
 from graphc.ops.pointwise import as_node, cast, is_weak, masked_multiply, promote
@@ -152,7 +152,7 @@ def nll_loss(
     weights = _class_weights("nll_loss", scores, weight)
     classes, kept = _class_numbers("nll_loss", scores, as_node(targets), ignore_index)
     place = expand_dims(strict_index(classes, scores.shape[-1]), axis=-1)
-    rows = -squeeze(take_along_axis(scores, place, axis=-1), -1)
+    rows = -squeeze(take_along_for("nll_loss", scores, place, -1, strict=True), -1)
     factors = None if weights is None else take(weights, classes, axis=0)
     return _reduced_rows(
         "nll_loss", rows if factors is None else masked_multiply(factors, rows), factors, kept, reduction

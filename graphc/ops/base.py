@@ -20,6 +20,7 @@ needs. The families are the closed set that codegen knows:
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ class Op:
     differentiable = True
     """False: the derivative is zero wherever it exists (floor, comparisons, stop_gradient)."""
 
+    title = ""
+    """What errors call the op where a public function is made of it; no field, so no part of its identity."""
+
     def __str__(self) -> str:
         shown = [f"{f.name}={_show(getattr(self, f.name))}" for f in dataclasses.fields(self) if f.repr]
         return f"{self.name}[{', '.join(shown)}]" if shown else self.name
@@ -97,6 +101,14 @@ class Op:
             return self
         fields = {f.name: _resolve(getattr(self, f.name), sizes) for f in dataclasses.fields(self)}
         return dataclasses.replace(self, **fields)
+
+
+def titled(op: Op, title: str, **wording: Any) -> Op:
+    """Return an op whose errors begin with a public function's name; `wording` are attributes that messages read."""
+    out = copy.copy(op)
+    for name, value in {"title": title, **wording}.items():
+        object.__setattr__(out, name, value)
+    return out
 
 
 def _resolve(value: Any, sizes: Sizes) -> Any:

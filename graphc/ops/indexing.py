@@ -17,7 +17,7 @@ from graphc.arguments import checked
 from graphc.arrays import fitted, weakly_typed
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
 from graphc.node import Node, WeakNumber
-from graphc.ops.base import Constant, Cotangents, Op, apply, constant
+from graphc.ops.base import Constant, Cotangents, Op, apply, constant, titled
 from graphc.ops.creation import iota
 from graphc.ops.elementwise_arithmetic import add, divide, maximum, minimum, multiply, negative, subtract
 from graphc.ops.elementwise_float import pow
@@ -60,13 +60,21 @@ def _is_empty(shape: Sequence[int], axes: Sequence[int]) -> bool:
     return 0 in (shape[a] for a in _rest(len(shape), axes))
 
 
-def _checked(indices: Sequence[Array], axes: Sequence[int], shape: Sequence[int]) -> tuple[Array, ...]:
-    """Return the indices counted from 0; `IndexOutOfBoundsError` for the first one outside."""
+def _checked(
+    indices: Sequence[Array], axes: Sequence[int], shape: Sequence[int], strict: bool = False
+) -> tuple[Array, ...]:
+    """Return the indices counted from 0; `IndexOutOfBoundsError` for the first one outside.
+
+    `strict`: negative ones have the size taken off (`strict_index`), and the message adds it again.
+    """
     for index, axis in zip(indices, axes, strict=True):
         size = shape[axis]
         bad = (index < -size) | (index >= size)
         if bad.any():
             first = int(index[bad].flat[0])
+            if strict:
+                given, known = first + size * (first < -size), f"from 0 to {size - 1}" if size else "the axis is empty"
+                raise IndexOutOfBoundsError(f"index {given} is out of bounds: {known}")
             raise IndexOutOfBoundsError(f"index {first} is out of bounds for axis {axis} with size {size}")
     return tuple(np.where(i < 0, i + shape[a], i) for i, a in zip(indices, axes, strict=True))
 
@@ -84,6 +92,7 @@ class Gather(Op):
     """
 
     name = "gather"
+    strict = False
     axes: tuple[int, ...]
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
@@ -97,7 +106,7 @@ class Gather(Op):
         x, rest = arrays[0], _rest(arrays[0].ndim, self.axes)
         if _is_empty(x.shape, self.axes):
             return np.empty((*arrays[1].shape, *(x.shape[a] for a in rest)), x.dtype)
-        return np.asarray(np.transpose(x, self.axes + rest)[_checked(arrays[1:], self.axes, x.shape)])
+        return np.asarray(np.transpose(x, self.axes + rest)[_checked(arrays[1:], self.axes, x.shape, self.strict)])
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         x, *indices = inputs
@@ -212,7 +221,7 @@ def getitem(x: Any, key: Any, /) -> Node:
     found = parse_key(node, key)
     out = _region(node, found)
     if found.indices:
-        out = _guarded(apply(Gather(found.axes), out, *found.indices), found)
+        out = _guarded(apply(titled(Gather(found.axes), "getitem"), out, *found.indices), found)
     return insert_axes(permute(out, found.order), found.new_axes)
 
 
@@ -397,11 +406,14 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Node:
     array([30, 10])
     """
     node = as_node(x)
-    if axis is None:
-        return take(reshape(node, -1), indices, axis=0)
-    place = axis_index("take", axis, node.ndim)
-    index = index_node("take", indices, node, place)
-    out = apply(Gather((place,)), node, index)
+    return take_for("take", reshape(node, -1) if axis is None else node, indices, 0 if axis is None else axis)
+
+
+def take_for(title: str, node: Node, indices: Any, axis: int, *, strict: bool = False) -> Node:
+    """Return what `take` does, for a function of another name; `strict` indices are those of `strict_index`."""
+    place = axis_index(title, axis, node.ndim)
+    index = index_node(title, indices, node, place)
+    out = apply(titled(Gather((place,)), title, strict=strict), node, index)
     rest = list(range(index.ndim, out.ndim))
     return permute(out, (*rest[:place], *range(index.ndim), *rest[place:]))
 
@@ -416,16 +428,20 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Node:
     array([[2],
            [3]])
     """
-    node = as_node(x)
-    place = axis_index("take_along_axis", axis, node.ndim)
-    index = index_node("take_along_axis", indices, node, place)
+    return take_along_for("take_along_axis", as_node(x), indices, axis)
+
+
+def take_along_for(title: str, node: Node, indices: Any, axis: int, *, strict: bool = False) -> Node:
+    """Return what `take_along_axis` does, for a function of another name; `strict` as in `take_for`."""
+    place = axis_index(title, axis, node.ndim)
+    index = index_node(title, indices, node, place)
     if index.ndim != node.ndim:
-        raise ShapeError(f"take_along_axis: {index.type} indexes {node.type}; equal numbers of axes needed{at()}")
+        raise ShapeError(f"{title}: {index.type} indexes {node.type}; equal numbers of axes needed{at()}")
     others = TensorType(INT64, tuple(1 if a == place else s for a, s in enumerate(node.shape)))
-    shape = broadcast_shapes("take_along_axis", index.type, others)
+    shape = broadcast_shapes(title, index.type, others)
     node = broadcast_to_shape(node, tuple(node.shape[a] if a == place else s for a, s in enumerate(shape)))
     every = [broadcast_to_shape(index, shape) if a == place else iota(shape, a) for a in range(node.ndim)]
-    return apply(Gather(tuple(range(node.ndim))), node, *every)
+    return apply(titled(Gather(tuple(range(node.ndim))), title, strict=strict), node, *every)
 
 
 def one_hot(indices: Any, num_classes: Any, /, *, dtype: Any = "float64") -> Node:

@@ -31,7 +31,7 @@ from graphc.ops.elementwise import (
     subtract,
     where,
 )
-from graphc.ops.indexing import Gather, Scatter, take, take_along_axis
+from graphc.ops.indexing import Gather, Scatter, take, take_along_axis, take_for
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote, size_node
 from graphc.ops.shape import axis_index, inverse_permutation, join, never_equal, permute, reshape_to, slice_axis, zeros
 from graphc.types import BOOL, FLOAT64, INT64, Array, Dim, Size, TensorType, is_float, size_max
@@ -189,7 +189,7 @@ def _leading(order: Node, axis: int, k: Size) -> Node:
     """Return the first `k` entries along an axis; where its size is symbolic the call checks that there are."""
     if isinstance(order.shape[axis], int):
         return slice_axis(order, axis, 0, k)
-    return take(order, iota((k,), 0), axis=axis)
+    return take_for("top_k", order, iota((k,), 0), axis)
 
 
 @checked
@@ -234,7 +234,7 @@ def median(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Nod
     >>> median([3.0, 1.0, 2.0]).eval()
     array(2.)
     """
-    return quantile(x, 0.5, axis=axis, keepdims=keepdims)
+    return _quantile("median", x, 0.5, axis, "linear", keepdims)
 
 
 _METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
@@ -252,24 +252,28 @@ def quantile(x: Any, q: Any, /, *, axis: int | None = None, method: str = "linea
     >>> quantile([1.0, 2.0, 4.0], 0.75).eval()
     array(3.)
     """
+    return _quantile("quantile", x, q, axis, method, keepdims)
+
+
+def _quantile(title: str, x: Any, q: Any, axis: int | None, method: str, keepdims: bool) -> Node:
     if method not in _METHODS:
         raise ArgumentError(f"quantile: method {method!r} is unknown; accepted: {', '.join(_METHODS)}{at()}")
     if method in ("linear", "midpoint"):
-        node, level = promote("quantile", "float", [x, q])
+        node, level = promote(title, "float", [x, q])
     else:
-        node, level = as_node(x, what="quantile"), as_node(q, what="quantile")
+        node, level = as_node(x, what=title), as_node(q, what="quantile")
     if isinstance(level.op, Constant) and not np.all((level.op.value >= 0) & (level.op.value <= 1)):
         raise ArgumentError(f"quantile: q must lie between 0 and 1, got {q!r}{at()}")
     flat = reshape_to(node, (node.size,)) if axis is None else node
-    ordered, order = _sortable("quantile", flat, 0 if axis is None else axis)
-    out = _between(apply(Sort(), ordered), level, method)
+    ordered, order = _sortable(title, flat, 0 if axis is None else axis)
+    out = _between(title, apply(Sort(), ordered), level, method)
     if not keepdims:
         return out
     kept = tuple(1 if axis is None or a == order[-1] else s for a, s in enumerate(node.shape))
     return reshape_to(out, (*level.shape, *kept))
 
 
-def _between(ordered: Node, q: Node, method: str) -> Node:
+def _between(title: str, ordered: Node, q: Node, method: str) -> Node:
     """Return the elements at positions q * (n - 1) of the sorted last axis; the axes of `q` come first."""
     last = size_node(ordered.shape[-1] - 1, FLOAT64)
     level = cast(q, FLOAT64)
@@ -277,13 +281,13 @@ def _between(ordered: Node, q: Node, method: str) -> Node:
     missing = 0.0 if is_float(ordered.dtype) else last + 1  # integers have no NaN: a position past the end
     position = where(inside, level * last, missing)
     low = {"higher": ceil, "nearest": round}.get(method, floor)(position)
-    found = _at(ordered, low)
+    found = _at(title, ordered, low)
     if method in ("linear", "midpoint"):
-        upper = _at(ordered, minimum(low + 1, last))
+        upper = _at(title, ordered, minimum(low + 1, last))
         weight = position - low if method == "linear" else where(position > low, 0.5, 0.0)
         found = _mixed(found, upper, cast(weight, ordered.dtype))
     if is_float(ordered.dtype):
-        greatest = _at(ordered, broadcast_to_shape(last, low.shape))
+        greatest = _at(title, ordered, broadcast_to_shape(last, low.shape))
         found = where(isnan(greatest), greatest, where(inside, found, np.nan))
     out, batch = found, ordered.ndim - 1
     return permute(out, (*range(batch, out.ndim), *range(batch)))
@@ -297,6 +301,6 @@ def _mixed(low: Node, high: Node, weight: Node) -> Node:
     return where(isfinite(step), near, far)
 
 
-def _at(ordered: Node, position: Node) -> Node:
+def _at(title: str, ordered: Node, position: Node) -> Node:
     """Return the entries of the last axis at whole float positions, whose axes come last."""
-    return take(ordered, cast(position, INT64), axis=-1)
+    return take_for(title, ordered, cast(position, INT64), -1, strict=True)
