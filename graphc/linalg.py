@@ -2,15 +2,16 @@
 
 The last two axes are matrices, those before them a batch that broadcasts. Operands are converted to float32 or
 float64. A matrix that a function cannot work with (singular, not positive definite) raises `LinAlgError` in the
-call, before any state changes, and names the line that built the op; NaN and inf give NaN or the same error. The ops
-are in `graphc/ops/decompositions.py` and `graphc/ops/spectral.py`.
+call, before any state changes, and names the line that built the op; NaN and inf give NaN or the same error. With
+`on_failure="nan"` that matrix's result and gradient are NaN instead, and the rest of a batch is right. The ops are in
+`graphc/ops/decompositions.py` and `graphc/ops/spectral.py`.
 """
 
 from __future__ import annotations
 
 import builtins
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from graphc.arguments import checked, chosen, shown
 from graphc.elsewhere import advice
@@ -39,6 +40,7 @@ from graphc.ops import (
 from graphc.ops.base import apply, titled
 from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular, identity, lu_parts
 from graphc.ops.elementwise import sqrt_safe
+from graphc.ops.linalg import cross
 from graphc.ops.pointwise import broadcast_shapes, broadcast_to_shape, cast, promote
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import axis_tuple, drop_axes, insert_axes, never_equal, permute, reshape_to, slice_axis
@@ -142,47 +144,58 @@ def _solved(name: str, op: Any, a: Node, b: Node, *, factor: bool = False) -> No
     return apply(op, a, apply(LuFactor(), a), b) if factor else apply(op, a, b)
 
 
-def solve(a: Any, b: Any, /) -> Node:
+@checked
+def solve(a: Any, b: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> Node:
     """Return the x with a @ x = b, for matrices `b`, or a vector `b` of one axis. Method: LU with row exchanges.
 
-    Raises `LinAlgError` in the call where a matrix is singular.
+    Where a matrix is singular the call raises `LinAlgError`, or with `on_failure="nan"` its x is NaN.
 
     >>> solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 2.0]).eval()
     array([1. , 0.5])
     """
     x, y = promote("solve", "float", [a, b])
-    return _solved("solve", LuSolve(), _square("solve", x), y, factor=True)
+    return _solved("solve", LuSolve(nan=on_failure == "nan"), _square("solve", x), y, factor=True)
 
 
-def inv(x: Any, /) -> Node:
+@checked
+def inv(x: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> Node:
     """Return the inverse of square matrices; `solve` is faster and more accurate where a product follows.
 
-    Raises `LinAlgError` in the call where a matrix is singular.
+    Where a matrix is singular the call raises `LinAlgError`, or with `on_failure="nan"` its inverse is NaN.
 
     >>> inv([[2.0, 0.0], [0.0, 4.0]]).eval()
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
     a = _square("inv", x)
-    return apply(titled(LuSolve(), "inv"), a, apply(LuFactor(), a), identity(a))
+    return apply(titled(LuSolve(nan=on_failure == "nan"), "inv"), a, apply(LuFactor(), a), identity(a))
 
 
 _TRANSPOSED = {0: False, "N": False, 1: True, "T": True, 2: True, "C": True}
 
 
 @checked
-def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False) -> Node:
+def solve_triangular(
+    a: Any,
+    b: Any,
+    /,
+    *,
+    trans: Any = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    on_failure: Literal["error", "nan"] = "error",
+) -> Node:
     """Return the x with a @ x = b for triangular `a`; `trans` 1 or "T" takes a transposed.
 
     Only the `lower` or upper triangle is read, and no diagonal with `unit_diagonal`, which then counts as ones.
-    Raises `LinAlgError` in the call for a 0 on the diagonal.
+    For a 0 on the diagonal the call raises `LinAlgError`, or with `on_failure="nan"` x is NaN.
 
     >>> solve_triangular([[2.0, 0.0], [1.0, 1.0]], [2.0, 3.0], lower=True).eval()
     array([1., 2.])
     """
     x, y = promote("solve_triangular", "float", [a, b])
     trans = chosen("solve_triangular: trans", trans, tuple(_TRANSPOSED))
-    op = SolveTriangular(bool(lower), _TRANSPOSED[trans], bool(unit_diagonal))
+    op = SolveTriangular(bool(lower), _TRANSPOSED[trans], bool(unit_diagonal), on_failure == "nan")
     return _solved("solve_triangular", op, _square("solve_triangular", x), y)
 
 
@@ -190,22 +203,29 @@ def solve_triangular(a: Any, b: Any, /, *, trans: Any = 0, lower: bool = False, 
 
 
 @checked
-def cholesky(x: Any, /, *, upper: bool = False) -> Node:
+def cholesky(x: Any, /, *, upper: bool = False, on_failure: Literal["error", "nan"] = "error") -> Node:
     """Return the lower triangular L with L @ L.mT = x, or its transpose, of symmetric positive definite matrices.
 
-    Only the lower triangle is read; the derivative takes `x` as symmetric. Raises `LinAlgError` in the call where a
-    matrix is not positive definite.
+    Only the lower triangle is read; the derivative takes `x` as symmetric. Where a matrix is not positive definite the
+    call raises `LinAlgError`, or with `on_failure="nan"` all of its L is NaN, so that a sampler can reject it.
 
     >>> cholesky([[4.0, 2.0], [2.0, 5.0]]).eval()
     array([[2., 0.],
            [1., 2.]])
+    >>> cholesky([[[4.0]], [[-1.0]]], on_failure="nan").eval()
+    array([[[ 2.]],
+    <BLANKLINE>
+           [[nan]]])
     """
-    out = apply(Cholesky(), _square("cholesky", x))
+    out = apply(Cholesky(on_failure == "nan"), _square("cholesky", x))
     return matrix_transpose(out) if upper else out
 
 
-def cho_solve(c_and_lower: tuple[Any, bool], b: Any, /) -> Node:
+@checked
+def cho_solve(c_and_lower: tuple[Any, bool], b: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> Node:
     """Return the x with a @ x = b, from the Cholesky factor of `a`: `cho_solve((cholesky(a), True), b)`.
+
+    `on_failure` as in `solve_triangular`.
 
     >>> cho_solve(([[2.0, 0.0], [1.0, 2.0]], True), [4.0, 2.0]).eval()
     array([1., 0.])
@@ -216,8 +236,8 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any, /) -> Node:
             f"cho_solve: the pair (factor, lower) is needed, as in (cholesky(a), True), got {got}{at()}"
         )
     c, lower = c_and_lower
-    first = solve_triangular(c, b, trans=0 if lower else 1, lower=lower)
-    return solve_triangular(c, first, trans=1 if lower else 0, lower=lower)
+    first = solve_triangular(c, b, trans=0 if lower else 1, lower=lower, on_failure=on_failure)
+    return solve_triangular(c, first, trans=1 if lower else 0, lower=lower, on_failure=on_failure)
 
 
 # -- determinants
@@ -233,11 +253,12 @@ def det(x: Any, /) -> Node:
     return apply(Determinant(), a, apply(LuFactor(), a))
 
 
-def slogdet(x: Any, /) -> SlogdetResult:
+@checked
+def slogdet(x: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> SlogdetResult:
     """Return the sign of the determinant and the logarithm of its magnitude, which cannot overflow.
 
     A singular matrix gives 0 and -inf. The derivative of the sign is 0; that of the logarithm raises `LinAlgError` in
-    the call where a matrix is singular.
+    the call where a matrix is singular, or is NaN there with `on_failure="nan"`.
 
     >>> sign, logabsdet = slogdet([[0.0, 1.0], [1.0, 0.0]])
     >>> sign.eval(), logabsdet.eval()
@@ -246,7 +267,7 @@ def slogdet(x: Any, /) -> SlogdetResult:
     a = _square("slogdet", x)
     factors = apply(LuFactor(), a)
     pivots, signs = lu_parts(factors)
-    return SlogdetResult(prod(sign(pivots), -1) * signs, apply(Determinant(log=True), a, factors))
+    return SlogdetResult(prod(sign(pivots), -1) * signs, apply(Determinant(True, on_failure == "nan"), a, factors))
 
 
 # -- eigenvalues, QR and singular values
@@ -355,8 +376,8 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Node:
 
 
 @checked
-def matrix_power(x: Any, n: int, /) -> Node:
-    """Return square matrices multiplied `n` times; a negative `n` multiplies inverses.
+def matrix_power(x: Any, n: int, /, *, on_failure: Literal["error", "nan"] = "error") -> Node:
+    """Return square matrices multiplied `n` times; a negative `n` multiplies inverses, with `on_failure` as in `inv`.
 
     >>> matrix_power([[1.0, 1.0], [0.0, 1.0]], 5).eval()
     array([[1., 5.],
@@ -365,7 +386,7 @@ def matrix_power(x: Any, n: int, /) -> Node:
     (a,) = promote("matrix_power", "number", [x])
     if a.ndim < 2 or never_equal(*a.shape[-2:]):
         raise ShapeError(f"matrix_power: square matrices needed, got {a.type}{at()}")
-    square = inv(a) if n < 0 else a
+    square = inv(a, on_failure=on_failure) if n < 0 else a
     count, out = builtins.abs(n), None
     while count:
         if count % 2:
@@ -465,21 +486,3 @@ def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -
     rest = [a for a in range(node.ndim) if a not in (first, second)]
     out = matrix_norm(permute(node, (*rest, first, second)), ord=ord)
     return insert_axes(out, sorted((first, second))) if keepdims else out
-
-
-@checked
-def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Node:
-    """Return the cross product along an axis of three elements.
-
-    >>> cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]).eval()
-    array([0., 0., 1.])
-    """
-    x, y = promote("cross", "number", [x1, x2])
-    shape = broadcast_shapes("cross", x.type, y.type)
-    x, y = broadcast_to_shape(x, shape), broadcast_to_shape(y, shape)
-    (place,) = axis_tuple("cross", axis, len(shape))
-    if shape[place] != 3:
-        raise ShapeError(f"cross: three elements along axis {axis} needed, got {x.type}, {y.type}{at()}")
-    a, b = ([slice_axis(v, place, i, 1) for i in range(3)] for v in (x, y))
-    parts = [a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)]
-    return concat(parts, axis=place)

@@ -91,11 +91,12 @@ class _Nest:
         function = self.build.once(slot, "r", lambda: f"frame[{self.build.slot(slot)}]")
         return f"call_void({function}, {', '.join(arguments)})"
 
-    def checked(self, routine: str, *arguments: str) -> list[Statement]:
-        """Return the call of a routine whose last argument says how it went."""
+    def checked(self, routine: str, *arguments: str, otherwise: Loop | None = None) -> list[Statement]:
+        """Return the call of a routine whose last argument says how it went; a failure ends the run, or `otherwise`."""
         info = self.pointer("info")
         call = self.call(routine, *arguments, self.address("info"))
-        return [f"{info}[0] = 0", call, f"if ({info}[0] & 4294967295) != 0: return 1"]
+        wrong = f"({info}[0] & 4294967295) != 0"
+        return [f"{info}[0] = 0", call, f"if {wrong}: return 1" if otherwise is None else If(wrong, [otherwise], [])]
 
     def leading(self, size: Size) -> str:
         """Return a leading dimension by address: at least 1."""
@@ -140,10 +141,13 @@ def _cholesky(node: Node, accesses: Accesses) -> list[LoopNest]:
         Loop("j", "0", "i + 1", [f"{out}[r + j] = {a}[r + j]"]),
         Loop("j", "i + 1", n, [f"{out}[r + j] = {zero}"]),
     ]
+    op = node.op
+    assert isinstance(op, Cholesky)
+    arguments = [nest.scalar("U"), nest.scalar(size), nest.address(node, "o"), nest.leading(size)]
     body: list[Statement] = [
         f"o = d0 * {nest.size(size * size)}",
         _every("i", n, *row),
-        *nest.checked("potrf", nest.scalar("U"), nest.scalar(size), nest.address(node, "o"), nest.leading(size)),
+        *nest.checked("potrf", *arguments, otherwise=_not_a_number(nest, size * size) if op.nan else None),
     ]
     return nest.finish(body, size * size * size)
 
@@ -157,6 +161,27 @@ def _right_solve(nest: _Nest, matrix: Node, start: str, upper: bool, transposed:
     return nest.call("trsm", *letters, *sizes, a, nest.leading(n), x, nest.leading(k))
 
 
+def _not_a_number(nest: _Nest, count: Size) -> Loop:
+    """Fill the result of one matrix."""
+    nan = nest.build.literal(np.asarray(np.nan, nest.node.dtype))
+    return _every("i", nest.size(count), f"{nest.pointer(nest.node)}[o + i] = {nan}")
+
+
+def _guarded(nest: _Nest, matrix: Node, nan: bool, solve: list[Statement]) -> list[Statement]:
+    """Return a solve by a triangle at `m`, for whose diagonal the op ends the run or gives NaN."""
+    n, k = nest.node.shape[-2:]
+    if not nan:
+        return [_refuse_zero_diagonal(nest, matrix, "m"), *solve]
+    size = nest.size(n)
+    look = _every(
+        "i",
+        size,
+        f"pivot = {nest.pointer(matrix)}[m + i * {size} + i]",
+        "failures = failures + select((pivot == 0) | (pivot != pivot), 1, 0)",
+    )
+    return ["failures = 0", look, If("failures == 0", solve, [_not_a_number(nest, n * k)])]
+
+
 def _refuse_zero_diagonal(nest: _Nest, matrix: Node, start: str) -> Loop:
     n = nest.size(nest.node.shape[-2])
     return _every("i", n, f"if {nest.pointer(matrix)}[{start} + i * {n} + i] == 0: return 1")
@@ -168,13 +193,15 @@ def _solve_triangular(node: Node, accesses: Accesses) -> list[LoopNest]:
     a, b = node.inputs
     nest = _Nest(node, accesses)
     n, k = node.shape[-2:]
+    solve: list[Statement] = [
+        _copy(nest, n * k, b),
+        _right_solve(nest, a, "m", op.lower, op.transposed, op.unit),
+    ]
     body: list[Statement] = [
         f"o = d0 * {nest.size(n * k)}",
         "f = o",
         f"m = d0 * {nest.size(n * n)}",
-        *([] if op.unit else [_refuse_zero_diagonal(nest, a, "m")]),
-        _copy(nest, n * k, b),
-        _right_solve(nest, a, "m", op.lower, op.transposed, op.unit),
+        *(solve if op.unit else _guarded(nest, a, op.nan, solve)),
     ]
     return nest.finish(body, n * n * k)
 
@@ -207,9 +234,7 @@ def _lu_solve(node: Node, accesses: Accesses) -> list[LoopNest]:
         f"o = d0 * {nest.size(n * k)}",
         "f = o",
         f"m = d0 * {nest.size((n + 1) * n)}",
-        _refuse_zero_diagonal(nest, factors, "m"),
-        _copy(nest, n * k, b),
-        *_divide_by_factors(nest, factors, op.transposed),
+        *_guarded(nest, factors, op.nan, [_copy(nest, n * k, b), *_divide_by_factors(nest, factors, op.transposed)]),
     ]
     return nest.finish(body, n * n * k)
 

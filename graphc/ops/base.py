@@ -296,8 +296,10 @@ class View(Op):
 class Routine(Op):
     """A result that a nest of its own or a library routine computes from contiguous operands."""
 
-    failure = ""
-    """What a failed call says; empty for routines that cannot fail."""
+    @property
+    def failure(self) -> str:
+        """What a failed call says; empty for routines that do not end calls."""
+        return ""
 
 
 class Composite(Op):

@@ -5,6 +5,8 @@ differentiates by that, so that forward and backward passes share one factorisat
 formulas: Giles, "An extended collection of matrix derivative results" (2008), and Murray, "Differentiation of the
 Cholesky decomposition" (2016). Matrices that a function takes as symmetric have symmetric cotangents.
 
+An op with `nan` gives NaN for a matrix that it cannot work with, and so do its derivatives; others end the call.
+
 `evaluate` calls the routines that compiled programs call, on the same memory layout: a row-major matrix is the
 column-major transpose.
 """
@@ -12,7 +14,7 @@ column-major transpose.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,19 @@ def stacked(op: Op, one: Callable[..., Any], arrays: Sequence[Array]) -> Array:
     for place in np.ndindex(arrays[0].shape[:-2]) if out.size else ():
         out[place] = one(*(np.ascontiguousarray(a[place]) for a in arrays))
     return out
+
+
+def has_no_inverse(triangle: Array, nan: bool) -> bool:
+    """Tell whether a diagonal has a 0; for a solve that gives NaN, a NaN counts, by which LAPACK might not divide."""
+    pivots = np.diagonal(triangle)
+    return bool(((pivots == 0) | (np.isnan(pivots) & nan)).any())
+
+
+def failed(op: Routine, like: Array) -> Array:
+    """Return NaN as the result for one matrix where the op gives that, or raise."""
+    if op.failure:
+        raise LinAlgError(op.failure)
+    return np.full_like(like, np.nan)
 
 
 def square(*types: TensorType) -> Iterable[tuple[Size, Size]]:
@@ -105,7 +120,11 @@ class Cholesky(Routine):
     """The lower triangular L with A = L L^T; only the lower triangle of A is read."""
 
     name = "cholesky"
-    failure = "a matrix is not positive definite"
+    nan: bool = field(default=False, repr=False)
+
+    @property
+    def failure(self) -> str:
+        return "" if self.nan else "a matrix is not positive definite"
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         return square(*types)
@@ -119,11 +138,11 @@ class Cholesky(Routine):
     def _one(self, a: Array) -> Array:
         upper, info = routine("potrf", a)(a.T, lower=0, clean=1)
         if info != 0:
-            raise LinAlgError(self.failure)
+            return failed(self, a)
         return np.asarray(upper.T)
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        solve = SolveTriangular(lower=True, transposed=True)
+        solve = SolveTriangular(lower=True, transposed=True, nan=self.nan)
         inner = apply(solve, out, lower_half(product_of(matrix_transpose(out), g)))
         return (symmetrised(matrix_transpose(apply(solve, out, matrix_transpose(inner)))),)
 
@@ -131,7 +150,7 @@ class Cholesky(Routine):
         (t,) = tangents
         if t is None:
             return None
-        solve = SolveTriangular(lower=True)
+        solve = SolveTriangular(lower=True, nan=self.nan)
         inner = apply(solve, out, matrix_transpose(apply(solve, out, symmetrised(t))))
         return product_of(out, lower_half(inner))
 
@@ -141,10 +160,14 @@ class SolveTriangular(Routine):
     """The X with A X = B, or A^T X = B if `transposed`, for a triangle of A; the other triangle is not read."""
 
     name = "solve_triangular"
-    failure = "a matrix is singular"
     lower: bool
     transposed: bool = False
     unit: bool = False
+    nan: bool = field(default=False, repr=False)
+
+    @property
+    def failure(self) -> str:
+        return "" if self.nan else "a matrix is singular"
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         return square(*types)
@@ -156,8 +179,8 @@ class SolveTriangular(Routine):
         return stacked(self, self._one, arrays)
 
     def _one(self, a: Array, b: Array) -> Array:
-        if not self.unit and (np.diagonal(a) == 0).any():
-            raise LinAlgError(self.failure)
+        if not self.unit and has_no_inverse(a, self.nan):
+            return failed(self, b)
         x, _ = routine("trtrs", a)(a, b, lower=self.lower, trans=self.transposed, unitdiag=self.unit)
         return np.asarray(x)
 
@@ -169,7 +192,7 @@ class SolveTriangular(Routine):
         return self.pullback(g, out, (True, True))
 
     def pullback(self, g: Node, out: Node, wanted: Sequence[bool]) -> Cotangents:
-        back = apply(SolveTriangular(self.lower, not self.transposed, self.unit), out.inputs[0], g)
+        back = apply(SolveTriangular(self.lower, not self.transposed, self.unit, self.nan), out.inputs[0], g)
         left, right = (out, back) if self.transposed else (back, out)
         return (-self._triangle(product_of(left, matrix_transpose(right))) if wanted[0] else None), back
 
@@ -218,8 +241,12 @@ class LuSolve(Routine):
     """
 
     name = "solve"
-    failure = "a matrix is singular"
     transposed: bool = False
+    nan: bool = field(default=False, repr=False)
+
+    @property
+    def failure(self) -> str:
+        return "" if self.nan else "a matrix is singular"
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         return square(*types)
@@ -231,8 +258,8 @@ class LuSolve(Routine):
         return stacked(self, self._one, arrays)
 
     def _one(self, a: Array, factors: Array, b: Array) -> Array:
-        if (np.diagonal(factors) == 0).any():
-            raise LinAlgError(self.failure)
+        if has_no_inverse(factors, self.nan):
+            return failed(self, b)
         rows, exchanges = np.arange(len(a)), factors[-1]
         exchanges = np.where((exchanges > rows) & (exchanges < len(a)), exchanges, rows).astype(np.int32)
         x, _ = routine("getrs", a)(factors[:-1].T, exchanges, b, trans=0 if self.transposed else 1)
@@ -243,7 +270,7 @@ class LuSolve(Routine):
 
     def pullback(self, g: Node, out: Node, wanted: Sequence[bool]) -> Cotangents:
         a, factors, _ = out.inputs
-        back = apply(LuSolve(not self.transposed), a, factors, g)
+        back = apply(LuSolve(not self.transposed, self.nan), a, factors, g)
         left, right = (out, back) if self.transposed else (back, out)
         return (-product_of(left, matrix_transpose(right)) if wanted[0] else None), None, back
 
@@ -270,6 +297,8 @@ class Determinant(Composite):
 
     name = "det"
     log: bool = False
+    nan: bool = field(default=False, repr=False)
+    """What the derivative of the logarithm does where a matrix is singular; see `LuSolve`."""
 
     def infer(self, *types: TensorType) -> TensorType:
         return TensorType(types[0].dtype, types[0].shape[:-2])
@@ -285,7 +314,7 @@ class Determinant(Composite):
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         a, factors = inputs
-        slope = apply(LuSolve(transposed=True), a, factors, identity(a)) if self.log else apply(Cofactor(), a, factors)
+        slope = apply(LuSolve(True, self.nan), a, factors, identity(a)) if self.log else apply(Cofactor(), a, factors)
         return as_column(as_column(g)) * slope, None
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
@@ -293,7 +322,7 @@ class Determinant(Composite):
         if t is None:
             return None
         if self.log:
-            return sum(diagonal(apply(LuSolve(), *inputs, t)), -1)
+            return sum(diagonal(apply(LuSolve(nan=self.nan), *inputs, t)), -1)
         return sum(apply(Cofactor(), *inputs) * t, (-2, -1))
 
     def expand(self, *inputs: Node) -> Node:

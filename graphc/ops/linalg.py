@@ -20,7 +20,7 @@ from graphc.node import Node
 from graphc.ops.base import Cotangents, Op, apply
 from graphc.ops.creation import iota
 from graphc.ops.indexing import Gather
-from graphc.ops.manipulation import matrix_transpose
+from graphc.ops.manipulation import concat, matrix_transpose
 from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, broadcast_to_shape, promote
 from graphc.ops.reduction import sum
 from graphc.ops.shape import (
@@ -303,3 +303,21 @@ def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Node:
     array(5)
     """
     return sum(diagonal(x, offset=offset), -1, dtype=dtype)
+
+
+@checked
+def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Node:
+    """Return the cross product along an axis of three elements.
+
+    >>> cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]).eval()
+    array([0., 0., 1.])
+    """
+    x, y = promote("cross", "number", [x1, x2])
+    shape = broadcast_shapes("cross", x.type, y.type)
+    x, y = broadcast_to_shape(x, shape), broadcast_to_shape(y, shape)
+    (place,) = axis_tuple("cross", axis, len(shape))
+    if shape[place] != 3:
+        raise ShapeError(f"cross: three elements along axis {axis} needed, got {x.type}, {y.type}{at()}")
+    a, b = ([slice_axis(v, place, i, 1) for i in range(3)] for v in (x, y))
+    parts = [a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)]
+    return concat(parts, axis=place)
