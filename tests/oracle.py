@@ -52,6 +52,8 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "sinc": mpmath.sinc,
     "equal": lambda x, y: x == y,
     "not_equal": lambda x, y: x != y,
+    "greater": lambda x, y: x > y,
+    "astype": lambda x: mpmath.mpf(x),  # to float64
     "exp2": lambda x: mpmath.mpf(2) ** x,
     "log2": lambda x: mpmath.log(x) / mpmath.log(2),
 }

@@ -18,7 +18,7 @@ from math import log as ln
 from math import sqrt as root
 
 from graphc.node import Node
-from graphc.ops.base import View, apply
+from graphc.ops.base import Constant, View, apply
 from graphc.ops.elementwise import abs, clip, equal, isfinite, isinf, reciprocal, sign, square, where
 from graphc.ops.elementwise import stop_gradient as fixed
 from graphc.ops.elementwise_float import (
@@ -49,7 +49,7 @@ from graphc.ops.elementwise_float import (
 )
 from graphc.ops.indexing import Gather
 from graphc.ops.linalg import MatMul
-from graphc.ops.pointwise import WHERE
+from graphc.ops.pointwise import WHERE, Cast, cast
 from graphc.ops.reduction import Reduction, log_softmax, logsumexp, prod, softmax, sum
 from graphc.ops.shape import drop_axes, insert_axes
 from graphc.ops.special import erf, erfc, log_erfc, log_ndtr, ndtr, normal_density
@@ -152,6 +152,16 @@ def _is_shifted(x: Node) -> bool:
 def _has_even_power(y: Node) -> bool:
     exponent = literal(y)
     return exponent is not None and exponent % 2 == 0
+
+
+def is_mask(x: Node) -> bool:
+    """Tell whether `x` is a cast of a bool, moved or not, or constants 0 and 1."""
+    x = root_of(x)
+    while type(x.op) is Cast and x.inputs[0].dtype.kind == "f":
+        x = root_of(x.inputs[0])
+    if isinstance(x.op, Constant):
+        return x.op.value.size <= 4096 and bool(((x.op.value == 0) | (x.op.value == 1)).all())
+    return type(x.op) is Cast and x.inputs[0].dtype.kind == "b"
 
 
 def _is_finite_literal(x: Node) -> bool:
@@ -295,6 +305,24 @@ def _sums() -> tuple[Rule, ...]:
             (ROWS, AXES),
         ),
         Rule(
+            "log(sum(where(c, x, 0), axis)), exponentials",
+            lambda c, x, axis: log(sum(where(c, x, 0), axis)),
+            lambda c, x, axis: logsumexp(where(c, log(x), -inf), axis),
+            (Domain("b", shape=(3, 4)), Domain("f", shape=(3, 4), form=sigmoid), AXES),
+            lambda c, x, axis: is_exponential(x) and is_nonnegative(x),
+        ),
+        Rule(
+            "log(sum(x * mask, axis)), exponentials",
+            lambda x, c, axis: log(sum(x * c, axis)),
+            _masked_sum,
+            (
+                Domain("f", shape=(3, 4), form=sigmoid),
+                Domain("f", low=0.0, shape=(3, 4), form=lambda x: cast(x > 1, x.dtype)),
+                AXES,
+            ),
+            lambda x, c, axis: is_mask(c) and is_exponential(x) and is_nonnegative(x),
+        ),
+        Rule(
             "log(sum(x, axis)), exponentials",
             lambda x, axis: log(sum(x, axis)),
             lambda x, axis: logsumexp(log(x), axis),
@@ -323,6 +351,12 @@ def _sums() -> tuple[Rule, ...]:
             lambda x, y: not _is_shifted(x),
         ),
     )
+
+
+def _masked_sum(x: Node, c: Node, axis: tuple[int, ...]) -> Node:
+    """Keep what is no number in a masked term, as the product does."""
+    terms = log(x)
+    return logsumexp(where((c > 0) | ~(terms < inf), terms, -inf), axis)
 
 
 def _shifted_sum(x: Node, y: Node, axis: tuple[int, ...]) -> Node:
