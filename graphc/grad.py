@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from graphc.arguments import checked, chosen
+from graphc.curvature import has_radial, with_limits
 from graphc.errors import ArgumentError, GradientError, ShapeError, at, blame
 from graphc.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.masks import plain_products
@@ -230,6 +231,8 @@ class _Cut:
         graph = Graph([*written.values(), *heads])
         for normalise in NORMAL:
             graph = normalise(graph)
+        self.again = has_radial(graph)
+        graph = with_limits(graph) if self.again else graph
         self.graph, self.heads = graph, graph.outputs[len(written) :]
         self.definitions = dict(zip(self.names.values(), graph.outputs, strict=False))
 
@@ -242,6 +245,7 @@ class _Cut:
 
         What they were derived from need not be computed itself.
         """
+        derived = with_limits(Graph(derived), self.graph.index).outputs if self.again else derived
         nodes = (
             Graph(derived).replace({name: x for x, name in self.names.items()})[0].outputs if self.names else derived
         )

@@ -30,7 +30,7 @@ LAYERS = (
     ("ops", "special", "linalg", "random", "distributions"),
     ("graph", "substitution"),
     ("binding", "draws"),
-    ("evaluate", "passes", "masks", "grad", "rounding"),
+    ("evaluate", "passes", "masks", "curvature", "grad", "rounding"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
     ("expected", "function", "runner", "signature", "pickling", "jacobians", "differences"),

@@ -91,15 +91,15 @@ def test_scalar_code_means_what_evaluate_computes(name: str) -> None:
     count = len(record.partials)
     for kind in KINDS[record.accepts]:
         kinds = ["?", kind, kind] if record.accepts == "where" else [kind] * count
-        samples = [SAMPLES[k][:8] if count == 3 else SAMPLES[k] for k in kinds]
+        samples = [SAMPLES[k][:8] if count >= 3 else SAMPLES[k] for k in kinds]
         columns = zip(*itertools.product(*samples), strict=True)
         with np.errstate(all="ignore"):
             operands = [np.array(column).astype(k) for column, k in zip(columns, kinds, strict=True)]
             wanted = record.evaluate(*operands)
             text = record.code([x.dtype for x in operands], wanted.dtype)
-            code = compile(text.format(*"xyz"[:count], T=SHORT_NAMES[operands[-1].dtype.name]), name, "eval")
+            code = compile(text.format(*"xyzw"[:count], T=SHORT_NAMES[operands[-1].dtype.name]), name, "eval")
             rows = zip(*operands, strict=True)
-            got = [eval(code, DEBUG_GLOBALS | dict(zip("xyz", row, strict=False))) for row in rows]
+            got = [eval(code, DEBUG_GLOBALS | dict(zip("xyzw", row, strict=False))) for row in rows]
         rtol = 1e-5 if kind == "f" else 1e-14
         np.testing.assert_allclose(np.array(got).astype(wanted.dtype), wanted, rtol=rtol, err_msg=f"{text} on {kind}")
 

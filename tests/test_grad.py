@@ -399,3 +399,62 @@ def test_a_form_of_unknown_sign_is_no_norm() -> None:
     x = gc.placeholder("x", (3,))
     slope = gc.grad(gc.sqrt(x[1:] @ x[:-1]), x).eval({x: [1.0, 0.0, 0.0]})
     assert not np.isfinite(slope[1])
+
+
+# -- smooth functions of a distance
+
+ROOT = 3**0.5
+
+
+def matern(r: Node) -> Node:
+    return (1 + ROOT * r) * gc.exp(-ROOT * r)
+
+
+DISTANCES: dict[str, Callable[[Node], Node]] = {
+    "vector_norm": gc.linalg.vector_norm,
+    "hypot": lambda y: gc.hypot(y[0], y[1]),
+    "sqrt(sum)": lambda y: gc.sqrt(gc.sum(y * y)),
+    "kept axis": lambda y: gc.linalg.vector_norm(y, axis=0, keepdims=True)[0],
+}
+SMOOTH: dict[str, tuple[Callable[[Node], Node], float]] = {
+    "matern 3/2": (matern, -3.0),
+    "matern 5/2": (lambda r: (1 + 5**0.5 * r + 5 / 3 * r**2) * gc.exp(-(5**0.5) * r), -5 / 3),
+    "cos": (gc.cos, -1.0),
+    "cosh": (gc.cosh, 1.0),
+    "gauss": (lambda r: gc.exp(-r * r), -2.0),
+    "broadcast": (lambda r: gc.sum(matern(r * np.array([1.0, 2.0]))), -15.0),
+}
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_functions_of_a_distance_keep_their_curvature_at_zero(distance: str, name: str) -> None:
+    f, curvature = SMOOTH[name]
+    y, v = gc.placeholder("y", (2,)), np.array([0.5, -2.0])
+    out = f(DISTANCES[distance](y))
+    slope = gc.grad(out, y)
+    ways = [
+        gc.hessian(out, y) @ v,
+        gc.grad(gc.sum(slope * v), y),
+        gc.jvp(slope, y, gc.constant(v)),
+        *([] if distance == "hypot" else [gc.grad(gc.jvp(out, y, gc.constant(v)), y)]),  # its docstring tells
+    ]
+    for way, got in enumerate(gc.function([y], ways, on_unused="ignore")(np.zeros(2))):
+        np.testing.assert_allclose(got, curvature * v, rtol=1e-12, atol=1e-14, err_msg=str(way))
+    third = gc.grad(gc.sum(ways[1] * v), y, disconnected="zero")
+    assert not gc.function([y], third, on_unused="ignore")(np.zeros(2)).any()
+
+
+def test_curvature_at_zero_of_a_matrix_of_kernels() -> None:
+    """The diagonal of a Gram matrix has distance 0; its points move together, so the value does not change."""
+    x, c = gc.placeholder("x", (3, 2)), gc.constant(np.diag([1.0, 2.0, 3.0]))
+    r = gc.linalg.vector_norm(x[:, None] - gc.stop_gradient(x)[None], axis=2)
+    got = gc.function([x], gc.hessian(gc.sum(matern(r) * c), x))(np.array([[0.0, 1.0], [2.0, 3.0], [5.0, 1.0]]))
+    np.testing.assert_allclose(got.reshape(6, 6), -3 * np.diag([1.0, 1.0, 2.0, 2.0, 3.0, 3.0]), atol=1e-12)
+
+
+def test_curvature_at_zero_in_a_loop() -> None:
+    y = gc.placeholder("y", (2,))
+    out = gc.scan(lambda s, k: (s + matern(gc.linalg.vector_norm(y * k)), None), 0.0, gc.constant([1.0, 2.0]))[0]
+    got = gc.function([y], gc.hessian(out, y))(np.zeros(2))
+    np.testing.assert_allclose(got, -15 * np.eye(2), atol=1e-12)

@@ -96,6 +96,12 @@ FORMULAS: list[tuple[str, Formula, list[tuple[float, float]]]] = [
     ("log1p of a sum", lambda m, x, y: m.log1p(m.exp(x) + m.exp(y)), BOTH),
     ("log of softplus", lambda m, x, y: m.log(m.softplus(x)), BOTH[:4]),
     ("complementary log-log", lambda m, x, y: m.log(-m.log(1 - m.sigmoid(x))), BOTH[:4]),
+    ("1/2 + erf/2", lambda m, x, y: m.log(0.5 + 0.5 * m.erf(x / 2)), [(-60.0, 0.0), (-3.0, 0.0), (2.0, 0.0)]),
+    ("1/2 - erf/2", lambda m, x, y: m.log(0.5 - 0.5 * m.erf(x / 2)), [(60.0, 0.0), (3.0, 0.0), (-2.0, 0.0)]),
+    ("1 - (1 + erf)/2", lambda m, x, y: m.log(1 - 0.5 * (1 + m.erf(x))), [(30.0, 0.0), (3.0, 0.0), (-2.0, 0.0)]),
+    ("log1p(-(1 + erf)/2)", lambda m, x, y: m.log1p(-0.5 * (1 + m.erf(x))), [(30.0, 0.0), (3.0, 0.0), (-2.0, 0.0)]),
+    ("1/2 + tanh/2", lambda m, x, y: m.log(0.5 + m.tanh(x) / 2), [(-600.0, 0.0), (-3.0, 0.0), (2.0, 0.0)]),
+    ("1/2 - tanh/2", lambda m, x, y: m.log(0.5 - 0.5 * m.tanh(x)), [(600.0, 0.0), (3.0, 0.0), (-2.0, 0.0)]),
     ("odds of probabilities", lambda m, x, y: m.log(m.exp(x) / (m.exp(x) + m.exp(y))), BOTH),
 ]
 
@@ -194,3 +200,29 @@ def test_powers_of_two_stay_exact() -> None:
     f = gc.function([x], [gc.log2(x**2), gc.log2(x**3), gc.log2(1 / x), gc.log2(gc.sqrt(x))])
     k = np.arange(-300.0, 300, 2)
     np.testing.assert_array_equal(f(2.0**k), [2 * k, 3 * k, -k, k / 2])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+@pytest.mark.parametrize("outer", ["where", "where of a negated mask", "at", "softmax"])
+def test_sums_over_risk_sets(scale: float, outer: str) -> None:
+    """The partial likelihood of Cox's regression: who is not at risk has the largest score."""
+    s = gc.placeholder("s", ("n",))
+    n = s.shape[0]
+    at_risk = gc.arange(n)[None, :] >= gc.arange(n)[:, None]
+    rows = gc.broadcast_to(gc.exp(s)[None, :], (n, n))
+    parts: dict[str, Callable[[], gc.Node]] = {
+        "where": lambda: gc.where(at_risk, gc.exp(s)[None, :], 0.0),
+        "where of a negated mask": lambda: gc.where(gc.logical_not(at_risk), 0.0, rows),
+        "at": lambda: rows.at[gc.logical_not(at_risk)].set(0.0),
+        "softmax": lambda: gc.where(at_risk, gc.softmax(s)[None, :], 0.0),
+    }
+    values = gc.log(gc.sum(parts[outer](), axis=1))
+    f = gc.function(s, [values, gc.grad(gc.sum(values), s)])
+    scores = scale * np.array([2.0, 1.5, -0.25, 0.5, -1.0])
+    total = np.logaddexp.reduce(scores) if outer == "softmax" else 0.0
+    true = np.array([np.logaddexp.reduce(scores[i:]) for i in range(5)])
+    slopes = sum(np.exp(np.where(np.arange(5) >= i, scores, -np.inf) - true[i]) for i in range(5))
+    slopes -= 5 * np.exp(scores - total) if outer == "softmax" else 0.0
+    found, gradient = f(scores)
+    np.testing.assert_allclose(found, true - total, rtol=1e-13)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-12, atol=1e-14)

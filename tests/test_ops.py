@@ -50,6 +50,8 @@ INTERNAL = {
     "log_ndtr_slope",
     "log_ndtr_excess",
     "direction",
+    "directed",
+    "half_over",
     "sqrt1p_minus_one",
     "hypot_minus_one",
     "xlogx",

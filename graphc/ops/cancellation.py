@@ -15,8 +15,9 @@ import numpy as np
 
 from graphc.node import Node
 from graphc.ops.base import Cotangents, apply
-from graphc.ops.elementwise_float import direction, log, log1p, sqrt
+from graphc.ops.elementwise_float import log, log1p, sqrt
 from graphc.ops.pointwise import Pointwise, elementwise, masked_multiply, pointwise, promote
+from graphc.ops.radial import direction
 from graphc.types import Array, DType, TensorType
 
 SQRT1P_MINUS_ONE = elementwise(

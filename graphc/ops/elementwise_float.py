@@ -18,6 +18,7 @@ from graphc.ops.base import Constant, constant
 from graphc.ops.elementwise_arithmetic import square, where
 from graphc.ops.elementwise_logic import equal, isinf
 from graphc.ops.pointwise import Broadcast, Cast, elementwise, is_weak, pointwise
+from graphc.ops.radial import directed, half_over
 from graphc.types import Array, is_float
 
 LN2 = ln(2.0)
@@ -201,36 +202,18 @@ SQRT_SAFE = elementwise(
     numpy=np.sqrt,
     code="sqrt({0})",
     accepts="float",
-    partials=(lambda out, x: where(equal(out, 0), 0, 0.5 / out),),
+    masks=True,
+    partials=(lambda g, out, x: half_over(g, out),),
 )
 HYPOT = elementwise(
     "hypot",
     numpy=np.hypot,
     code="hypot({0}, {1})",
     accepts="float",
-    partials=(lambda out, x, y: direction(x, y, out), lambda out, x, y: direction(y, x, out)),
+    masks=True,
+    partials=(lambda g, out, x, y: directed(g, x, y, out), lambda g, out, x, y: directed(g, y, x, out)),
     commutative=True,
 )
-DIRECTION = elementwise(
-    "direction",
-    numpy=lambda x, y, r: np.where(r == 0, r, x / r),
-    code="select({2} == {T}(0), {2}, {0} / {2})",
-    accepts="float",
-    partials=(  # y**2 / r**3 and -x y / r**3: that of x / r would be a difference; r moves with x and y, not by itself
-        lambda out, x, y, r: square(direction(y, x, r)) * _over(r),
-        lambda out, x, y, r: -(out * direction(y, x, r)) * _over(r),
-        None,
-    ),
-)
-
-
-def _over(r: Node) -> Node:
-    return where(equal(r, 0), 0, 1 / r)
-
-
-def direction(x1: Any, x2: Any, radius: Any, /) -> Node:
-    """Return `x1 / radius`, and 0 at the origin, for a radius that is `hypot(x1, x2)`."""
-    return pointwise(DIRECTION, x1, x2, radius)
 
 
 def pow(x1: Any, x2: Any, /) -> Node:
@@ -267,6 +250,8 @@ def sqrt_safe(x: Any, /) -> Node:
 
 def hypot(x1: Any, x2: Any, /) -> Node:
     """Return `sqrt(x1**2 + x2**2)` without overflow; its derivative at (0, 0) is 0.
+
+    Second derivatives of smooth functions of it are right there too, but for `grad` of `jvp` (use `jvp` of `grad`).
 
     >>> hypot(3.0, 4.0).eval()
     array(5.)

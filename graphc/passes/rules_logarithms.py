@@ -49,7 +49,7 @@ from graphc.ops.elementwise_float import (
 )
 from graphc.ops.indexing import Gather
 from graphc.ops.linalg import MatMul
-from graphc.ops.pointwise import Cast, cast
+from graphc.ops.pointwise import WHERE, Cast, cast
 from graphc.ops.reduction import Reduction, log_softmax, logsumexp, prod, softmax, sum
 from graphc.ops.shape import drop_axes, insert_axes
 from graphc.ops.special import erf, erfc, log_erfc, log_ndtr, ndtr, normal_density
@@ -101,6 +101,9 @@ def is_exponential(x: Node, depth: int = DEPTH) -> bool:
         return _splits(first, second, depth - 1)
     if name == "add":
         return _adds(first, second, depth - 1)
+    if x.op is WHERE:  # a mask leaves 0 of the others
+        chosen = [y for y in x.inputs[1:] if literal(y) != 0]
+        return bool(chosen) and all(is_exponential(y, depth - 1) for y in chosen)
     if type(x.op) is Reduction and name in ("sum", "prod"):
         return (is_exponential(first, depth - 1) and is_nonnegative(first)) or (name == "sum" and _has_shift(first))
     return name == "matmul" and _has_shift(x)
@@ -302,13 +305,6 @@ def _sums() -> tuple[Rule, ...]:
             (ROWS, AXES),
         ),
         Rule(
-            "log(sum(where(c, x, 0), axis)), exponentials",
-            lambda c, x, axis: log(sum(where(c, x, 0), axis)),
-            lambda c, x, axis: logsumexp(where(c, log(x), -inf), axis),
-            (Domain("b", shape=(3, 4)), Domain("f", shape=(3, 4), form=sigmoid), AXES),
-            lambda c, x, axis: is_exponential(x) and is_nonnegative(x),
-        ),
-        Rule(
             "log(sum(x * mask, axis)), exponentials",
             lambda x, c, axis: log(sum(x * c, axis)),
             _masked_sum,
@@ -438,6 +434,7 @@ def _of_one_more() -> tuple[Rule, ...]:
         Rule("log1p(exp(x))", lambda x: log1p(exp(x)), lambda x: softplus(x), (REAL,)),
         Rule("log1p(-exp(x))", lambda x: log1p(-exp(x)), lambda x: log1mexp(x), (NEGATIVE,)),
         Rule("log1p(-ndtr(x))", lambda x: log1p(-ndtr(x)), lambda x: log_ndtr(-x), (Domain("f", high=30.0),)),
+        Rule("log1p(-erfc(x) / 2)", lambda x: log1p(erfc(x) * -0.5), lambda x: log_ndtr(x * root(2)), (REAL,)),
         Rule("log1p(-erf(x))", lambda x: log1p(-erf(x)), lambda x: log_erfc(x), (REAL,)),
         Rule("log1p(erf(x))", lambda x: log1p(erf(x)), lambda x: log_erfc(-x), (REAL,)),
         Rule("log1p(-sigmoid(x))", lambda x: log1p(-sigmoid(x)), lambda x: -softplus(x), (REAL,)),

@@ -125,6 +125,8 @@ def _logistic() -> tuple[Rule, ...]:
         Rule("2 * sigmoid(x) - 1", lambda x: 2 * sigmoid(x) - 1, lambda x: tanh(x * 0.5), (REAL,)),
         Rule("1 - 2 * sigmoid(x)", lambda x: 1 - 2 * sigmoid(x), lambda x: -tanh(x * 0.5), (REAL,)),
         Rule("1 + tanh(x)", lambda x: 1 + tanh(x), lambda x: sigmoid(x * 2) * 2, (REAL,)),
+        Rule("1/2 + tanh(x)/2", lambda x: 0.5 + 0.5 * tanh(x), lambda x: sigmoid(x * 2), (REAL,)),
+        Rule("1/2 - tanh(x)/2", lambda x: 0.5 - 0.5 * tanh(x), lambda x: sigmoid(x * -2), (REAL,)),
         Rule("1 - tanh(x)", lambda x: 1 - tanh(x), lambda x: sigmoid(x * -2) * 2, (REAL,)),
         Rule("tanh(x) - 1", lambda x: tanh(x) - 1, lambda x: sigmoid(x * -2) * -2, (REAL,)),
         Rule("1 - tanh(x) ** 2", lambda x: 1 - square(tanh(x)), lambda x: square(sech(x)), (REAL,)),
