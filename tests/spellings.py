@@ -28,7 +28,7 @@ Move = Callable[[Node], Node]
 
 def _other(x: Node) -> Any:
     """What `where` and padding put in: a value in every rule's domain; no place, where places are moved."""
-    return {"i": -1, "b": True}.get(x.dtype.kind, 0.75)
+    return -1 if x.dtype.kind == "i" else 0.75
 
 
 MOVES: dict[str, Move] = {
@@ -59,7 +59,7 @@ BOTH: dict[str, Move] = {
     "concat with a constant": lambda x: gc.concat([gc.full_like(x, _other(x)), x]),
     "where": lambda x: gc.where(gc.reshape(gc.arange(x.shape[0]) > 0, (-1,) + (1,) * (x.ndim - 1)), x, _other(x)),
     "pad": lambda x: gc.pad(x, [(1, 0)] + [(0, 0)] * (x.ndim - 1), constant_values=_other(x)),
-    "float32": lambda x: x if x.dtype.kind in "ib" else x.astype("float32"),
+    "float32": lambda x: x if x.dtype.kind == "i" else x.astype("float32"),
     "two": lambda x: gc.concat([gc.flip(x)[1:], x[:1]])[::-1],
 }
 LOOPS = ("a loop around the part", "a loop around the rest")

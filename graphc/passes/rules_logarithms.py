@@ -305,13 +305,6 @@ def _sums() -> tuple[Rule, ...]:
             (ROWS, AXES),
         ),
         Rule(
-            "log(sum(where(c, x, 0), axis)), exponentials",
-            lambda c, x, axis: log(sum(where(c, x, 0), axis)),
-            lambda c, x, axis: logsumexp(where(c, log(x), -inf), axis),
-            (Domain("b", shape=(3, 4)), Domain("f", shape=(3, 4), form=sigmoid), AXES),
-            lambda c, x, axis: is_exponential(x) and is_nonnegative(x),
-        ),
-        Rule(
             "log(sum(x * mask, axis)), exponentials",
             lambda x, c, axis: log(sum(x * c, axis)),
             _masked_sum,
