@@ -20,7 +20,7 @@ The modules, in the order in which a program meets them:
 | `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |
 | `graph`, `substitution` | chosen outputs and all they depend on; other sizes in it |
 | `binding`, `draws`, `evaluate` | arguments of a call; ranges of a generator's stream; the reference interpreter |
-| `grad`, `masks` | derivatives, as more nodes; zeros that they keep |
+| `grad`, `curvature`, `masks` | derivatives, as more nodes; zeros that they keep |
 | `streams`, `control`, `branch`, `tracing`, `scan_rules`, `while_rules` | loops and branches in the compiled program |
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
