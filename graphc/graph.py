@@ -122,11 +122,6 @@ class Graph:
         return tuple(dict.fromkeys([*read, *self.updates]))
 
     @lazy_property
-    def kept(self) -> frozenset[Node]:
-        """The outputs as a set, for who asks of many nodes whether they are outputs."""
-        return frozenset(self.outputs)
-
-    @lazy_property
     def resizable(self) -> tuple[Shared, ...]:
         """The shared nodes with dimensions whose size only a call knows."""
         return tuple(s for s in self.shared if any(isinstance(n, Dim) for n in s.shape))

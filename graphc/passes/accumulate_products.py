@@ -9,6 +9,7 @@ from graphc.ops.base import apply
 from graphc.ops.linalg import MatMul, MatMulAdd
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.shape import Reshape
+from graphc.passes.readers import is_private
 from graphc.types import is_float
 
 
@@ -22,10 +23,10 @@ def accumulate_products(graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         if not (isinstance(node.op, Pointwise) and node.op.name == "add" and is_float(node.dtype)):
             return None
-        if not all(_alone(graph, x) for x in node.inputs):
+        if not all(is_private(graph, x) for x in node.inputs):
             return None
         views = [x.op if isinstance(x.op, Reshape) else None for x in inputs]
-        if views[0] is not None and views[0] == views[1] and all(_alone(graph, x.inputs[0]) for x in node.inputs):
+        if views[0] is not None and views[0] == views[1] and all(is_private(graph, x.inputs[0]) for x in node.inputs):
             inputs = (inputs[0].inputs[0], inputs[1].inputs[0])
         shapes = {x.shape for x in inputs}
         if len(shapes) > 1 or not all(isinstance(x.op, (MatMul, MatMulAdd)) for x in inputs):
@@ -35,7 +36,3 @@ def accumulate_products(graph: Graph) -> Graph:
             return total if total.shape == node.shape or views[0] is None else apply(views[0], total)
 
     return graph.map(visit)[0]
-
-
-def _alone(graph: Graph, node: Node) -> bool:
-    return len(graph.users[node]) == 1 and node not in graph.kept

@@ -19,6 +19,7 @@ from graphc.ops.base import Constant, apply, constant
 from graphc.ops.elementwise import ADD, DIVIDE, MULTIPLY, NEGATIVE, SUBTRACT
 from graphc.ops.indexing import Offset, Scatter
 from graphc.ops.pointwise import Broadcast, Elementwise, broadcast, pointwise
+from graphc.passes.readers import is_private
 from graphc.passes.scatters import continued, scatter_base
 from graphc.types import is_float
 
@@ -34,9 +35,7 @@ def accumulate_scatters(graph: Graph) -> Graph:
     """
     if not any(isinstance(n.op, Scatter) for n in graph.nodes):
         return graph
-    outputs = set(graph.outputs)
-    private = {n for n in graph.nodes if len(graph.users[n]) == 1 and n not in outputs}
-    return graph.map(_Accumulation(private).visit)[0]
+    return graph.map(_Accumulation({n for n in graph.nodes if is_private(graph, n)}).visit)[0]
 
 
 def is_zero(node: Node) -> bool:

@@ -109,6 +109,6 @@ def _chain(graph: Graph, x: Node) -> list[Node]:
 
 
 def _is_private(graph: Graph, node: Node, chain: set[Node]) -> bool:
-    if not isinstance(node.op, Pointwise) or is_expensive(node) or node in graph.kept:
+    if not isinstance(node.op, Pointwise) or is_expensive(node) or node in graph.output_counts:
         return False
     return all(isinstance(u.op, Unslice) or u in chain for u in graph.users[node])

@@ -13,6 +13,7 @@ from graphc.ops.base import apply
 from graphc.ops.elementwise import ADD
 from graphc.ops.pointwise import Cast, Elementwise
 from graphc.ops.shape import Concat, Slice, Unslice
+from graphc.passes.readers import is_private, terms_of
 from graphc.types import size_value
 
 
@@ -80,13 +81,13 @@ def join_slices(graph: Graph) -> Graph:
     """
     if not any(isinstance(n.op, Unslice) for n in graph.nodes):
         return graph
-    outputs = set(graph.outputs)
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if node.op is not ADD or (node not in outputs and _added_on(graph, node)):
-            return None
-        parts = _parts(node, graph, outputs)
-        order = _in_order(parts) if parts else None
+        if node.op is not ADD or (is_private(graph, node) and graph.users[node][0].op is ADD):
+            return None  # a term of a larger sum
+        parts = terms_of(graph, node)
+        whole = all(isinstance(p.op, Unslice) and is_private(graph, p) for p in parts)
+        order = _in_order(parts) if whole else None
         if order is None:
             return None
         axis, ordered = order
@@ -101,27 +102,6 @@ def join_slices(graph: Graph) -> Graph:
         return mapped[node]
 
     return graph.map(recorded)[0]
-
-
-def _added_on(graph: Graph, node: Node) -> bool:
-    """Tell whether a sum is only a term of another sum."""
-    users = graph.users[node]
-    return len(users) == 1 and users[0].op is ADD
-
-
-def _parts(node: Node, graph: Graph, outputs: set[Node]) -> list[Node] | None:
-    """Return the terms of a sum if all of them are unsliced parts that nothing else uses."""
-    parts, stack = [], [node]
-    while stack:
-        term = stack.pop()
-        private = term is node or (len(graph.users[term]) == 1 and term not in outputs)
-        if term.op is ADD and private:
-            stack += term.inputs
-        elif isinstance(term.op, Unslice) and private:
-            parts.append(term)
-        else:
-            return None
-    return parts
 
 
 def _in_order(parts: list[Node]) -> tuple[int, list[Node]] | None:

@@ -8,6 +8,7 @@ from graphc.node import Node
 from graphc.ops.base import apply
 from graphc.ops.linalg import MatMul, MatMulSum
 from graphc.ops.reduction import Reduction
+from graphc.passes.readers import is_private
 from graphc.types import is_float
 
 
@@ -24,8 +25,7 @@ def sum_products(graph: Graph) -> Graph:
             return None
         (products,) = inputs
         leading = op.axes == tuple(range(len(op.axes))) and len(op.axes) <= products.ndim - 2
-        alone = len(graph.users[node.inputs[0]]) == 1 and node.inputs[0] not in graph.kept
-        if not (leading and alone and is_float(products.dtype)):
+        if not (leading and is_private(graph, node.inputs[0]) and is_float(products.dtype)):
             return None
         with blame(node.source):
             return apply(MatMulSum(len(op.axes)), *products.inputs)

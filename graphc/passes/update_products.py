@@ -11,6 +11,7 @@ from graphc.ops.base import Constant, apply, constant
 from graphc.ops.elementwise import negative
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulUpdate
 from graphc.ops.pointwise import Broadcast, Pointwise
+from graphc.passes.readers import is_private
 from graphc.types import is_float
 
 
@@ -52,7 +53,7 @@ def _updated(graph: Graph, state: Shared, value: Node) -> Node | None:
 
 def _step(graph: Graph, node: Node) -> tuple[Node, Node] | None:
     """Return (factor, product) of a product that nothing else reads."""
-    if not _alone(graph, node):
+    if not is_private(graph, node):
         return None
     if isinstance(node.op, (MatMul, MatMulAdd)):
         return constant(1, node.dtype), node
@@ -60,13 +61,9 @@ def _step(graph: Graph, node: Node) -> tuple[Node, Node] | None:
         return None
     for factor, product in (node.inputs, node.inputs[::-1]):
         scalar = isinstance(factor.op, Broadcast) and not factor.inputs[0].shape
-        if scalar and isinstance(product.op, (MatMul, MatMulAdd)) and _alone(graph, product):
+        if scalar and isinstance(product.op, (MatMul, MatMulAdd)) and is_private(graph, product):
             return factor.inputs[0], product
     return None
-
-
-def _alone(graph: Graph, node: Node) -> bool:
-    return len(graph.users[node]) == 1 and node not in graph.kept
 
 
 def _is(node: Node, *names: str) -> bool:
