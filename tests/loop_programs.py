@@ -247,9 +247,13 @@ class Generator:
             else:
                 self.expression(scope, self.pick(self.shapes))
 
-    def next_value(self, scope: list[Value], carry: Value, carries: list[Value]) -> Value:
-        """Write what becomes of a carry."""
-        ways = {"any": 5, "add": 4, "sparse": 3, "decay": 1, "scatter": 3, "itself": 5, "swap": 2, "keep": 1, "old": 1}
+    def next_value(self, scope: list[Value], carry: Value, carries: list[Value], after: list[Value]) -> Value:
+        """Write what becomes of a carry; `after` are the new values of those before it."""
+        if after and self.chance(0.25):
+            new = self.pick(after)
+            part = new.name if new.shape == carry.shape else f"xp.sum({new.name})"
+            return self.let(scope, f"({carry.name} + 0.3 * xp.sin({part}))", carry.shape)
+        ways = {"any": 5, "add": 4, "sparse": 6, "decay": 1, "scatter": 3, "itself": 5, "swap": 2, "keep": 1, "old": 1}
         if not carry.shape:
             ways |= {"sparse": 0, "scatter": 0, "itself": 0}
         way = str(self.rng.choice(list(ways), p=np.array(list(ways.values())) / sum(ways.values())))
@@ -314,7 +318,7 @@ class Generator:
         self.several(inner, depth, 0, min(self.most, 3))
         after: list[Value] = []
         for carry in carries:
-            after.append(self.next_value(inner, carry, carries))
+            after.append(self.next_value(inner, carry, carries, after))
         heads = [*carries, *(x for x in inner[start:] if not x.whole), *after, *after]
         stacked = [self.pick(heads) for _ in range(int(self.rng.integers(0, 3)))]
         return after, [x for x in stacked if "T" not in x.shape]
@@ -430,7 +434,7 @@ def _cond(g: Generator, scope: list[Value], depth: int) -> None:
     counters = [x for x in scope if x.whole]
     text = f"{test.name} > {0.5 * g.rng.normal():.2f}"
     if counters and g.chance(0.5):
-        text = f"{g.pick(counters).name} % 2 == 0" if False else f"{g.pick(counters).name} < 1"
+        text = f"{g.pick(counters).name} < 1"
     g.write(f"{listed(found)} = B.cond({text}, {yes}, {no})")
     scope += found
 
