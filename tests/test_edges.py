@@ -166,15 +166,16 @@ def test_masked_keys_have_no_influence(kind: str, bad: float) -> None:
 
 # -- uniform numbers
 
-RANGES = [(1e6, 1e6 + 1), (-1e308, 1e308), (1.0, 1 + 1e-15), (-3.0, 2.0), (1e15, 1e15 + 1), (-3e38, 3e38)]
+RANGES = [(1e6, 1e6 + 1), (-3.0, 2.0), (-3e38, 3e38)]
+WIDE_OR_NARROW = [(-1e308, 1e308), (1.0, 1 + 1e-15), (1e15, 1e15 + 1)]
+"""Ranges of float64 alone: float32 has no number between their ends, or not the ends."""
 
 
-@pytest.mark.parametrize(("dtype", "ends"), list(itertools.product(["float32", "float64"], RANGES)))
+@pytest.mark.parametrize(
+    ("dtype", "ends"), [*itertools.product(["float32", "float64"], RANGES), *(("float64", r) for r in WIDE_OR_NARROW)]
+)
 def test_uniform_numbers_are_below_high(dtype: str, ends: tuple[float, float]) -> None:
-    with np.errstate(over="ignore"):
-        low, high = np.asarray(ends).astype(dtype)
-    if not (low < high and np.isfinite(low)):
-        pytest.skip("no range of this dtype")
+    low, high = np.asarray(ends).astype(dtype)
     nodes = [gc.placeholder(name, (), dtype) for name in ("low", "high")]
     fixed = gc.random.Generator(0).uniform((50_000,), low=low, high=high, dtype=dtype).eval()
     given = gc.random.Generator(0).uniform((50_000,), low=nodes[0], high=nodes[1], dtype=dtype)
@@ -182,6 +183,7 @@ def test_uniform_numbers_are_below_high(dtype: str, ends: tuple[float, float]) -
     moved, *slopes_at = gc.evaluate([given, *slopes], dict(zip(nodes, (low, high), strict=True)))
     assert low <= fixed.min() and fixed.max() < high
     np.testing.assert_array_equal(moved, fixed)
+    # Means of 50,000 uniform numbers, whose standard deviation is 0.0013.
     np.testing.assert_allclose(slopes_at, [0.5, 0.5], atol=0.01)
 
 

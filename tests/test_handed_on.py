@@ -155,45 +155,40 @@ class Maker:
 
         def run(env: Env, t: Any, lib: Any) -> None:
             if lib is np:
-                for statement in yes if t % 3 > k - 1 else no:
-                    statement(env, t, lib)
-                return
-            found = gc.cond(t % 3 > k - 1, lambda: perform(yes, dict(env), t), lambda: perform(no, dict(env), t))
-            env.update(found)
+                perform(yes if t % 3 > k - 1 else no, env, t, np)
+            else:
+                found = gc.cond(t % 3 > k - 1, lambda: perform(yes, dict(env), t), lambda: perform(no, dict(env), t))
+                env.update(found)
+
+        return run
+
+    def _repeated(self, depth: int, most: int, loop: Callable[[Env, int, Callable[[Env, Any], Env]], Env]) -> Statement:
+        """Return a block that runs up to `most` times, by Python or by a loop of (values, steps, body)."""
+        inner, steps = self.block(depth - 1), int(self.rng.integers(0, most + 1))
+
+        def run(env: Env, t: Any, lib: Any) -> None:
+            if lib is np:
+                for j in range(steps):
+                    perform(inner, env, t + j, np)
+            else:
+                env.update(loop(dict(env), steps, lambda e, j: perform(inner, dict(e), t + j)))
 
         return run
 
     def _loop(self, depth: int) -> Statement:
-        inner, steps = self.block(depth - 1), int(self.rng.integers(0, 4))
-
-        def run(env: Env, t: Any, lib: Any) -> None:
-            if lib is np:
-                for j in range(steps):
-                    for statement in inner:
-                        statement(env, t + j, lib)
-                return
-            env.update(gc.fori_loop(0, steps, lambda j, e: perform(inner, dict(e), t + j), dict(env)))
-
-        return run
+        return self._repeated(depth, 3, lambda e, steps, body: gc.fori_loop(0, steps, lambda j, c: body(c, j), e))
 
     def _while(self, depth: int) -> Statement:
-        inner, steps = self.block(depth - 1), int(self.rng.integers(0, 3))
+        def loop(env: Env, steps: int, body: Callable[[Env, Any], Env]) -> Env:
+            found: Env = gc.while_loop(lambda c: c[0] < steps, lambda c: (c[0] + 1, body(c[1], c[0])), (0, env))[1]
+            return found
 
-        def run(env: Env, t: Any, lib: Any) -> None:
-            if lib is np:
-                for j in range(steps):
-                    for statement in inner:
-                        statement(env, t + j, lib)
-                return
-            body = lambda c: (c[0] + 1, perform(inner, dict(c[1]), t + c[0]))  # noqa: E731
-            env.update(gc.while_loop(lambda c: c[0] < steps, body, (0, dict(env)))[1])
-
-        return run
+        return self._repeated(depth, 2, loop)
 
 
-def perform(block: list[Statement], env: Env, t: Any) -> Env:
+def perform(block: list[Statement], env: Env, t: Any, lib: Any = gc) -> Env:
     for statement in block:
-        statement(env, t, gc)
+        statement(env, t, lib)
     return env
 
 
@@ -216,8 +211,7 @@ def check(seed: int, mode: Any) -> None:
     for t in range(steps):
         wanted_rows.append(float(seen(env, t)))
         wanted_firsts.append(env["a"][0])
-        for statement in block:
-            statement(env, t, np)
+        perform(block, env, t, np)
     for name, value in env.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-11, atol=1e-13, err_msg=f"seed {seed}: {name}")
     np.testing.assert_allclose(got_rows, wanted_rows, rtol=1e-11, atol=1e-13, err_msg=f"seed {seed}: rows")
