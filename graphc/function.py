@@ -255,7 +255,7 @@ class Function:
             "nodes_before": len(self.graph),
             "nodes_after": len(program.graph),
             "kernels": len(program.sources),
-            "distinct_kernels": len(set(program.sources)),
+            "distinct_kernels": len(set(program.kernels)),
             "peak_bytes": None if last is None else last.plan.peak_bytes,
             "compiled": program.compiled,
             "from_cache": program.from_cache,

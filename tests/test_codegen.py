@@ -128,7 +128,7 @@ def packed(f: gc.Function) -> str:
     from graphc.codegen.jit import assembly
 
     f.compile()
-    return "\n".join(assembly(s) for s in dict.fromkeys(f._built.program.sources))
+    return "\n".join(assembly(*kernel) for kernel in dict.fromkeys(f._built.program.kernels))
 
 
 def vector_width() -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.handed_on import carried, chain
 from graphc.codegen.inline import Moving
+from graphc.codegen.kernels import CONTROL
 from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
 from graphc.codegen.scan import ENTRY, Body, Placement, entries, view
 from graphc.graph import Graph
@@ -206,5 +207,5 @@ def _instruction(
         divisible=False,
         unit_ns=unit_ns,
         inner=tuple(arenas),
-        words=True,
+        options=CONTROL,
     )

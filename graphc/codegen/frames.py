@@ -18,6 +18,7 @@ from graphc.codegen.blas_choice import blas_choice
 from graphc.codegen.blas_threads import guard_address
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS, chunk_edges, dealt, grouped, may_divide, segments, stretches
+from graphc.codegen.kernels import CONTROL
 from graphc.codegen.nest import (
     ABSENT,
     BodySlot,
@@ -248,7 +249,7 @@ class Memory:
             yield from ((row, cost / len(rows)) for row in rows)
             return
         self.tables.append(self.tape(rows))
-        tape, count, driver = self.tables[-1].ctypes.data, len(numbers), self.main.obtain(DRIVER)
+        tape, count, driver = self.tables[-1].ctypes.data, len(numbers), self.main.obtain(DRIVER, CONTROL)
         chunks = [(tape, k * count, (k + 1) * count) for k in range(len(blocks))]
         for group in grouped(chunks, cost):
             self.tables.append(dealt(self.team, driver, self.threads, group, 0, wakes=self.wakes))
@@ -359,7 +360,7 @@ class Memory:
 
     def _routine(self, section: Section, number: int, name: str) -> int:
         if name == "driver":
-            return section.obtain(DRIVER)
+            return section.obtain(DRIVER, CONTROL)
         if name.startswith("Py"):
             return 0 if section.obtain is register else python_address(name)
         if name.startswith("transpose"):

@@ -130,10 +130,8 @@ def _computed(op: Framed) -> list[Node]:
 
 
 def _whole_vectors(nest: _Lowering, last: int, lanes: int, inside: list[str]) -> list[Statement]:
-    """Return the loop over whole vectors: the first, those from the middle on, and the last, which may overlap others.
-
-    `jit` knows the loop by the name of its variable.
-    """
+    """Return the loop over whole vectors: the first, those from the middle on, and the last, which may overlap."""
+    nest.whole_vectors = True
     variable, start, count = f"d{last}", f"from_d{last}", f"count{last}"
     from_middle = f"select(piece == 1, middle{last}, final{last} - {lanes})"
     carries = nest.options.uses("neighbours")

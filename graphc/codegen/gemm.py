@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.codegen.copies import collapse, copy_nest, finish
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.nest import (
     Builder,
     FrameSlot,
@@ -130,7 +131,7 @@ class _Products:
                 body = [Loop(f"d{d}", start, stop, body)]
             nest = finish(self.build, body, self.extents, self._work())
         else:
-            nest = self._tiled(blas)
+            nest = dataclasses.replace(self._tiled(blas), options=KernelOptions(tiles=True))
         return dataclasses.replace(nest, unit_ns=0.02, product=self._limits())
 
     def summed(self) -> LoopNest:

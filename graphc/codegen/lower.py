@@ -16,6 +16,7 @@ from functools import partial
 
 from graphc.codegen.accumulated import AccumulatedBlocks, block_of, row_in_blocks
 from graphc.codegen.framing import divided, framed_axes, framed_value
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
 from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
@@ -87,6 +88,7 @@ class _Lowering:
         self.phases = [Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
         self.done: dict[Node, int] = {}
         self.shared = False
+        self.whole_vectors = False
         self.before: list[Statement] = []
         self.after: list[Statement] = []
 
@@ -379,7 +381,7 @@ class _Lowering:
             rows,
             divisible=not self.shared and not rows and self.kernel.kind != "scatter",
             unit_ns=self.unit_ns,
-            turns=self.kernel.turns,
+            options=KernelOptions(self.kernel.turns, self.whole_vectors),
             parts=parts,
         )
 

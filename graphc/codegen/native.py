@@ -27,7 +27,7 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
 from graphc.codegen.frames import Memory
-from graphc.codegen.kernels import kernel_address
+from graphc.codegen.kernels import CONTROL, kernel_address
 from graphc.codegen.nest import RoutineSlot
 from graphc.codegen.numba_pointers import CONSTRUCTORS, NUMBA_TYPES, call_i64
 from graphc.codegen.program import Program
@@ -185,7 +185,7 @@ def vocabulary() -> dict[str, Any]:
         "unlock": unlock,
         "address_here": address_here,
     }
-    space |= {"np": np, "carray": carray, "DRIVER": kernel_address(DRIVER), "YIELD": _yield_address()}
+    space |= {"np": np, "carray": carray, "DRIVER": kernel_address(DRIVER, CONTROL), "YIELD": _yield_address()}
     exec(compile(RUN, "<graphc native>", "exec"), space)
     for name in ("acquire", "run"):
         space[name] = numba.njit(space[name], error_model="numpy")

@@ -13,6 +13,7 @@ from typing import Protocol, Union
 
 import numpy as np
 
+from graphc.codegen.kernels import KERNEL, KernelOptions
 from graphc.node import Node
 from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
 
@@ -225,16 +226,13 @@ class LoopNest:
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
     unit_ns: float = 0.5
-    turns: int = 0
-    """How many vectors a long innermost loop takes at a time; 0 for what the compiler takes by itself."""
+    options: KernelOptions = KERNEL
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
     target_rows: bool = False
     """Whether the range is that of rows of a scatter, each of which reads all indices: one thread runs it whole."""
-    words: bool = False
-    """Whether all values are words: control, which needs no vectors."""
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""

@@ -15,7 +15,7 @@ from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS
 from graphc.codegen.forms import forms_of
 from graphc.codegen.frames import Memory, Row
-from graphc.codegen.kernels import counters, kernel_address
+from graphc.codegen.kernels import KernelOptions, counters, kernel_address
 from graphc.codegen.plan import Plan
 from graphc.codegen.section import Section
 from graphc.codegen.tape import Descriptor, make_descriptor, prepare
@@ -24,6 +24,7 @@ from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
+from graphc.passes.machine import IN_TURNS
 from graphc.passes.options import EVERYTHING, Options
 from graphc.types import Array, Sizes, size_value
 
@@ -65,7 +66,7 @@ class Program:
         started, before = time.perf_counter(), (counters.compiled, counters.from_cache)
         self.graph = graph
         self.threads = threads if compiled else 1
-        obtain = (lambda source: kernel_address(source, precision)) if compiled else register
+        obtain = (lambda source, o: kernel_address(source, o.at(precision))) if compiled else register
         self.main = Section(graph, obtain, options)
         lowered = time.perf_counter()
         self.main.finish()
@@ -78,7 +79,14 @@ class Program:
     @property
     def sources(self) -> list[str]:
         """The source of every kernel, loop bodies included, in order."""
-        return [source for section in self.sections for source in section.sources]
+        return [source for source, _ in self.kernels]
+
+    @property
+    def kernels(self) -> list[tuple[str, KernelOptions]]:
+        """Every kernel in order: its source, and how it is compiled."""
+        return [
+            (s, n.options) for section in self.sections for s, n in zip(section.sources, section.nests, strict=False)
+        ]
 
     @property
     def results(self) -> tuple[Node, ...]:
@@ -134,15 +142,18 @@ class Program:
 
     def describe(self) -> str:
         """Return every distinct kernel source once, each with the kernels that run it."""
-        users: dict[str, list[str]] = {}
+        users: dict[tuple[str, int], list[str]] = {}
         for depth, section in enumerate(self.sections):
             place = f"body {depth}, " if depth else ""
-            for source, number in [] if section.inlined else zip(section.sources, section.kernel_of, strict=True):
-                users.setdefault(source, []).append(f"{place}kernel {number}" if number >= 0 else f"{place}copy")
+            kernels = [] if section.inlined else zip(section.sources, section.nests, section.kernel_of, strict=True)
+            for source, nest, number in kernels:
+                user = f"{place}kernel {number}" if number >= 0 else f"{place}copy"
+                users.setdefault((source, nest.options.turns), []).append(user)
         parts = []
-        for source, kernels in users.items():
-            kernels = list(dict.fromkeys(kernels))
-            shown = ", ".join(kernels[:8]) + (f" and {len(kernels) - 8} more" if len(kernels) > 8 else "")
+        for (source, turns), found in users.items():
+            names = list(dict.fromkeys(found))
+            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            shown += f"; long loops take {turns} vectors at a time" if turns > IN_TURNS else ""
             parts.append(f"# {shown}\n{source}")
         return "\n".join(parts)
 

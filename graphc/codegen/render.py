@@ -9,17 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from graphc.codegen.kernels import WORDS
 from graphc.codegen.nest import STEP, If, LoopNest, Statement
-from graphc.passes.machine import IN_TURNS
 
 _CIRCULAR = re.compile(r"\b(sin|cos)\(")
 
 
 def render(nest: LoopNest) -> str:
     """Return the source of `kernel(frame, lo, hi)`, whose value is 0 or the number of the check that failed."""
-    head = WORDS if nest.words else f"# {nest.turns} in turns\n" if nest.turns > IN_TURNS else ""
-    return "\n".join([f"{head}def kernel(frame, lo, hi):", *_lines(nest.body, "    ", True), "    return 0", ""])
+    return "\n".join(["def kernel(frame, lo, hi):", *_lines(nest.body, "    ", True), "    return 0", ""])
 
 
 def _lines(statements: Iterable[Statement], indent: str, scalar: bool) -> Iterable[str]:

@@ -16,6 +16,7 @@ from graphc.codegen.copies import copy_nest
 from graphc.codegen.division import may_divide
 from graphc.codegen.handed_on import chain
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
+from graphc.codegen.kernels import CONTROL, KernelOptions
 from graphc.codegen.nest import (
     BodySlot,
     Choice,
@@ -264,6 +265,7 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Option
         checks=(node,),
         rows=(*buffers, *((p, p.size) for p in place.private)),
         unit_ns=max((nest.unit_ns for nest in body.nests), default=STEP_NS),
+        options=KernelOptions(whole_vectors=any(nest.options.whole_vectors for nest in body.nests)),
         stepped=True,
     )
 
@@ -300,7 +302,7 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
         rows=((region, 0), *((p, p.size) for p in place.private)),
         unit_ns=STEP_NS,
         inner=((body.number, region),),
-        words=True,
+        options=CONTROL,
     )
 
 

@@ -12,6 +12,7 @@ from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.handed_on import HandedOn, Pair, carried, without_copies
 from graphc.codegen.inplace import late_order, operands_in_place, parts_in_place, updates_in_place
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks, scatter_nest
 from graphc.codegen.nest import LoopNest
 from graphc.codegen.reads import Reads
@@ -42,7 +43,7 @@ class Section:
     def __init__(
         self,
         graph: Graph,
-        obtain: Callable[[str], int],
+        obtain: Callable[[str, KernelOptions], int],
         options: Options = EVERYTHING,
         *,
         inner: bool = False,
@@ -183,7 +184,7 @@ class Section:
     def finish(self) -> None:
         """Render and compile every nest, inner sections too."""
         self.sources = [] if self.inlined else [render(nest) for nest in self.nests]
-        self.addresses = [self.obtain(source) for source in self.sources]
+        self.addresses = [self.obtain(s, n.options) for s, n in zip(self.sources, self.nests, strict=False)]
         for body in self.bodies:
             body.finish()
 
