@@ -154,7 +154,7 @@ def _shortest(case: Case, options: Options) -> Case:
 def _frontier(graph: Graph, prefix: Sequence[Node]) -> list[Node]:
     """Return the values of the first nodes of a graph that only later ones read."""
     inside = set(prefix)
-    last = (n for n in prefix if not any(u in inside for u in graph.users[n]))
+    last = (n for n in prefix if not any(u in inside for u in graph.dag.successors(n)))
     return [n for n in last if not isinstance(n.type, TupleType) and not isinstance(n.op, Leaf)]
 
 

@@ -127,6 +127,12 @@ def test_numba_is_imported_by_codegen_only() -> None:
     assert users and all(m.startswith("graphc.codegen.") for m in users)
 
 
+def test_networkx_holds_graphs_and_schedules_and_is_imported_there_only() -> None:
+    users = {m for m in MODULES if any(n.split(".")[0] == "networkx" for n in imported(m, lazy=True))}
+    assert "graphc.graph" in users
+    assert all(m == "graphc.graph" or m.startswith(("graphc.passes.", "graphc.inspect.")) for m in users)
+
+
 def test_no_property_has_a_lock() -> None:
     """Before Python 3.12 `functools.cached_property` has one, for which a forked process may wait for ever."""
     assert [m for m, path in MODULES.items() if "import cached_property" in path.read_text("utf-8")] == []

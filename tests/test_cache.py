@@ -184,7 +184,7 @@ def test_unexpected_symbols_are_refused(fresh: Path) -> None:
     assert compile_again(5) == (1, 0)
 
 
-UNUSED = ("numba", "networkx", "scipy.linalg", "importlib.metadata", "numpy.ma", "graphc.distributions")
+UNUSED = ("numba", "scipy.linalg", "numpy.ma", "graphc.distributions")
 """What takes long to import and a program of matrix products, whose kernels are in the cache, does not need."""
 
 

@@ -75,7 +75,7 @@ def frontier(body: Graph, known: Container[Node]) -> list[Node]:
         if node in known:
             picks[node] = _pick(node, picks)
     outputs = set(body.outputs)
-    needed = [n for n in picks if n in outputs or any(u not in picks for u in body.users[n])]
+    needed = [n for n in picks if n in outputs or any(u not in picks for u in body.dag.successors(n))]
     return list(dict.fromkeys(n for node in needed for n in picks[node]))
 
 

@@ -260,10 +260,9 @@ class _Fuser:
         return depth <= MAX_INLINE_DEPTH
 
     def _may_wait(self, node: Node, cluster: list[Node]) -> bool:
-        users = self.graph.users[node]
-        if isinstance(node.op, Reduction) or len(users) != 1 or node in self.kept or not self.joins:
+        user = self.graph.only_user(node)
+        if isinstance(node.op, Reduction) or user is None or node in self.kept or not self.joins:
             return False
-        (user,) = users
         if isinstance(user.op, Scatter):
             return user.inputs[1] is node and all(x is not node for x in user.inputs[2:])
         # Frames divide the loops of a kernel, which rows do as well: never both.

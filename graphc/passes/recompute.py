@@ -159,7 +159,7 @@ class _Recompute:
                 return False
         new = [b for b in self._operands(cone) if b not in levels and number not in self.readers.get(b, ())]
         # State, and what scatters write into, may have its next value by then.
-        if any(b in graph.updates or any(isinstance(u.op, (Offset, Scatter)) for u in graph.users[b]) for b in new):
+        if any(b in graph.updates or any(isinstance(u.op, (Offset, Scatter)) for u in graph.users(b)) for b in new):
             return False
         reads = len(self._reads(number, levels)) + len(new)
         return reads <= MAX_POINTERS and len(levels) + len(cone) <= MAX_OPS
