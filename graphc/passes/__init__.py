@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
+from weakref import WeakKeyDictionary
 
 from graphc.graph import Graph, collector_paused
 from graphc.graph import verify as verify_graph
@@ -36,9 +37,28 @@ NORMAL: tuple[Pass, ...] = (canonicalize, fold_constants, cse, simplify, stabili
 """One form for equal values, numerically safe: what `grad` differentiates, and what bodies of loops are compared in."""
 
 
-def normalise_bodies(graph: Graph, passes: tuple[Pass, ...] = NORMAL) -> Graph:
-    """Give equal values in different loop bodies equal forms."""
-    return map_bodies(graph, lambda body: run(passes, body))
+BODIES: tuple[Pass, ...] = (drop_stops, prune, *NORMAL)
+"""What bodies of loops have had, from the innermost outwards, when `normalise_bodies` is done with them."""
+_normalised: WeakKeyDictionary[Graph, tuple[Pass, ...]] = WeakKeyDictionary()
+"""Bodies that are in this form, each with the passes that brought it there."""
+
+
+def normalise_bodies(graph: Graph, passes: tuple[Pass, ...] = BODIES) -> Graph:
+    """Give equal values in different loop bodies equal forms, and drop what their loops are given and do not read.
+
+    Every level of a nest of loops asks this of the bodies inside it, and one that has its form is left as it is: the
+    work is linear in the depth.
+    """
+
+    def normalised(body: Graph) -> Graph:
+        if _normalised.get(body) != passes:
+            body = map_bodies(body, normalised)
+            for apply_pass in passes:
+                body = apply_pass(body)
+            _normalised[body] = passes
+        return body
+
+    return map_bodies(graph, normalised)
 
 
 PASSES: tuple[Pass, ...] = (
@@ -74,10 +94,12 @@ def passes_of(options: Options = EVERYTHING) -> tuple[Pass, ...]:
     """Return the passes of a compilation: PASSES without those that are left out."""
     if not options.off:
         return PASSES
-    normal = tuple(p for p in NORMAL if p.__name__ not in options.off)
-    bodies = wraps(normalise_bodies)(partial(normalise_bodies, passes=normal))
-    kept = (p for p in PASSES if p.__name__ not in options.off or p.__name__ in REQUIRED)
-    return tuple(bodies if p is normalise_bodies else p for p in kept)
+    bodies, kept = (
+        tuple(p for p in passes if p.__name__ not in options.off or p.__name__ in REQUIRED)
+        for passes in (BODIES, PASSES)
+    )
+    normalise = wraps(normalise_bodies)(partial(normalise_bodies, passes=bodies))
+    return tuple(normalise if p is normalise_bodies else p for p in kept)
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.__name__ for p in PASSES if p.__name__ not in REQUIRED))
