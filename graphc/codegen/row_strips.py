@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from graphc.codegen.nest import Builder, If, Loop, LoopNest, PointerSlot, Statement
-from graphc.codegen.strips import LINE, MOST, Across, chosen, plain_load, turn
+from graphc.codegen.ir import ZERO, Address, Expr, If, Load, Loop, Pointer, Statement, Var, Word
+from graphc.codegen.nest import Builder, LoopNest, PointerSlot, part_end
+from graphc.codegen.strips import LINE, MOST, Across, chosen, strip, turn, with_loads
 from graphc.node import Node
 from graphc.ops.base import inside_node
 from graphc.types import Size, TensorType, product, short_name
@@ -56,8 +57,9 @@ def _in_strips(nest: _Lowering, plain: LoopNest, axis: int, loads: Sequence[Acro
     columns = product(nest.kernel.space[a] for a in nest.groups[-1])
     rows: list[tuple[Node, Size]] = []
     calls: list[Statement] = []
-    instead: dict[str, str] = {}
-    copies: dict[object, tuple[str, str]] = {}
+    instead: dict[Expr, Load] = {}
+    copies: dict[object, tuple[Pointer, Var]] = {}
+    begin, end = strip(axis)
     for load in loads:
         key = load.base, load.offset, load.strides
         if key not in copies:
@@ -66,41 +68,40 @@ def _in_strips(nest: _Lowering, plain: LoopNest, axis: int, loads: Sequence[Acro
             rows.append((memory, ROWS * pitch))
             word, pointer = _own_memory(build, memory)
             copies[key] = pointer, build.size(pitch)
-            corner = [f"b{axis}" if k == axis else v for k, v in enumerate(nest.variables[:-1])]
-            counts = [f"e{axis} - b{axis}", build.size(columns), copies[key][1]]
-            calls.append(turn(nest, load, word, [*corner, "0"], counts))
+            corner = [begin if k == axis else v for k, v in enumerate(nest.variables[:-1])]
+            counts = [end - begin, build.size(columns), copies[key][1]]
+            calls.append(turn(nest, load, word, [*corner, ZERO], counts))
         copy, between = copies[key]
-        index = f"({variable} - b{axis}) * {between} + {nest.variables[-1]}"
-        instead[plain_load(nest, load)] = f"{load.name} = {copy}[{index}]"
+        instead[load.name] = copy[(variable - begin) * between + nest.variables[-1]]
     parts = None if nest.partials is None else nest.partials.finish(kept=True, scratch=nest.blocks.memory)
     body, slots = (*build.top, *_rewritten(plain.body[top:], variable, axis, calls, instead)), tuple(build.slots)
     return replace(plain, body=body, slots=slots, rows=(*plain.rows, *rows), divisible=False, parts=parts)
 
 
-def _own_memory(build: Builder, memory: Node) -> tuple[str, str]:
+def _own_memory(build: Builder, memory: Node) -> tuple[Var, Pointer]:
     """Return the variables that hold the address of a nest's own memory, as a word and as a pointer."""
     place = build.slot(PointerSlot(memory, 0))
-    word = build.once(("word", memory), "m", lambda: f"frame[{place}]")
-    return word, build.once(("copy", memory), "v", lambda: f"{short_name(memory.dtype)}p({word})")
+    word = build.once(("word", memory), "m", lambda: Word(place))
+    return word, build.pointer_once(("copy", memory), "v", lambda: Address(short_name(memory.dtype), word))
 
 
 def _rewritten(
-    body: Sequence[Statement], variable: str, axis: int, calls: list[Statement], instead: Mapping[str, str]
+    body: Sequence[Statement], variable: Var, axis: int, calls: list[Statement], instead: Mapping[Expr, Load]
 ) -> list[Statement]:
     """Return statements with the loop over the rows divided, and loads replaced."""
     out: list[Statement] = []
-    for statement in body:
-        if isinstance(statement, str):
-            out.append(instead.get(statement, statement))
-        elif isinstance(statement, If):
+    begin, end = strip(axis)
+    for statement in with_loads(body, instead):
+        if isinstance(statement, If):
             inner = (_rewritten(b, variable, axis, calls, instead) for b in (statement.body, statement.otherwise))
             out.append(If(statement.condition, *inner))
-        else:
+        elif isinstance(statement, Loop):
             loop = replace(statement, body=_rewritten(statement.body, variable, axis, calls, instead))
             if statement.variable == variable:
-                stop = statement.stop
-                end = f"e{axis} = select(b{axis} + {ROWS} < {stop}, b{axis} + {ROWS}, {stop})"
-                loop = replace(loop, start=f"b{axis}", stop=f"e{axis}")
-                loop = Loop(f"b{axis}", statement.start, stop, [end, *calls, loop], str(ROWS))
+                loop = replace(loop, start=begin, stop=end)
+                stop = part_end(end, begin, ROWS, statement.stop)
+                loop = Loop(begin, statement.start, statement.stop, [stop, *calls, loop], ROWS)
             out.append(loop)
+        else:
+            out.append(statement)
     return out

@@ -16,6 +16,25 @@ from graphc.codegen.copies import copy_nest
 from graphc.codegen.division import may_divide
 from graphc.codegen.handed_on import chain
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
+from graphc.codegen.ir import (
+    HI,
+    LO,
+    ZERO,
+    Address,
+    Expr,
+    If,
+    Let,
+    Loop,
+    Number,
+    Pointer,
+    Return,
+    Statement,
+    Store,
+    Word,
+    call,
+    select,
+    variables,
+)
 from graphc.codegen.kernels import CONTROL, KernelOptions
 from graphc.codegen.nest import (
     BodySlot,
@@ -43,18 +62,42 @@ STEP_NS = 15.0
 """What a step of a loop costs beside its work."""
 ENTRY = 6
 """Words of the table of slots to write: slot, base, stride, whether in a pair, its phase, the first step's place."""
+INTERRUPTED = 65535
+"""The status of a run that a signal ended, with Python's exception set."""
+STATUS, S, T, K, E, LENGTH, PLACE = variables("status s t k e length place")
+SLOT = Pointer("slot", "i64")
+PASS_ON = If(STATUS.ne(0), [Return(select((STATUS & INTERRUPTED).eq(INTERRUPTED), INTERRUPTED, 1))], [])
+
+
+def place_of(row: Expr) -> Expr:
+    """Return the address that the entry at `k` of a table says for step `s`, whose number in a stack is `row`."""
+    return Word(K + 1) + Word(K + 2) * select(Word(K + 3).ne(0), (S + Word(K + 4)) & 1, row)
+
+
+def write_slots(first: Expr, count: Expr, *write: Statement) -> list[Statement]:
+    """Return the statements that write the slots of a table."""
+    slot = Let(SLOT, Address("i64", Word(K), (1,)))
+    return [Let(K, first), Loop(E, ZERO, count, [slot, *write, Let(K, K + ENTRY)])]
+
+
 LOOP = (
-    "length = frame[3]",
-    "for s in range(lo, hi):",
-    "    t = select(frame[4] != 0, length - 1 - s, s)",
-    "    k = 7",
-    "    for e in range(select(s == lo, frame[6], frame[5])):",
-    "        slot = i64p(frame[k], 1)",
-    "        place = frame[k + 1] + frame[k + 2] * select(frame[k + 3] != 0, (s + frame[k + 4]) & 1, t)",
-    "        slot[0] = select((s == 0) & (frame[k + 5] != 0), frame[k + 5], place)",
-    f"        k = k + {ENTRY}",
-    "    status = call_i64(frame[2], frame[0], 0, frame[1])",
-    "    if status != 0: return select((status & 65535) == 65535, 65535, 1)",
+    Let(LENGTH, Word(3)),
+    Loop(
+        S,
+        LO,
+        HI,
+        [
+            Let(T, select(Word(4).ne(0), LENGTH - 1 - S, S)),
+            *write_slots(
+                Number(7),
+                select(S.eq(LO), Word(6), Word(5)),
+                Let(PLACE, place_of(T)),
+                Store(SLOT, ZERO, select(S.eq(0) & Word(K + 5).ne(0), Word(K + 5), PLACE)),
+            ),
+            Let(STATUS, call("call_i64", Word(2), Word(0), 0, Word(1))),
+            PASS_ON,
+        ],
+    ),
 )
 
 

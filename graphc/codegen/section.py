@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from graphc.codegen import nest_passes
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.handed_on import HandedOn, Pair, carried, without_copies
@@ -115,7 +116,7 @@ class Section:
 
     def append(self, nests: list[LoopNest], kernel: int) -> None:
         """Add nests at the end of the tape."""
-        self.nests += nests
+        self.nests += [nest_passes.run(nest, self.options) for nest in nests]
         self.kernel_of += [kernel] * len(nests)
 
     def _lower(self, kernel: Kernel, number: int) -> list[LoopNest]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Leaf, Op, View
+from graphc.ops.code import words_of
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.shape import Unslice
@@ -54,7 +54,7 @@ def special_functions(node: Node) -> list[str]:
 def _functions(op: Op, dtype: DType, *operands: DType) -> list[str]:
     if not isinstance(op, Pointwise):
         return []
-    return [f for f in re.findall(r"([a-z_0-9]+)\(", op.code(operands, dtype)) if f not in _CHEAP]
+    return [f for f in words_of(op.code(operands, dtype)) if f not in _CHEAP]
 
 
 def gains_from_vectors(node: Node) -> bool:
