@@ -33,7 +33,17 @@ from graphc.codegen.ir import (
     variables,
 )
 from graphc.codegen.kernels import CONTROL
-from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
+from graphc.codegen.nest import (
+    CountSlot,
+    DriverSlot,
+    LiteralSlot,
+    LoopNest,
+    PeriodSlot,
+    PointerSlot,
+    PythonSlot,
+    Slot,
+    TapeSlot,
+)
 from graphc.codegen.scan import (
     INTERRUPTED,
     PASS_ON,
@@ -124,7 +134,7 @@ def lower_switch(
             moving |= dict.fromkeys(chain(y, body.in_place), Moving(results[k], 0, 0))
         body.claim({x for x in moving if x not in body.graph.inputs})
         parts.append((body, moving))
-    head: list[Slot] = [RoutineSlot("driver"), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
+    head: list[Slot] = [DriverSlot(), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
     return [_instruction(node, SWITCH, head, parts, [], 15.0)]
 
 
@@ -161,8 +171,8 @@ def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBod
     for first, y, buffer in zip(outer, given, buffers, strict=False):
         if buffer in place.private:
             place.starts.append(copy_nest(buffer, y.shape, first, Access(buffer, 0, contiguous_strides(y.shape))))
-    head: list[Slot] = [RoutineSlot("driver"), PointerSlot(truth, 0)]
-    signals: list[Slot] = [PeriodSlot(step.number), *(RoutineSlot(name) for name in SIGNAL_ROUTINES)]
+    head: list[Slot] = [DriverSlot(), PointerSlot(truth, 0)]
+    signals: list[Slot] = [PeriodSlot(step.number), *(PythonSlot(name) for name in SIGNAL_ROUTINES)]
     loop = _instruction(node, WHILE, head, parts, [truth, *place.private], WHILE_NS, signals)
     return [*place.starts, loop, *place.ends]
 

@@ -23,15 +23,18 @@ from graphc.codegen.nest import (
     ABSENT,
     BodySlot,
     CountSlot,
+    DriverSlot,
     FrameSlot,
     LiteralSlot,
     LoopNest,
     PeriodSlot,
     PointerSlot,
+    PythonSlot,
     RoutineSlot,
     SizeSlot,
     Slot,
     TapeSlot,
+    TransposerSlot,
 )
 from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
 from graphc.codegen.replicas import ProductReplicas, Replicas, product_replicas, replicas_of
@@ -269,9 +272,12 @@ class Memory:
         kernel = section.kernel_of[number]
         nests = self.nests[section]
         same = [n for n, k in enumerate(section.kernel_of) if k == kernel and nests[n] is not ABSENT]
-        part = f", nest {same.index(number)}" if len(same) > 1 else ""
-        depth = list(self.main.every()).index(section)
-        return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy") + part
+        return self.kernel_name(section, number) + (f", nest {same.index(number)}" if len(same) > 1 else "")
+
+    def kernel_name(self, section: Section, number: int) -> str:
+        """Return what `Program.describe` calls the kernel of a nest."""
+        kernel, depth = section.kernel_of[number], list(self.main.every()).index(section)
+        return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy")
 
     def _guard(self, section: Section, number: int, cost: float) -> int:
         """Return the address of what keeps BLAS to one thread in a nest; 0 where it would not start others."""
@@ -326,7 +332,7 @@ class Memory:
             elif isinstance(slot, FrameSlot):
                 words.append(origin + 8 * slot.offset)
             elif isinstance(slot, RoutineSlot):
-                words.append(self._routine(section, number, slot.routine))
+                words.append(self._library(section, number, slot.routine))
             else:
                 words.append(self._value(section, slot))
         self.frames[start : start + len(words)] = words
@@ -355,16 +361,16 @@ class Memory:
             body = section.bodies[slot.body]
             step = STEP_NS + sum(self.cost(body, n) for n in self.nests[body])
             return (1 << max(0, int(SEGMENT_NS / step).bit_length())) - 1
+        if isinstance(slot, DriverSlot):
+            return section.obtain(DRIVER, CONTROL)
+        if isinstance(slot, PythonSlot):
+            return 0 if section.obtain is register else python_address(slot.function)
+        if isinstance(slot, TransposerSlot):
+            return 0 if section.obtain is register else transposer_address(slot.itemsize)
         assert isinstance(slot, BodySlot)
         return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
 
-    def _routine(self, section: Section, number: int, name: str) -> int:
-        if name == "driver":
-            return section.obtain(DRIVER, CONTROL)
-        if name.startswith("Py"):
-            return 0 if section.obtain is register else python_address(name)
-        if name.startswith("transpose"):
-            return 0 if section.obtain is register else transposer_address(int(name.removeprefix("transpose")))
+    def _library(self, section: Section, number: int, name: str) -> int:
         nest = section.nests[number]
         return library_for(nest.routines, self.blas).address(name) if nest.needs_library(self.sizes) else 0
 

@@ -50,6 +50,7 @@ from graphc.codegen.nest import (
     RoutineSlot,
     SizeSlot,
     Slot,
+    TransposerSlot,
     literal_bits,
 )
 from graphc.codegen.partials import E, Partials
@@ -280,7 +281,7 @@ class _Products:
         if self.form == "rows":
             return []
         size = self.node.dtype.itemsize
-        routine = self.build.slot(RoutineSlot(f"transpose{size}"))
+        routine = self.build.slot(TransposerSlot(size))
         counts = DEPTH, select(columns > WIDTH, WIDTH, columns), columns
         return [call("call_transpose", Word(routine), size, PANEL, Word(13), IB + COL * CB, CB, *counts)]
 

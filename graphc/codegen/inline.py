@@ -40,7 +40,7 @@ from graphc.codegen.nest import FrameSlot, LiteralSlot, LoopNest, PointerSlot, S
 from graphc.codegen.walks import changed, every, expressions, rewritten, walk
 from graphc.node import Node
 from graphc.ops.base import Constant, inside_node
-from graphc.ops.code import words_of
+from graphc.ops.code import contents_of
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 from graphc.types import SHORT_NAMES, Size, short_name
@@ -95,7 +95,7 @@ def _words(expression: Expr) -> Iterator[str]:
         if isinstance(part, Call):
             yield part.word
         elif isinstance(part, Formula):
-            yield from words_of(part.code)
+            yield from contents_of(part.code).words
 
 
 def inline_loop(

@@ -64,14 +64,28 @@ class FrameSlot:
 
 @dataclass(frozen=True, slots=True)
 class RoutineSlot:
-    """A frame slot that holds the address of a library routine."""
+    """A frame slot that holds the address of a routine of BLAS or LAPACK."""
 
     routine: str
 
-    @property
-    def is_library(self) -> bool:
-        """Whether the routine is one of BLAS or LAPACK, not of Python or our own."""
-        return not self.routine.startswith(("driver", "Py", "transpose"))
+
+@dataclass(frozen=True, slots=True)
+class DriverSlot:
+    """A frame slot that holds the address of the driver, which walks tapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSlot:
+    """A frame slot that holds the address of a function of the Python interpreter; 0 where none may be called."""
+
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransposerSlot:
+    """A frame slot that holds the address of the routine that turns elements of a size around."""
+
+    itemsize: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +118,20 @@ class PeriodSlot:
     body: int
 
 
-Slot = PeriodSlot | SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot | TapeSlot | CountSlot | BodySlot
+Slot = (
+    PeriodSlot
+    | SizeSlot
+    | PointerSlot
+    | LiteralSlot
+    | FrameSlot
+    | RoutineSlot
+    | DriverSlot
+    | PythonSlot
+    | TransposerSlot
+    | TapeSlot
+    | CountSlot
+    | BodySlot
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +279,7 @@ class LoopNest:
     @property
     def routines(self) -> tuple[str, ...]:
         """The routines of BLAS and LAPACK that the nest may call."""
-        return tuple(dict.fromkeys(s.routine for s in self.slots if isinstance(s, RoutineSlot) and s.is_library))
+        return tuple(dict.fromkeys(s.routine for s in self.slots if isinstance(s, RoutineSlot)))
 
 
 ABSENT = LoopNest((), ())
