@@ -47,14 +47,13 @@ from graphc.errors import at
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
+from graphc.passes import machine
 from graphc.types import Array, Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
 GUARD_NS = 2_000.0
 """Planned work of a call of BLAS from which on it may start threads of its own."""
-STEP_NS = 15.0
-"""What one instruction costs beside its work."""
 
 
 class Memory:
@@ -201,7 +200,7 @@ class Memory:
                 first = stage * len(replicas.ranges)
                 yield from self._chunks(section, number, replicas.ranges, cost / replicas.stages, first)
             if replicas.combines:
-                yield self._row(section, number, 0, 0), STEP_NS
+                yield self._row(section, number, 0, 0), machine.CALL
         elif may_divide(nest) or self._guard(section, number, cost):
             # One call of BLAS runs the whole range of a product.
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
@@ -296,7 +295,7 @@ class Memory:
         """Return a rough estimate of a nest's time in nanoseconds."""
         work = self._size(nest.work)
         if not nest.inner:
-            return nest.unit_ns * work + STEP_NS
+            return nest.unit_ns * work + machine.CALL
         bodies = [section.bodies[number] for number, _ in nest.inner]
         return nest.unit_ns * work + work * sum(self.cost(b, n) for b in bodies for n in self.nests[b])
 
@@ -359,7 +358,7 @@ class Memory:
             return len(self.tapes[section.bodies[slot.body]]) // 4
         if isinstance(slot, PeriodSlot):
             body = section.bodies[slot.body]
-            step = STEP_NS + sum(self.cost(body, n) for n in self.nests[body])
+            step = machine.CALL + sum(self.cost(body, n) for n in self.nests[body])
             return (1 << max(0, int(SEGMENT_NS / step).bit_length())) - 1
         if isinstance(slot, DriverSlot):
             return section.obtain(DRIVER, CONTROL)

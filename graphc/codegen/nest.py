@@ -30,6 +30,7 @@ from graphc.codegen.ir import (
 )
 from graphc.codegen.kernels import KERNEL, KernelOptions
 from graphc.node import Node
+from graphc.passes import machine
 from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
 
 
@@ -252,7 +253,7 @@ class LoopNest:
     checks: tuple[Node, ...] = ()
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
-    unit_ns: float = 0.5
+    unit_ns: float = machine.COPIED_ELEMENT
     options: KernelOptions = KERNEL
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""

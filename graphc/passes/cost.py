@@ -22,6 +22,7 @@ SHIFTS = frozenset(("shl", "shr"))
 """Arithmetic that is written as calls: one instruction each."""
 DIVISIONS = frozenset(("idiv", "imod", "fdiv", "fmod_floor"))
 """Divisions with rounding down: arithmetic too, but of integers processors have no vectors of it."""
+_CHEAP |= {*SHIFTS, *DIVISIONS, "radd", "rmul", "fast_max", "fast_min", "prefetch", "stack"}
 
 
 def is_expensive(node: Node) -> bool:
@@ -61,11 +62,14 @@ def _operations(op: Op, dtype: DType, *operands: DType) -> Operations:
     if not isinstance(op, Pointwise):
         return NOTHING
     found = contents_of(op.code(operands, dtype))
-    words = [word for word in found.words if word not in _CHEAP]
-    special = tuple(word for word in words if word not in DIVISIONS and word not in SHIFTS) if operands else ()
-    count = {names: sum(word in names for word in words) for names in (SHIFTS, DIVISIONS)}
-    arithmetic = found.operators + count[SHIFTS]
-    return Operations(arithmetic, found.quotients, found.words.count("sqrt"), count[DIVISIONS], special)
+    special = tuple(filter(is_special, found.words)) if operands else ()
+    shifts, divisions = (sum(word in names for word in found.words) for names in (SHIFTS, DIVISIONS))
+    return Operations(found.operators + shifts, found.quotients, found.words.count("sqrt"), divisions, special)
+
+
+def is_special(word: str) -> bool:
+    """Tell whether a word of kernels costs many operations."""
+    return word not in _CHEAP
 
 
 def special_functions(node: Node) -> tuple[str, ...]:

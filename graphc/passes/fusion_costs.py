@@ -16,7 +16,7 @@ from graphc.node import Node
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes import machine
-from graphc.passes.cost import operations_of
+from graphc.passes.cost import is_expensive, operations_of
 from graphc.passes.frame import Framed
 from graphc.types import Size, TensorType, size_value, symbols
 
@@ -79,6 +79,15 @@ def _pointwise_work(node: Node) -> Work:
         parts.append(Work(*machine.FUNCTIONS.get(name, machine.OTHER_FUNCTION), machine.FUNCTION_SIZE))
     total = sum(parts, Work())
     return total if total.size else _OPERATION
+
+
+def element_ns(node: Node) -> float:
+    """Return a rough estimate of the time of one element of a member of a kernel."""
+    if isinstance(node.op, Framed):
+        return sum(element_ns(n) for n in node.op.body.nodes if n not in node.op.body.inputs)
+    own = node.op.unit_ns if isinstance(node.op, Pointwise) else 0.0
+    expensive = not isinstance(node.op, Reduction) and is_expensive(node)
+    return own or (machine.EXPENSIVE_ELEMENT if expensive else machine.ELEMENT)
 
 
 @dataclass(slots=True)
