@@ -34,8 +34,8 @@ from graphc.types import Size, size_value, symbol_name, symbols
 if TYPE_CHECKING:
     from graphc.codegen.plan import Plan
     from graphc.codegen.program import Bound
-    from graphc.passes.fuse import Schedule
     from graphc.passes.kernel_costs import Costs
+    from graphc.passes.kernels import Schedule
     from graphc.runner import Compiled, Reference
     from graphc.scipy_adaptors import ScipyFunction
     from graphc.verification import Verification
@@ -169,7 +169,7 @@ class Function:
             from graphc.codegen.program import Program
             from graphc.codegen.tape import LIST_MODE
             from graphc.codegen.team import default_threads
-            from graphc.passes.optimize import optimize
+            from graphc.passes import optimize
             from graphc.runner import Compiled, Reference, result_mode
 
         if self.mode == "reference":

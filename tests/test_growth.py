@@ -19,7 +19,7 @@ from graphc.codegen.tape import LIST_MODE
 from graphc.errors import GraphcError
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.passes.optimize import optimize
+from graphc.passes import optimize
 
 ROOM = 4.5
 """How much four times the size may cost."""

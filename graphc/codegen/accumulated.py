@@ -22,7 +22,7 @@ from graphc.codegen.reduce import K, combine, fill_accumulator, rounding
 from graphc.node import Node
 from graphc.ops.base import inside_node
 from graphc.ops.reduction import Reduction
-from graphc.passes.fuse import ACCUMULATED
+from graphc.passes.kernels import ACCUMULATED
 from graphc.types import Shape, Size, TensorType, product, short_name
 
 if TYPE_CHECKING:

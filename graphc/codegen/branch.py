@@ -64,7 +64,7 @@ from graphc.ops.base import inside_node
 from graphc.ops.control import Project, Switch
 from graphc.ops.shape import contiguous_strides
 from graphc.passes import machine
-from graphc.passes.fuse import Kernel
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access, copy
 from graphc.types import FLOAT64, TensorType, product
 

@@ -18,7 +18,8 @@ from graphc.ops.linalg import MatMulUpdate
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import INNER, Kernel, Schedule, squeeze_strides
+from graphc.passes.fuse import squeeze_strides
+from graphc.passes.kernels import INNER, Kernel, Schedule
 from graphc.passes.layout import Access
 from graphc.passes.scatters import scatter_chain
 from graphc.types import Shape, Size

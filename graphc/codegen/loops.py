@@ -22,7 +22,8 @@ from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
 from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
-from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
+from graphc.passes.fuse import squeeze_strides
+from graphc.passes.kernels import Kernel, Schedule
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 from graphc.types import DType, Shape, Size, product, short_name

@@ -37,8 +37,9 @@ from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import gains_from_vectors
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
+from graphc.passes.fuse import squeeze_strides
 from graphc.passes.fusion_costs import element_ns
+from graphc.passes.kernels import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import INT64, Shape, Size, product, short_name
 

@@ -11,7 +11,7 @@ from graphc.codegen.ir import Expr, Statement
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import is_expensive
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
+from graphc.passes.kernels import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 

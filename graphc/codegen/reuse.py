@@ -18,7 +18,7 @@ from graphc.codegen.inplace import reads_in_place
 from graphc.codegen.reads import Reads
 from graphc.node import Node
 from graphc.ops.control import Project, Scan
-from graphc.passes.fuse import Kernel
+from graphc.passes.kernels import Kernel
 from graphc.types import Size
 
 

@@ -28,7 +28,8 @@ from graphc.ops.indexing import Gather
 from graphc.ops.linalg import MatMul, MatMulAdd, factors_of
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import Kernel, squeezed
+from graphc.passes.fuse import squeezed
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.types import Size, Sizes, size_value, sum_sizes
 

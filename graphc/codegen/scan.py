@@ -54,7 +54,7 @@ from graphc.ops.base import inside_node
 from graphc.ops.control import Project, Result, Scan
 from graphc.ops.shape import contiguous_strides
 from graphc.passes import machine
-from graphc.passes.fuse import Kernel
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min, sum_sizes

@@ -26,10 +26,10 @@ from graphc.lazy import lazy_property
 from graphc.node import Node, Shared
 from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import Concat, contiguous_strides
-from graphc.passes.fuse import Kernel, fuse
+from graphc.passes import make_schedule
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.passes.options import EVERYTHING, Options
-from graphc.passes.recompute import recompute
 from graphc.types import Size
 
 
@@ -57,7 +57,7 @@ class Section:
         self.inner = inner
         self.obtain = obtain
         self.options = options
-        self.handed_on = handed_on or HandedOn(lambda inside: recompute(fuse(inside, options)))
+        self.handed_on = handed_on or HandedOn(lambda inside: make_schedule(inside, options))
         self.in_place: dict[Node, Node] = {}
         for pair in carries if options.uses("carries_in_place") else ():
             self.in_place |= self.handed_on.between(graph, pair, branch=branch)

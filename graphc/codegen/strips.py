@@ -25,7 +25,7 @@ from graphc.codegen.phases import Phase
 from graphc.node import Node
 from graphc.passes.cost import special_functions
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import ACCUMULATED, INNER
+from graphc.passes.kernels import ACCUMULATED, INNER
 from graphc.types import Shape, Size, Sizes, product, short_name, size_value
 
 if TYPE_CHECKING:
