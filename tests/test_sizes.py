@@ -93,7 +93,7 @@ STACKED: dict[str, Callable[[gc.Node], gc.Node]] = {
 
 @pytest.mark.parametrize("mode", ["compiled", "debug"])
 @pytest.mark.parametrize("name", STACKED)
-def test_what_many_steps_give_is_refused_before_the_first(name: str, mode: str) -> None:
+def test_what_many_steps_give_is_refused_before_the_first(name: str, mode: Any) -> None:
     """The loop itself may have so many steps; to plan it takes no list that grows with them."""
     y = gc.placeholder("y")
     with pytest.raises(MemoryError, match=r"no memory for|are needed for"):
