@@ -66,6 +66,8 @@ class Memory:
         self.threads = threads if self.team else 1
         self.tables: list[Words] = []
         self.nests = {s: [n if n.runs(sizes) else ABSENT for n in s.nests] for s in main.every()}
+        self._number = {section: k for k, section in enumerate(self.nests)}
+        self._costs: dict[LoopNest, float] = {}  # of loops, whose bodies would be asked again at every level around
         divided = sum(self.cost(main, n) for n in self.nests[main] if may_divide(n) or n.parts is not None or n.inner)
         self.wakes = divided >= division.WAKE_NS
         self.least_ns = division.SHARED_NS if self.wakes else division.PARALLEL_NS
@@ -276,7 +278,7 @@ class Memory:
 
     def kernel_name(self, section: Section, number: int) -> str:
         """Return what `Program.describe` calls the kernel of a nest."""
-        kernel, depth = section.kernel_of[number], list(self.main.every()).index(section)
+        kernel, depth = section.kernel_of[number], self._number[section]
         return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy")
 
     def _guard(self, section: Section, number: int, cost: float) -> int:
@@ -297,8 +299,11 @@ class Memory:
         work = self._size(nest.work)
         if not nest.inner:
             return nest.unit_ns * work + machine.CALL
-        bodies = [section.bodies[number] for number, _ in nest.inner]
-        return nest.unit_ns * work + work * sum(self.cost(b, n) for b in bodies for n in self.nests[b])
+        if nest not in self._costs:
+            bodies = [section.bodies[number] for number, _ in nest.inner]
+            step = sum(self.cost(b, n) for b in bodies for n in self.nests[b])
+            self._costs[nest] = nest.unit_ns * work + work * step
+        return self._costs[nest]
 
     def _frame(self, section: Section, number: int) -> int:
         return self.frames.ctypes.data + 8 * self.starts[section][number]
