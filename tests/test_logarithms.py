@@ -261,11 +261,11 @@ def test_the_largest_exponent_has_weight_0(build: Callable[..., Any], dtype: str
 def test_a_running_logsumexp(axis: int, backwards: bool) -> None:
     rows = np.array([[2000.0, 0.0, -2000.0, 2001.0], [-np.inf, -np.inf, -3000.0, 5.0], [1.0, 900.0, 2.0, 3.0]])
     values, g = (rows.T, np.arange(12.0).reshape(4, 3) - 5) if axis == 0 else (rows, np.arange(12.0).reshape(3, 4) - 5)
-    turn = (lambda v: gc.flip(v, axis=axis)) if backwards else (lambda v: v)
+    turn: Callable[[Any], Any] = (lambda v: gc.flip(v, axis=axis)) if backwards else (lambda v: v)
     x = gc.placeholder("x", ("n", "m"))
     out = turn(gc.log(gc.cumulative_sum(gc.exp(turn(x)), axis=axis)))
     found, slope = gc.function([x], [out, gc.grad(gc.sum(out * g), x)])(values)
-    order = (lambda v: np.flip(v, axis)) if backwards else (lambda v: v)
+    order: Callable[[Any], Any] = (lambda v: np.flip(v, axis)) if backwards else (lambda v: v)
     right = order(np.logaddexp.accumulate(order(values), axis))
     np.testing.assert_allclose(found, right, rtol=1e-14)
     true = np.zeros_like(values)
