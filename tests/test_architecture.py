@@ -133,6 +133,22 @@ def test_networkx_holds_graphs_and_schedules_and_is_imported_there_only() -> Non
     assert all(m == "graphc.graph" or m.startswith(("graphc.passes.", "graphc.inspect.")) for m in users)
 
 
+READ_TEXT = {
+    "graphc.codegen.frontend",  # the language of kernels
+    "graphc.codegen.expressions",
+    "graphc.codegen.libmvec",  # symbols in LLVM's text
+    "graphc.codegen.roots",
+    "graphc.codegen.blas_search",  # names of files
+}
+
+
+def test_nests_forms_and_schedules_are_read_as_what_they_are() -> None:
+    """Passes over graphs and nests, and all that makes nests, take no text apart; ops' code is read in one place."""
+    folders = ("graphc.codegen.", "graphc.passes", "graphc.ops")
+    users = {m for m in MODULES if m.startswith(folders) and imported(m, lazy=True) & {"re", "ast"}}
+    assert users - READ_TEXT == {"graphc.ops.code"}
+
+
 def test_no_property_has_a_lock() -> None:
     """Before Python 3.12 `functools.cached_property` has one, for which a forked process may wait for ever."""
     assert [m for m, path in MODULES.items() if "import cached_property" in path.read_text("utf-8")] == []

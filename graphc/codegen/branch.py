@@ -33,7 +33,17 @@ from graphc.codegen.ir import (
     variables,
 )
 from graphc.codegen.kernels import CONTROL
-from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
+from graphc.codegen.nest import (
+    CountSlot,
+    DriverSlot,
+    LiteralSlot,
+    LoopNest,
+    PeriodSlot,
+    PointerSlot,
+    PythonSlot,
+    Slot,
+    TapeSlot,
+)
 from graphc.codegen.scan import (
     INTERRUPTED,
     PASS_ON,
@@ -53,6 +63,7 @@ from graphc.ops import control
 from graphc.ops.base import inside_node
 from graphc.ops.control import Project, Switch
 from graphc.ops.shape import contiguous_strides
+from graphc.passes import machine
 from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access, copy
 from graphc.types import FLOAT64, TensorType, product
@@ -60,8 +71,6 @@ from graphc.types import FLOAT64, TensorType, product
 OpenBody = Callable[..., Body]
 """`Section._open`."""
 SIGNAL_ROUTINES = ("PyGILState_Ensure", "PyErr_CheckSignals", "PyGILState_Release")
-WHILE_NS = 100_000.0
-"""The number of steps is unknown: assume enough of them that the run should not hold the GIL."""
 
 
 H, WHICH, LAST, HELD, STOPPED = variables("h which last held interrupted")
@@ -124,8 +133,8 @@ def lower_switch(
             moving |= dict.fromkeys(chain(y, body.in_place), Moving(results[k], 0, 0))
         body.claim({x for x in moving if x not in body.graph.inputs})
         parts.append((body, moving))
-    head: list[Slot] = [RoutineSlot("driver"), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
-    return [_instruction(node, SWITCH, head, parts, [], 15.0)]
+    head: list[Slot] = [DriverSlot(), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
+    return [_instruction(node, SWITCH, head, parts, [], machine.CALL)]
 
 
 def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBody, place: Placement) -> list[LoopNest]:
@@ -161,9 +170,9 @@ def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBod
     for first, y, buffer in zip(outer, given, buffers, strict=False):
         if buffer in place.private:
             place.starts.append(copy_nest(buffer, y.shape, first, Access(buffer, 0, contiguous_strides(y.shape))))
-    head: list[Slot] = [RoutineSlot("driver"), PointerSlot(truth, 0)]
-    signals: list[Slot] = [PeriodSlot(step.number), *(RoutineSlot(name) for name in SIGNAL_ROUTINES)]
-    loop = _instruction(node, WHILE, head, parts, [truth, *place.private], WHILE_NS, signals)
+    head: list[Slot] = [DriverSlot(), PointerSlot(truth, 0)]
+    signals: list[Slot] = [PeriodSlot(step.number), *(PythonSlot(name) for name in SIGNAL_ROUTINES)]
+    loop = _instruction(node, WHILE, head, parts, [truth, *place.private], machine.WHILE, signals)
     return [*place.starts, loop, *place.ends]
 
 

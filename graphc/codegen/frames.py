@@ -23,15 +23,18 @@ from graphc.codegen.nest import (
     ABSENT,
     BodySlot,
     CountSlot,
+    DriverSlot,
     FrameSlot,
     LiteralSlot,
     LoopNest,
     PeriodSlot,
     PointerSlot,
+    PythonSlot,
     RoutineSlot,
     SizeSlot,
     Slot,
     TapeSlot,
+    TransposerSlot,
 )
 from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
 from graphc.codegen.replicas import ProductReplicas, Replicas, product_replicas, replicas_of
@@ -44,14 +47,13 @@ from graphc.errors import at
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
+from graphc.passes import machine
 from graphc.types import Array, Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
 GUARD_NS = 2_000.0
 """Planned work of a call of BLAS from which on it may start threads of its own."""
-STEP_NS = 15.0
-"""What one instruction costs beside its work."""
 
 
 class Memory:
@@ -64,6 +66,8 @@ class Memory:
         self.threads = threads if self.team else 1
         self.tables: list[Words] = []
         self.nests = {s: [n if n.runs(sizes) else ABSENT for n in s.nests] for s in main.every()}
+        self._number = {section: k for k, section in enumerate(self.nests)}
+        self._costs: dict[LoopNest, float] = {}  # of loops, whose bodies would be asked again at every level around
         divided = sum(self.cost(main, n) for n in self.nests[main] if may_divide(n) or n.parts is not None or n.inner)
         self.wakes = divided >= division.WAKE_NS
         self.least_ns = division.SHARED_NS if self.wakes else division.PARALLEL_NS
@@ -198,7 +202,7 @@ class Memory:
                 first = stage * len(replicas.ranges)
                 yield from self._chunks(section, number, replicas.ranges, cost / replicas.stages, first)
             if replicas.combines:
-                yield self._row(section, number, 0, 0), STEP_NS
+                yield self._row(section, number, 0, 0), machine.CALL
         elif may_divide(nest) or self._guard(section, number, cost):
             # One call of BLAS runs the whole range of a product.
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
@@ -269,9 +273,12 @@ class Memory:
         kernel = section.kernel_of[number]
         nests = self.nests[section]
         same = [n for n, k in enumerate(section.kernel_of) if k == kernel and nests[n] is not ABSENT]
-        part = f", nest {same.index(number)}" if len(same) > 1 else ""
-        depth = list(self.main.every()).index(section)
-        return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy") + part
+        return self.kernel_name(section, number) + (f", nest {same.index(number)}" if len(same) > 1 else "")
+
+    def kernel_name(self, section: Section, number: int) -> str:
+        """Return what `Program.describe` calls the kernel of a nest."""
+        kernel, depth = section.kernel_of[number], self._number[section]
+        return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy")
 
     def _guard(self, section: Section, number: int, cost: float) -> int:
         """Return the address of what keeps BLAS to one thread in a nest; 0 where it would not start others."""
@@ -290,9 +297,12 @@ class Memory:
         """Return a rough estimate of a nest's time in nanoseconds."""
         work = self._size(nest.work)
         if not nest.inner:
-            return nest.unit_ns * work + STEP_NS
-        bodies = [section.bodies[number] for number, _ in nest.inner]
-        return nest.unit_ns * work + work * sum(self.cost(b, n) for b in bodies for n in self.nests[b])
+            return nest.unit_ns * work + machine.CALL
+        if nest not in self._costs:
+            bodies = [section.bodies[number] for number, _ in nest.inner]
+            step = sum(self.cost(b, n) for b in bodies for n in self.nests[b])
+            self._costs[nest] = nest.unit_ns * work + work * step
+        return self._costs[nest]
 
     def _frame(self, section: Section, number: int) -> int:
         return self.frames.ctypes.data + 8 * self.starts[section][number]
@@ -326,7 +336,7 @@ class Memory:
             elif isinstance(slot, FrameSlot):
                 words.append(origin + 8 * slot.offset)
             elif isinstance(slot, RoutineSlot):
-                words.append(self._routine(section, number, slot.routine))
+                words.append(self._library(section, number, slot.routine))
             else:
                 words.append(self._value(section, slot))
         self.frames[start : start + len(words)] = words
@@ -353,18 +363,18 @@ class Memory:
             return len(self.tapes[section.bodies[slot.body]]) // 4
         if isinstance(slot, PeriodSlot):
             body = section.bodies[slot.body]
-            step = STEP_NS + sum(self.cost(body, n) for n in self.nests[body])
+            step = machine.CALL + sum(self.cost(body, n) for n in self.nests[body])
             return (1 << max(0, int(SEGMENT_NS / step).bit_length())) - 1
+        if isinstance(slot, DriverSlot):
+            return section.obtain(DRIVER, CONTROL)
+        if isinstance(slot, PythonSlot):
+            return 0 if section.obtain is register else python_address(slot.function)
+        if isinstance(slot, TransposerSlot):
+            return 0 if section.obtain is register else transposer_address(slot.itemsize)
         assert isinstance(slot, BodySlot)
         return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
 
-    def _routine(self, section: Section, number: int, name: str) -> int:
-        if name == "driver":
-            return section.obtain(DRIVER, CONTROL)
-        if name.startswith("Py"):
-            return 0 if section.obtain is register else python_address(name)
-        if name.startswith("transpose"):
-            return 0 if section.obtain is register else transposer_address(int(name.removeprefix("transpose")))
+    def _library(self, section: Section, number: int, name: str) -> int:
         nest = section.nests[number]
         return library_for(nest.routines, self.blas).address(name) if nest.needs_library(self.sizes) else 0
 

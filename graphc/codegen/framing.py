@@ -8,7 +8,7 @@ ends of a row in vectors that overlap others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from graphc.codegen.ir import ZERO, Binary, Expr, If, Let, Loop, Number, Statement, Store, Var, both, select, typed
 from graphc.codegen.nest import Builder
@@ -94,7 +94,7 @@ def divided(nest: _Lowering, statements: list[Statement], start: Expr, stop: Exp
     ]
     if across:
         body = [If(both(*across), body, [Let(first, stop), Let(final, stop)])]
-    inside = [s for statement in statements for s in (statement.body if isinstance(statement, If) else [statement])]
+    inside = [s for statement in statements for s in (statement.body if _is_framed(statement) else [statement])]
     outside = statements if len(regions) > 1 else _without(statements)
     lanes = 64 // min(n.dtype.itemsize for n in nest.kernel.stored)
     # From here on, vectors of rows that begin at a multiple of 64 bytes are aligned.
@@ -156,7 +156,12 @@ def _pieces(variable: Var, spans: Sequence[tuple[Expr, Expr]], body: list[Statem
 
 def _without(statements: list[Statement]) -> list[Statement]:
     """Return the statements at the edges of the only region: nothing of it is read."""
-    return [s for statement in statements for s in (statement.otherwise if isinstance(statement, If) else [statement])]
+    return [s for statement in statements for s in (statement.otherwise if _is_framed(statement) else [statement])]
+
+
+def _is_framed(statement: Statement) -> TypeGuard[If]:
+    """Tell a value with a region, which is 0 elsewhere, from the check of an index, which holds everywhere."""
+    return isinstance(statement, If) and bool(statement.otherwise)
 
 
 def _extreme(build: Builder, name: Var, sizes: list[Size], sign: str) -> list[Statement]:

@@ -50,6 +50,7 @@ from graphc.codegen.nest import (
     RoutineSlot,
     SizeSlot,
     Slot,
+    TransposerSlot,
     literal_bits,
 )
 from graphc.codegen.partials import E, Partials
@@ -59,14 +60,14 @@ from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.linalg import MatMulSum, factors_of
 from graphc.ops.shape import contiguous_strides
+from graphc.passes import machine
 from graphc.passes.fuse import squeeze_strides
 from graphc.passes.layout import Access, gemm_layout
 from graphc.passes.options import Options
 from graphc.types import Size, floor_div, product, short_name, size_max
 
 Accesses = dict[Node, Access]
-A, B, C, T = (Pointer(name, "") for name in ("a", "b", "c", "t"))
-ALPHA, PANEL, M, N, DEPTH, J, I0 = variables("alpha panel m n k j i")
+PANEL, M, N, DEPTH, J, I0 = variables("panel m n k j i")
 IA, IB, IC, RA, RC, KA, KB, CB, ROW, COL, WIDTH = variables("ia ib ic ra rc ka kb cb row col width")
 LARGE = {"f32": 1 << 30, "f64": 1 << 28}
 """Multiplications above which BLAS, which packs its operands, is faster than tiles of rows."""
@@ -131,6 +132,8 @@ class _Products:
         self.extents, self.strides = collapse(squeeze_strides(batch, batch), rows)
         self.kind = short_name(node.dtype)
         self.form = self._form() if vector_bits() and options.uses("tiles") else ""
+        self.left, self.right, self.result, self.panel = (Pointer(name, self.kind) for name in "abct")
+        self.factor = Var("alpha", self.kind)
         self.build = Builder([node], self._blas_slots())
         self.alpha_at = self._alpha_address()
         self.most_at = 0
@@ -151,7 +154,7 @@ class _Products:
             nest = finish(self.build, nested(self.build, self.extents, [blas]), self.extents, self._work())
         else:
             nest = dataclasses.replace(self._tiled(blas), options=KernelOptions(tiles=True))
-        return dataclasses.replace(nest, unit_ns=0.02, product=self._limits())
+        return dataclasses.replace(nest, unit_ns=machine.MULTIPLY_ADD, product=self._limits())
 
     def summed(self) -> LoopNest:
         """Return the nest of products that all add to one result, zeros at first or what chunks of the batch left."""
@@ -235,13 +238,14 @@ class _Products:
         columns = 2 * lanes(self.kind)
         blocks = floor_div(self.n + (columns - 1), columns)
         head: list[Statement] = [
-            Let(p, Address(self.kind, Word(12 + i), (1,) if p is C else ())) for i, p in enumerate((A, B, C))
+            Let(p, Address(self.kind, Word(12 + i), (1,) if p is self.result else ()))
+            for i, p in enumerate((self.left, self.right, self.result))
         ]
         alpha = Address(self.kind, self.alpha_at)[0] if self.add else typed(1, self.kind)
-        head.append(Let(ALPHA, alpha))
+        head.append(Let(self.factor, alpha))
         if self.form == "turned":
             width = 2 * lanes(self.kind) * self.node.dtype.itemsize
-            head += [Let(PANEL, call("stack", deepest() * width)), Let(T, Address(self.kind, PANEL))]
+            head += [Let(PANEL, call("stack", deepest() * width)), Let(self.panel, Address(self.kind, PANEL))]
         strides = [(RA, 0, -2), (RC, 2, -2)]
         strides += [(KA, 0, -1), (KB, 1, -2) if self.form == "rows" else (CB, 1, -1)]
         head += [Let(name, self._stride(operand, axis)) for name, operand, axis in strides]
@@ -280,7 +284,7 @@ class _Products:
         if self.form == "rows":
             return []
         size = self.node.dtype.itemsize
-        routine = self.build.slot(RoutineSlot(f"transpose{size}"))
+        routine = self.build.slot(TransposerSlot(size))
         counts = DEPTH, select(columns > WIDTH, WIDTH, columns), columns
         return [call("call_transpose", Word(routine), size, PANEL, Word(13), IB + COL * CB, CB, *counts)]
 
@@ -309,9 +313,9 @@ class _Products:
 
     def _tile(self, rows: int, vectors: int, part: bool) -> Call:
         name = tile_name(self.kind, rows, vectors, part, self.add)
-        right = (B, IB + COL, KB) if self.form == "rows" else (T, 0, 2 * lanes(self.kind))
-        left, result = (A, IA + ROW * RA, RA, KA), (C, IC + ROW * RC + COL, RC)
-        return call(name, *left, *right, *result, DEPTH, WIDTH, ALPHA)
+        right = (self.right, IB + COL, KB) if self.form == "rows" else (self.panel, 0, 2 * lanes(self.kind))
+        left, result = (self.left, IA + ROW * RA, RA, KA), (self.result, IC + ROW * RC + COL, RC)
+        return call(name, *left, *right, *result, DEPTH, WIDTH, self.factor)
 
 
 def _overlapping(rows: int, tile: Call) -> list[Statement]:

@@ -40,15 +40,14 @@ from graphc.codegen.nest import FrameSlot, LiteralSlot, LoopNest, PointerSlot, S
 from graphc.codegen.walks import changed, every, expressions, rewritten, walk
 from graphc.node import Node
 from graphc.ops.base import Constant, inside_node
-from graphc.ops.code import words_of
+from graphc.ops.code import contents_of
+from graphc.passes.cost import is_special
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
-from graphc.types import SHORT_NAMES, Size, short_name
+from graphc.types import Size, short_name
 
-MAX_COST = 240
-"""Of statements in one kernel, a vector function counting as eight: LLVM is superlinear in straight-line code."""
-_FREE = {"select", "radd", "prefetch", *SHORT_NAMES.values()}
-"""Words of one instruction."""
+MAX_COST, FUNCTION = 240, 8
+"""The most statements in one kernel, and as how many a special function counts: LLVM is superlinear in their number."""
 S, T, LENGTH = variables("s t length")
 
 
@@ -86,7 +85,7 @@ def can_inline(nests: Sequence[LoopNest]) -> bool:
         return False
     statements = [s for nest in nests for s in every(nest.body) if not isinstance(s, If)]
     words = [word for s in statements for e in expressions(s) for word in _words(e)]
-    return CALLS.isdisjoint(words) and len(statements) + 8 * sum(word not in _FREE for word in words) <= MAX_COST
+    return CALLS.isdisjoint(words) and len(statements) + FUNCTION * sum(map(is_special, words)) <= MAX_COST
 
 
 def _words(expression: Expr) -> Iterator[str]:
@@ -95,7 +94,7 @@ def _words(expression: Expr) -> Iterator[str]:
         if isinstance(part, Call):
             yield part.word
         elif isinstance(part, Formula):
-            yield from words_of(part.code)
+            yield from contents_of(part.code).words
 
 
 def inline_loop(

@@ -34,6 +34,8 @@ def updates_in_place(schedule: Schedule) -> dict[Node, tuple[Node, ...]]:
     by anything later, other late scatters included.
     """
     graph = schedule.graph
+    if not graph.updates:  # bodies of loops have none
+        return {}
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     values = dict(zip(graph.updates, graph.outputs[len(graph.outputs) - len(graph.updates) :], strict=True))
     late = _late_scatters(schedule, place, values)

@@ -52,10 +52,10 @@ from graphc.codegen.sorting import private
 from graphc.node import Node
 from graphc.ops.decompositions import Cholesky, Cofactor, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.spectral import Eigh, Qr, Svd
+from graphc.passes import machine
 from graphc.types import INT64, DType, Size, TensorType, as_dtype, product, size_max, size_min
 
 INT32 = as_dtype("int32")
-_FLOP_NS = 0.1
 _BLOCK = 64
 """More than the width of the blocks that LAPACK works in: an upper bound of its best workspace."""
 
@@ -136,7 +136,7 @@ class _Nest:
             (self.node,),
             tuple((row, row.shape[0]) for row in self.rows.values()),
             divisible=not self.rows,
-            unit_ns=_FLOP_NS,
+            unit_ns=machine.LAPACK_OPERATION,
         )
         return [nest]
 

@@ -25,7 +25,7 @@ from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_k
 from graphc.codegen.reduce import combine, reduce_row, reduce_rows
 from graphc.codegen.row_strips import with_row_strips
 from graphc.codegen.rows import ask_ahead, indexed_shape, row_length
-from graphc.codegen.scalars import scalar_code, unit_ns
+from graphc.codegen.scalars import scalar_code
 from graphc.codegen.strips import with_strips
 from graphc.codegen.target_rows import with_target_rows
 from graphc.node import Node
@@ -38,6 +38,7 @@ from graphc.ops.reduction import Reduction
 from graphc.passes.cost import gains_from_vectors
 from graphc.passes.frame import Framed
 from graphc.passes.fuse import squeeze_strides
+from graphc.passes.fusion_costs import element_ns
 from graphc.passes.kernels import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import INT64, Shape, Size, product, short_name
@@ -67,7 +68,7 @@ class _Lowering:
 
     def __init__(self, kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], divide: bool) -> None:
         self.kernel = kernel
-        self.unit_ns = 0.1 + sum(map(unit_ns, kernel.nodes))
+        self.unit_ns = 0.1 + sum(map(element_ns, kernel.nodes))
         self.accesses = schedule.accesses
         self.inline = schedule.inline
         self.aliased = aliased

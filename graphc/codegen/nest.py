@@ -30,6 +30,7 @@ from graphc.codegen.ir import (
 )
 from graphc.codegen.kernels import KERNEL, KernelOptions
 from graphc.node import Node
+from graphc.passes import machine
 from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
 
 
@@ -64,14 +65,28 @@ class FrameSlot:
 
 @dataclass(frozen=True, slots=True)
 class RoutineSlot:
-    """A frame slot that holds the address of a library routine."""
+    """A frame slot that holds the address of a routine of BLAS or LAPACK."""
 
     routine: str
 
-    @property
-    def is_library(self) -> bool:
-        """Whether the routine is one of BLAS or LAPACK, not of Python or our own."""
-        return not self.routine.startswith(("driver", "Py", "transpose"))
+
+@dataclass(frozen=True, slots=True)
+class DriverSlot:
+    """A frame slot that holds the address of the driver, which walks tapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSlot:
+    """A frame slot that holds the address of a function of the Python interpreter; 0 where none may be called."""
+
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransposerSlot:
+    """A frame slot that holds the address of the routine that turns elements of a size around."""
+
+    itemsize: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +119,20 @@ class PeriodSlot:
     body: int
 
 
-Slot = PeriodSlot | SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot | TapeSlot | CountSlot | BodySlot
+Slot = (
+    PeriodSlot
+    | SizeSlot
+    | PointerSlot
+    | LiteralSlot
+    | FrameSlot
+    | RoutineSlot
+    | DriverSlot
+    | PythonSlot
+    | TransposerSlot
+    | TapeSlot
+    | CountSlot
+    | BodySlot
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +253,7 @@ class LoopNest:
     checks: tuple[Node, ...] = ()
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
-    unit_ns: float = 0.5
+    unit_ns: float = machine.COPIED_ELEMENT
     options: KernelOptions = KERNEL
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
@@ -252,7 +280,7 @@ class LoopNest:
     @property
     def routines(self) -> tuple[str, ...]:
         """The routines of BLAS and LAPACK that the nest may call."""
-        return tuple(dict.fromkeys(s.routine for s in self.slots if isinstance(s, RoutineSlot) and s.is_library))
+        return tuple(dict.fromkeys(s.routine for s in self.slots if isinstance(s, RoutineSlot)))
 
 
 ABSENT = LoopNest((), ())

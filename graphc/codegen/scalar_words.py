@@ -14,7 +14,7 @@ from dataclasses import replace
 from graphc.codegen.ir import Expr, Formula, If, Let, Loop, Statement, Store
 from graphc.codegen.nest import LoopNest
 from graphc.codegen.walks import changed
-from graphc.ops.code import with_word, words_of
+from graphc.ops.code import contents_of, with_word
 
 _WORDS = {"sin": "scalar_sin", "cos": "scalar_cos"}
 
@@ -46,7 +46,7 @@ def _changed(statement: Statement, loops: int) -> Statement:
 
 def _has_words(value: Expr) -> bool:
     if isinstance(value, Formula):
-        return not _WORDS.keys().isdisjoint(words_of(value.code))
+        return not _WORDS.keys().isdisjoint(contents_of(value.code).words)
     return any(map(_has_words, value.parts))
 
 

@@ -40,10 +40,10 @@ from graphc.codegen.nest import (
     BodySlot,
     Choice,
     CountSlot,
+    DriverSlot,
     LiteralSlot,
     LoopNest,
     PointerSlot,
-    RoutineSlot,
     SizeSlot,
     Slot,
     TapeSlot,
@@ -53,13 +53,12 @@ from graphc.node import Node
 from graphc.ops.base import inside_node
 from graphc.ops.control import Project, Result, Scan
 from graphc.ops.shape import contiguous_strides
+from graphc.passes import machine
 from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min, sum_sizes
 
-STEP_NS = 15.0
-"""What a step of a loop costs beside its work."""
 ENTRY = 6
 """Words of the table of slots to write: slot, base, stride, whether in a pair, its phase, the first step's place."""
 INTERRUPTED = 65535
@@ -307,7 +306,7 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Option
         work=op.length * work,
         checks=(node,),
         rows=(*buffers, *((p, p.size) for p in place.private)),
-        unit_ns=max((nest.unit_ns for nest in body.nests), default=STEP_NS),
+        unit_ns=max((nest.unit_ns for nest in body.nests), default=machine.CALL),
         options=KernelOptions(whole_vectors=any(nest.options.whole_vectors for nest in body.nests)),
         stepped=True,
     )
@@ -329,7 +328,7 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
     head: list[Slot] = [
         TapeSlot(body.number),
         CountSlot(body.number),
-        RoutineSlot("driver"),
+        DriverSlot(),
         SizeSlot(op.length),
         LiteralSlot(int(op.reverse)),
         LiteralSlot(moving),
@@ -343,7 +342,7 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
         work=op.length,
         checks=(node,),
         rows=((region, 0), *((p, p.size) for p in place.private)),
-        unit_ns=STEP_NS,
+        unit_ns=machine.CALL,
         inner=((body.number, region),),
         options=CONTROL,
     )

@@ -35,12 +35,11 @@ from graphc.codegen.nest import Builder, LoopNest, part_end
 from graphc.node import Node
 from graphc.ops.base import Placeholder
 from graphc.ops.sorting import ArgSort, SearchSorted, Sort
+from graphc.passes import machine
 from graphc.types import INT64, TensorType, product, short_name
 
 RUN = 12
 """The length of runs that are sorted by insertion."""
-_SORT_NS = 40.0
-_SEARCH_NS = 20.0
 
 
 def private(name: str, type_: TensorType) -> Node:
@@ -88,7 +87,7 @@ def _sort(node: Node, accesses: Accesses) -> list[LoopNest]:
         x.size,
         rows=tuple((r, size) for r in rows),
         divisible=False,
-        unit_ns=_SORT_NS,
+        unit_ns=machine.SORTED_ELEMENT,
     )
     return [nest]
 
@@ -134,7 +133,7 @@ def _load(source: Pointer, columns: Columns, n: Var, key: str) -> list[Statement
 
 def _insertion(columns: Columns, less: Less, key: str) -> list[Statement]:
     """Sort each run in place."""
-    value = [Var("x", key), Var("y")][: len(columns)]
+    value = [Var("x", key), Var("at")][: len(columns)]
     before = both(K > START, less(value[0], _get(columns[0], K - 1)))
     insert: list[Statement] = [
         *(Let(v, _get(column, J)) for v, column in zip(value, columns, strict=True)),
@@ -201,7 +200,7 @@ def _search(node: Node, accesses: Accesses) -> list[LoopNest]:
         tuple(build.slots),
         values.size,
         values.size,
-        unit_ns=_SEARCH_NS,
+        unit_ns=machine.SEARCHED_ELEMENT,
     )
     return [nest]
 

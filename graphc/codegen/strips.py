@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from graphc.codegen.ir import HI, LO, ZERO, Address, Call, Expr, Let, Load, Loop, Number, Statement, Var, call
-from graphc.codegen.nest import LoopNest, PointerSlot, RoutineSlot, part_end
+from graphc.codegen.nest import LoopNest, PointerSlot, TransposerSlot, part_end
 from graphc.codegen.phases import Phase
 from graphc.node import Node
 from graphc.passes.cost import special_functions
@@ -247,7 +247,7 @@ def turn(nest: _Lowering, load: Across, target: Expr, corner: Sequence[Expr], co
     `counts` are its rows, its columns and the distance of the target's rows.
     """
     build, base = nest.build, nest.aliased.get(load.base, load.base)
-    routine, slot = RoutineSlot(f"transpose{base.dtype.itemsize}"), PointerSlot(base, load.offset)
+    routine, slot = TransposerSlot(base.dtype.itemsize), PointerSlot(base, load.offset)
     address = build.once(routine, "m", lambda: build.word(routine))
     source = build.once(("word", slot), "m", lambda: build.word(slot))
     places = source, build.index(load.strides, corner), build.size(load.strides[-1])

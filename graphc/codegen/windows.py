@@ -36,6 +36,7 @@ from graphc.node import Node
 from graphc.ops.base import Op
 from graphc.ops.shape import as_ints, contiguous_strides
 from graphc.ops.windows import Fold, PickMax, PlaceMax, reach, window_strides
+from graphc.passes import machine
 from graphc.passes.fuse import squeeze_strides
 from graphc.passes.layout import Access
 from graphc.types import Shape, Size, product, short_name
@@ -46,7 +47,7 @@ LITERAL = 8
 """Strides up to which a number is part of the source; larger ones lie in the frame."""
 SHORT = 64
 """Extents up to which the loops of `Fold` have literal ends."""
-K, B, C, AT = (Var(name) for name in ("k", "b", "c", "at"))
+K, B, C = (Var(name) for name in ("k", "b", "c"))
 
 
 def _index(build: Builder, strides: Sequence[Size], variables: Sequence[Expr]) -> Expr:
@@ -124,19 +125,21 @@ def _fold(node: Node, accesses: Accesses) -> list[LoopNest]:
         _zeros(build, node, block, op.spatial),
         *_loops(build, order, (*kernel, *counts), [added], literal=SHORT),
     ]
-    return [lead.nest(build, body, x.size, 0.3)]
+    return [lead.nest(build, body, x.size, machine.WINDOW_ELEMENT["fold"])]
 
 
 class _Choice:
     """The search for the first largest element of a window of `x`, as statements at one window."""
 
-    def __init__(self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: Sequence[Size]) -> None:
+    def __init__(
+        self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: Sequence[Size], kind: str
+    ) -> None:
         d = len(op.kernel)
         self.build, self.x, self.kernel = build, x, op.kernel
         between = window_strides(source.strides[x.ndim - d :], op.strides, op.dilations)
         self.strides, self.inside = [*lead, *between[:d]], between[d:]
         self.pointer = build.pointer(source.base, source.offset)
-        self.best = Var("best", self.pointer.kind)
+        self.best, self.at = Var("best", self.pointer.kind), Var("at", kind)
         self.unrolled = all(isinstance(k, int) for k in op.kernel) and _known(product(op.kernel), UNROLLED)
 
     def statements(self, variables: Sequence[Expr], carried: Callable[[Sequence[Expr]], Expr]) -> list[Statement]:
@@ -146,7 +149,7 @@ class _Choice:
         start: list[Statement] = [
             Let(B, _index(self.build, self.strides, variables)),
             Let(self.best, self.pointer[B]),
-            Let(AT, carried(zeros)),
+            Let(self.at, carried(zeros)),
         ]
         if self.unrolled:
             elements = itertools.product(*map(range, as_ints(self.kernel)))
@@ -162,7 +165,7 @@ class _Choice:
             Let(v, self.pointer[_sum([B, _index(self.build, self.inside, element)])]),
             Let(m, exceeds | v.ne(v) if self.x.dtype.kind == "f" else exceeds),
             Let(best, select(m, v, best)),
-            Let(AT, select(m, carried(element), AT)),
+            Let(self.at, select(m, carried(element), self.at)),
         ]
 
 
@@ -179,7 +182,7 @@ def _pick_max(node: Node, accesses: Accesses) -> list[LoopNest]:
     lead = _Lead(node.shape[:first], [own[:first], chosen.strides[:first], values.strides[:first]])
     build = Builder([node])
     variables = [*lead.variables, *_numbered("o", d)]
-    choice = _Choice(build, x, chosen, op, lead.rows[1])
+    choice = _Choice(build, x, chosen, op, lead.rows[1], short_name(y.dtype))
     between = window_strides(values.strides[first:], op.strides, op.dilations)
     start = _index(build, (*lead.rows[2], *between[:d]), variables)
     pointer = build.pointer(values.base, values.offset)
@@ -191,9 +194,9 @@ def _pick_max(node: Node, accesses: Accesses) -> list[LoopNest]:
     if chosen == values:
         inner = [*choice.statements(variables, lambda element: choice.best), Store(out, place, choice.best)]
     else:
-        inner = [Let(C, start), *choice.statements(variables, carried), Store(out, place, AT)]
+        inner = [Let(C, start), *choice.statements(variables, carried), Store(out, place, choice.at)]
     body = _loops(build, variables[len(lead.variables) :], op.counts, inner)
-    return [lead.nest(build, body, product((*node.shape, *op.kernel)), 0.5)]
+    return [lead.nest(build, body, product((*node.shape, *op.kernel)), machine.WINDOW_ELEMENT["pick"])]
 
 
 def _place_max(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -206,7 +209,7 @@ def _place_max(node: Node, accesses: Accesses) -> list[LoopNest]:
     lead = _Lead(node.shape[:first], [own[:first], chosen.strides[:first], given.strides[:first]])
     build = Builder([node])
     variables = [*lead.variables, *_numbered("o", d)]
-    choice = _Choice(build, x, chosen, op, lead.rows[1])
+    choice = _Choice(build, x, chosen, op, lead.rows[1], "i32")
     target = window_strides(own[first:], op.strides, op.dilations)
     out = build.pointer(node, 0)
     of = _index(build, (*lead.rows[2], *given.strides[first:]), variables)
@@ -216,15 +219,15 @@ def _place_max(node: Node, accesses: Accesses) -> list[LoopNest]:
         Let(g_here, build.pointer(given.base, given.offset)[of]),
     ]
     found = choice.statements(variables, lambda element: Cast("i32", _index(build, target[d:], element)))
-    value = g_here if _apart(op) else out[C + AT] + g_here
-    inner = [*head, *found, Store(out, C + AT, value)]
+    value = g_here if _apart(op) else out[C + choice.at] + g_here
+    inner = [*head, *found, Store(out, C + choice.at, value)]
     counts = g.shape[first:]
     block = _index(build, lead.rows[0], lead.variables)
     body = [
         _zeros(build, node, block, node.shape[first:]),
         *_loops(build, variables[len(lead.variables) :], counts, inner),
     ]
-    return [lead.nest(build, body, product((*g.shape, *op.kernel)), 0.7)]
+    return [lead.nest(build, body, product((*g.shape, *op.kernel)), machine.WINDOW_ELEMENT["place"])]
 
 
 def _apart(op: PlaceMax) -> bool:

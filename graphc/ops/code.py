@@ -6,19 +6,30 @@ The code of one element is an expression with `{0}`, `{1}`, ... for the operands
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 _CALL = re.compile(r"\b([a-z_0-9]+)\(")
+_OPERATOR = re.compile(r"[-+*<>&|^]|[=!]=")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What code is made of: the words that it calls, its quotients and its other operators."""
+
+    words: tuple[str, ...]
+    quotients: int
+    operators: int
 
 
 @lru_cache(maxsize=1024)
-def words_of(code: str) -> tuple[str, ...]:
-    """Return the words that code calls, each as often as it does.
+def contents_of(code: str) -> Contents:
+    """Return what code is made of.
 
-    >>> words_of("select({0} < {T}(1), log1p(-{0}), {0})")
-    ('select', 'log1p')
+    >>> contents_of("select({0} < {T}(1), log1p(-{0}), {0} / {1})")
+    Contents(words=('select', 'log1p'), quotients=1, operators=2)
     """
-    return tuple(_CALL.findall(code))
+    return Contents(tuple(_CALL.findall(code)), code.count("/"), len(_OPERATOR.findall(code)))
 
 
 @lru_cache(maxsize=1024)

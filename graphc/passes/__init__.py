@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial, wraps
+from weakref import WeakKeyDictionary
 
 from graphc.graph import Graph, collector_paused
 from graphc.graph import verify as verify_graph
@@ -66,9 +67,26 @@ def in_bodies(passes: tuple[Pass, ...], graph: Graph) -> Graph:
     return map_bodies(graph, partial(everywhere, passes))
 
 
-def normalise_bodies(graph: Graph) -> Graph:
-    """Give equal values in different loop bodies equal forms."""
-    return in_bodies(NORMAL, graph)
+BODIES: tuple[Pass, ...] = (drop_stops, prune, *NORMAL)
+"""What bodies of loops have had, from the innermost outwards, when `normalise_bodies` is done with them."""
+_normalised: WeakKeyDictionary[Graph, tuple[Pass, ...]] = WeakKeyDictionary()
+"""Bodies that are in this form, each with the passes that brought it there."""
+
+
+def normalise_bodies(graph: Graph, passes: tuple[Pass, ...] = BODIES) -> Graph:
+    """Give equal values in different loop bodies equal forms, and drop what their loops are given and do not read.
+
+    Every level of a nest of loops asks this of the bodies inside it, and one that has its form is left as it is: the
+    work is linear in the depth.
+    """
+
+    def normalised(body: Graph) -> Graph:
+        if _normalised.get(body) != passes:
+            body = run(passes, map_bodies(body, normalised))
+            _normalised[body] = passes
+        return body
+
+    return map_bodies(graph, normalised)
 
 
 ALGEBRA: tuple[Pass, ...] = (
@@ -124,14 +142,16 @@ def graph_passes(options: Options = EVERYTHING) -> tuple[Pass, ...]:
     """Return the passes of a compilation: GRAPH_PASSES without those that are left out."""
     if not options.off:
         return GRAPH_PASSES
-    of_bodies: dict[Pass, tuple[Pass, ...]] = {normalise_bodies: NORMAL, optimise_bodies: ALGEBRA}
 
     def used(passes: tuple[Pass, ...]) -> Iterator[Pass]:
         for p in passes:
             if p.__name__ in REQUIRED or p.__name__ not in options.off:
-                yield wraps(p)(partial(in_bodies, tuple(used(of_bodies[p])))) if p in of_bodies else p
+                yield replaced.get(p, p)
 
-    return tuple(wraps(p)(partial(p, options=options)) if p is lay_out else p for p in used(GRAPH_PASSES))
+    replaced: dict[Pass, Pass] = {lay_out: wraps(lay_out)(partial(lay_out, options=options))}
+    replaced[normalise_bodies] = wraps(normalise_bodies)(partial(normalise_bodies, passes=tuple(used(BODIES))))
+    replaced[optimise_bodies] = wraps(optimise_bodies)(partial(in_bodies, tuple(used(ALGEBRA))))
+    return tuple(used(GRAPH_PASSES))
 
 
 def optimize(graph: Graph, options: Options = EVERYTHING) -> Graph:

@@ -9,7 +9,6 @@ that a `switch` takes, the sweeps of an eigenvalue solver) is None, printed as `
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,10 +17,9 @@ from graphc.ops.base import Routine
 from graphc.ops.control import Scan, Switch, While
 from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, factors_of
-from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes import machine
-from graphc.passes.cost import divisions, shifts, special_functions
+from graphc.passes.cost import operations_of, special_functions
 from graphc.passes.frame import Framed
 from graphc.passes.fusion_costs import Repeat
 from graphc.passes.kernels import Cut, Kernel, Schedule
@@ -32,7 +30,6 @@ from graphc.types import Size, Sizes, floor_div, product, size_value, sum_sizes
 LANES = 8
 """Numbers of a vector, about."""
 _PRICES = machine.ARITHMETIC[0], machine.FUNCTIONS["exp"][0]
-_ARITHMETIC = re.compile(r"[-+*/<>&|^]|[=!]=")
 
 
 @dataclass(frozen=True)
@@ -211,7 +208,5 @@ _FACTORISATIONS: dict[str, Callable[..., Size]] = {
 
 def _operations(node: Node) -> int:
     """Return the arithmetic operations on one element."""
-    if not isinstance(node.op, Pointwise):
-        return 0
-    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    return len(_ARITHMETIC.findall(code)) + len(shifts(node)) + len(divisions(node))
+    found = operations_of(node)
+    return found.arithmetic + found.quotients + found.divisions
