@@ -121,7 +121,7 @@ def _is_light(nest: _Lowering) -> bool:
     """
     kernel = nest.kernel
     if not nest.options.uses("whole_vectors") or any(
-        nest.accesses[x].base in nest.aliased for n in kernel.nodes for x in n.inputs
+        nest.accesses[x].base in nest.build.over for n in kernel.nodes for x in n.inputs
     ):
         return False
     members = [m for n in kernel.nodes for m in (_computed(n.op) if isinstance(n.op, Framed) else [n])]

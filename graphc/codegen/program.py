@@ -24,6 +24,7 @@ from graphc.errors import ShapeError, at
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
+from graphc.ops.control import Control, Scan
 from graphc.ops.reduction import Reduction
 from graphc.passes.machine import IN_TURNS
 from graphc.passes.options import EVERYTHING, Options
@@ -113,8 +114,7 @@ class Program:
 
         `threads` replaces the program's own number.
         """
-        for section in self.sections:
-            _check_extents(section.graph, sizes)
+        _check_extents(self.main.graph, sizes)
         memory = Memory(self.main, self.graph, sizes, self.threads if threads is None else threads)
         rows, segments, release, instructions = self._rows(memory)
         descriptor = make_descriptor(
@@ -169,8 +169,14 @@ class Program:
 
 
 def _check_extents(graph: Graph, sizes: Sizes) -> None:
+    """Refuse the largest element of nothing, but in the steps of a loop that makes none."""
     for node in graph.nodes:
         if isinstance(node.op, Reduction) and node.op.needs_elements:
             shape = node.inputs[0].shape
             if any(size_value(shape[a], sizes) == 0 for a in node.op.axes):
                 raise ShapeError(f"{node.op.name} of an empty axis: {node.inputs[0].type}{at(node.source)}")
+        elif isinstance(node.op, Control) and not (
+            isinstance(node.op, Scan) and size_value(node.op.length, sizes) == 0
+        ):
+            for region in node.op.regions():
+                _check_extents(region, sizes)

@@ -46,7 +46,7 @@ def _across(nest: _Lowering, axis: int) -> list[Across]:
                 continue
             assert isinstance(key, tuple)
             base, offset, strides = key
-            written = base in nest.kernel.levels or nest.aliased.get(base, base) in nest.build.written
+            written = base in nest.kernel.levels or nest.build.place(base) in nest.build.written
             if len(strides) == len(nest.groups) and strides[axis] == 1 and strides[-1] not in (0, 1) and not written:
                 found.append(Across(base, offset, strides, name))
     return found

@@ -99,14 +99,12 @@ def _wishes(nest: _Lowering, node: Node, variables: list[Var], length: int) -> l
         strides = nest.group_strides(nest.operand_strides(node, x))[:-1]
         place = nest.accesses[x]
         raw = build.name("h", short_name(place.base.dtype))
-        pointer = build.pointer(nest.aliased.get(place.base, place.base), place.offset)
+        pointer = build.pointer(place.base, place.offset)
         lines.append(Let(raw, pointer[build.index(strides, variables)]))
         size = build.size(node.inputs[0].shape[axis])
         terms.append(select(raw < 0, raw + size, raw) * build.size(whole[axis]))
-    if isinstance(node.op, Scatter):
-        pointer = build.pointer(node, 0)
-    else:
-        pointer = build.pointer(nest.aliased.get(access.base, access.base), access.offset)
+    scatters = isinstance(node.op, Scatter)
+    pointer = build.pointer(node, 0) if scatters else build.pointer(access.base, access.offset)
     lines.append(Let(start, total(*terms)))
     step = LINE // node.dtype.itemsize
     places = range(0, min(length, MAX_LINES * step), step)

@@ -158,7 +158,7 @@ def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[Across]]:
         assert isinstance(key, tuple)
         base, offset, strides = key
         side = [k for k, stride in enumerate(strides[:-1]) if stride == 1]
-        own = nest.aliased.get(base, base) in nest.build.written
+        own = nest.build.place(base) in nest.build.written
         if len(strides) == len(nest.groups) and side and strides[-1] not in (0, 1) and not own:
             found.setdefault(side[-1], []).append(Across(base, offset, strides, name))
     axis = max(found, key=lambda k: len(found[k]), default=0)
@@ -246,7 +246,7 @@ def turn(nest: _Lowering, load: Across, target: Expr, corner: Sequence[Expr], co
 
     `counts` are its rows, its columns and the distance of the target's rows.
     """
-    build, base = nest.build, nest.aliased.get(load.base, load.base)
+    build, base = nest.build, nest.build.place(load.base)
     routine, slot = TransposerSlot(base.dtype.itemsize), PointerSlot(base, load.offset)
     address = build.once(routine, "m", lambda: build.word(routine))
     source = build.once(("word", slot), "m", lambda: build.word(slot))
