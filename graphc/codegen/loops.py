@@ -137,8 +137,8 @@ def _running(op: Running, dtype: DType, values: Sequence[Expr]) -> tuple[list[Le
         factor, term = values
         follows = combine("sum", dtype, term, combine("prod", dtype, factor, a))
         return [Let(a, identity("sum", dtype))], [Let(a, select(J > 0, follows, term))], a
-    name = "sum" if op.name == "cumulative_sum" else "prod"
-    if name == "prod" or dtype.kind != "f":
+    name = op.name.removeprefix("cumulative_")
+    if name != "sum" or dtype.kind != "f":
         return [Let(a, identity(name, dtype))], [Let(a, combine(name, dtype, a, values[0]))], a
     if dtype.itemsize == 4:
         a = Var("a", "f64")
