@@ -28,7 +28,7 @@ def test_programs_run_as_python() -> None:
 
 @pytest.mark.parametrize("seed", COMPILED)
 def test_programs_compiled(seed: int) -> None:
-    check(program(seed), "compiled")
+    check(program(seed), "compiled", together=seed % 5 != 1)
 
 
 @pytest.mark.slow

@@ -90,10 +90,13 @@ class Plan:
     places: Places = field(default_factory=Places)
     chunks: Mapping[str, int] = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
+    fit: object | None = None
+    """What a limit of memory has led to; see `budget.Fit`."""
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
         lines = [f"arena of {self.peak_bytes} bytes" + (f" at {shown}" if shown else "")]
+        lines += [] if self.fit is None else [str(self.fit)]
         inside: dict[Node, list[str]] = {}
         for node, (whole, _) in self.places.parts.items():
             inside.setdefault(whole, []).append(self.names.get(node, "?"))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graphc.codegen.budget import Fit, within
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS
 from graphc.codegen.forms import forms_of
@@ -27,6 +28,7 @@ from graphc.ops.control import Control, Scan
 from graphc.ops.reduction import Reduction
 from graphc.passes.machine import IN_TURNS
 from graphc.passes.options import EVERYTHING, Options
+from graphc.passes.rematerialise import Choice
 from graphc.types import Array, Sizes, size_value
 
 RELEASE_NS = 50_000
@@ -63,12 +65,19 @@ class Program:
         *,
         compiled: bool = True,
         threads: int = 1,
+        memory: int | None = None,
     ) -> None:
         started, before = time.perf_counter(), (counters.compiled, counters.from_cache)
-        self.graph = graph
         self.threads = threads if compiled else 1
+        self.fit: Fit | None = None
+        """What a limit of memory has led to."""
+        choice: Choice | None = None
+        if memory is not None:
+            way = within(graph, memory, options, self.threads)
+            graph, choice, options, self.fit = way.graph, way.choice, way.options, way.fit
+        self.graph = graph
         obtain = (lambda source, o: kernel_address(source, o.at(precision))) if compiled else register
-        self.main = Section(graph, obtain, options)
+        self.main = Section(graph, obtain, options, choice=choice)
         lowered = time.perf_counter()
         self.main.finish()
         self.sections = list(self.main.every())
@@ -119,7 +128,8 @@ class Program:
             mode=mode,
         )
         descriptor.keep += [memory, self]
-        return Bound(replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory)), descriptor, instructions)
+        plan = replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory), fit=self.fit)
+        return Bound(plan, descriptor, instructions)
 
     def _rows(self, memory: Memory) -> tuple[Any, list[int], bool, list[int]]:
         """Return the tape, the places to look for signals, whether to release the GIL, and each row's nest."""

@@ -31,6 +31,7 @@ from graphc.passes import make_schedule
 from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.passes.options import EVERYTHING, Options
+from graphc.passes.rematerialise import Choice
 
 
 class Section:
@@ -38,7 +39,7 @@ class Section:
 
     `places` says where values live. `carries` are what the graph around receives and gives,
     which may stay in its place. `rows` are what a step of a loop receives and gives in the same place, if its kernels
-    allow it; `steps` are those that do, by kernel.
+    allow it; `steps` are those that do, by kernel. `choice` is what the graph computes again to save memory.
     """
 
     def __init__(
@@ -52,12 +53,15 @@ class Section:
         branch: bool = False,
         rows: Mapping[Node, Node] | None = None,
         handed_on: HandedOn | None = None,
+        choice: Choice | None = None,
     ) -> None:
         self.graph = graph
         self.inner = inner
         self.obtain = obtain
         self.options = options
-        self.handed_on = handed_on or HandedOn(lambda inside: make_schedule(inside, options))
+        self.handed_on = handed_on or HandedOn(
+            lambda inside: make_schedule(inside, options, choice if inside is graph else None)
+        )
         self.in_place: dict[Node, Node] = {}
         for pair in carries if options.uses("carries_in_place") else ():
             self.in_place |= self.handed_on.between(graph, pair, branch=branch)
