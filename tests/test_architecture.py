@@ -33,7 +33,7 @@ LAYERS = (
     ("evaluate", "passes", "masks", "curvature", "grad", "rounding"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
-    ("expected", "function", "runner", "signature", "pickling", "jacobians", "differences"),
+    ("expected", "written", "function", "runner", "signature", "pickling", "jacobians", "differences"),
     ("serialization", "scipy_adaptors", "native", "fixed", "cases", "verification"),
     ("inspect", "nn", "optim"),
     ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),

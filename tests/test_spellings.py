@@ -163,9 +163,17 @@ EXCEPTIONS: dict[str, str] = {
     **{f"log(sum(x, axis)), exponentials: {m} behind sigmoid 0": BELOW_SUM for m in ("where", "pad")},
     "log(prod(x, axis)), x >= 0: pad behind exp 0": BELOW_SUM,
     "log(prod(x, axis)), x >= 0: a loop around the rest, exp 0": LOOP,
-    **{f"exp(x) / sum(exp(x), axis, keepdims=True): {m} behind exp 0": TWO_PIECES for m in JOINED},
+    **{f"exp(x) / sum(exp(x), axis, keepdims=True): {m} behind exp 0": TWO_PIECES for m in JOINED if m != "where"},
     **{f"exp(x) / sum(exp(x), axis, keepdims=True): {m} behind exp 1": TWO_PIECES for m in ("where", "pad")},
     **{f"exp(x) / sum(exp(x), axis, keepdims=True): {m} behind sum 2": TWO_PIECES for m in SOFTMAX_SUM},
+    **{f"exp(x) / sum(exp(y), axis, keepdims=True): {m} behind exp 0": TWO_PIECES for m in JOINED if m != "where"},
+    **{f"exp(x) / sum(exp(y), axis, keepdims=True): {m} behind exp 1": TWO_PIECES for m in ("where", "pad")},
+    **{f"exp(x) / sum(exp(y), axis, keepdims=True): {m} behind sum 2": TWO_PIECES for m in SOFTMAX_SUM},
+    **{
+        f"log(cumulative_sum(x, axis)), exponentials{end}: {m} behind exp 0": BELOW_SUM
+        for end in ("", ", from the end")
+        for m in JOINED
+    },
     **{f"log1p(x), an exponential: {m} behind cosh 0": ASKED for m in (*JOINED, "two")},
     **{f"abs(x), x > 0: {m} behind exp 0": UNTOUCHED for m in ("int", "gather", "gather of elements", "two")},
 }

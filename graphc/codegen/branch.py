@@ -131,7 +131,7 @@ def lower_switch(
         moving = _fixed(body.graph.inputs, [accesses[x] for x in node.inputs[1:]])
         for k, y in enumerate(body.graph.outputs):
             moving |= dict.fromkeys(chain(y, body.in_place), Moving(results[k], 0, 0))
-        body.claim({x for x in moving if x not in body.graph.inputs})
+        body.places.elsewhere.update({x for x in moving if x not in body.graph.inputs})
         parts.append((body, moving))
     head: list[Slot] = [DriverSlot(), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
     return [_instruction(node, SWITCH, head, parts, [], machine.CALL)]
@@ -166,7 +166,7 @@ def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBod
     for i, y in zip(copied, last.graph.outputs, strict=True):
         parts[2][1][y] = Moving(results[i], 0, 0)
     for body, moving in parts:
-        body.claim({x for x in moving if x not in body.graph.inputs})
+        body.places.elsewhere.update({x for x in moving if x not in body.graph.inputs})
     for first, y, buffer in zip(outer, given, buffers, strict=False):
         if buffer in place.private:
             place.starts.append(copy_nest(buffer, y.shape, first, Access(buffer, 0, contiguous_strides(y.shape))))

@@ -135,7 +135,7 @@ class Memory:
         together = [run.numbers() for run, _ in self.runs.values()] if section is self.main else []
         share = self.main.options.uses("share_memory")
         self.plans[section] = plan_buffers(
-            nests, arena, self.sizes, names, regions, section.placed, together, share=share
+            nests, arena, self.sizes, names, regions, section.places, together, share=share
         )
         return self.plans[section]
 
@@ -144,7 +144,8 @@ class Memory:
         known = self.addresses[section]
         for block in self.plans[section].blocks:
             known[block.node] = base + block.offset
-        for node, (whole, offset) in section.placed.items():
+        for node in section.places.parts:
+            whole, offset = section.places.of(node)
             known[node] = known[whole] + self._size(offset) * node.dtype.itemsize
         for nest in self.nests[section]:
             for number, region in nest.inner:

@@ -8,7 +8,7 @@ ends of a row in vectors that overlap others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from graphc.codegen.ir import ZERO, Binary, Expr, If, Let, Loop, Number, Statement, Store, Var, both, select, typed
 from graphc.codegen.nest import Builder
@@ -21,7 +21,7 @@ from graphc.passes.layout import Access
 from graphc.types import Size, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 Interval = tuple[Size, Size]
 PIECE = Var("piece")
@@ -48,7 +48,7 @@ def shifted(op: Framed, access: Access) -> Access:
     return Access(access.base, offset, access.strides)
 
 
-def framed_value(nest: _Lowering, node: Node, name: Var) -> Statement:
+def framed_value(nest: Lowering, node: Node, name: Var) -> Statement:
     """Return the statement that computes a framed value: its expression inside its region, 0 outside."""
     op = node.op
     assert isinstance(op, Framed)
@@ -67,14 +67,14 @@ def framed_value(nest: _Lowering, node: Node, name: Var) -> Statement:
     return If(both(*tests), body, [Let(name, zero)])
 
 
-def _inside(nest: _Lowering, axis: int, span: Interval) -> list[Expr]:
+def _inside(nest: Lowering, axis: int, span: Interval) -> list[Expr]:
     variable = nest.variables[next(k for k, group in enumerate(nest.groups) if axis in group)]
     start, stop = span
     low: list[Expr] = [] if start == 0 else [variable >= nest.build.size(start)]
     return [*low, variable < nest.build.size(stop)]
 
 
-def divided(nest: _Lowering, statements: list[Statement], start: Expr, stop: Expr) -> list[Statement]:
+def divided(nest: Lowering, statements: list[Statement], start: Expr, stop: Expr) -> list[Statement]:
     """Return the loops over the last axis from `start` to `stop`: where all regions hold, and at the edges."""
     build, last = nest.build, len(nest.groups) - 1
     variable = nest.variables[last]
@@ -94,7 +94,7 @@ def divided(nest: _Lowering, statements: list[Statement], start: Expr, stop: Exp
     ]
     if across:
         body = [If(both(*across), body, [Let(first, stop), Let(final, stop)])]
-    inside = [s for statement in statements for s in (statement.body if isinstance(statement, If) else [statement])]
+    inside = [s for statement in statements for s in (statement.body if _is_framed(statement) else [statement])]
     outside = statements if len(regions) > 1 else _without(statements)
     lanes = 64 // min(n.dtype.itemsize for n in nest.kernel.stored)
     # From here on, vectors of rows that begin at a multiple of 64 bytes are aligned.
@@ -114,14 +114,14 @@ def divided(nest: _Lowering, statements: list[Statement], start: Expr, stop: Exp
     return [*body, _pieces(variable, [(start, first), (final, stop)], outside)]
 
 
-def _is_light(nest: _Lowering) -> bool:
+def _is_light(nest: Lowering) -> bool:
     """Tell whether elements may be computed twice, and cost so little that loads and odd ends of rows are what counts.
 
     Long mathematics is better in two vectors at a time, see `jit`.
     """
     kernel = nest.kernel
     if not nest.options.uses("whole_vectors") or any(
-        nest.accesses[x].base in nest.aliased for n in kernel.nodes for x in n.inputs
+        nest.accesses[x].base in nest.build.over for n in kernel.nodes for x in n.inputs
     ):
         return False
     members = [m for n in kernel.nodes for m in (_computed(n.op) if isinstance(n.op, Framed) else [n])]
@@ -132,7 +132,7 @@ def _computed(op: Framed) -> list[Node]:
     return [n for n in op.body.nodes if n not in op.body.inputs]
 
 
-def _whole_vectors(nest: _Lowering, last: int, lanes: int, inside: list[Let | Store]) -> Loop:
+def _whole_vectors(nest: Lowering, last: int, lanes: int, inside: list[Let | Store]) -> Loop:
     """Return the loop over whole vectors: the first, those from the middle on, and the last, which may overlap."""
     nest.whole_vectors = True
     names = ("first", "middle", "final", "pieces", "count", "whole", "from_d")
@@ -156,7 +156,12 @@ def _pieces(variable: Var, spans: Sequence[tuple[Expr, Expr]], body: list[Statem
 
 def _without(statements: list[Statement]) -> list[Statement]:
     """Return the statements at the edges of the only region: nothing of it is read."""
-    return [s for statement in statements for s in (statement.otherwise if isinstance(statement, If) else [statement])]
+    return [s for statement in statements for s in (statement.otherwise if _is_framed(statement) else [statement])]
+
+
+def _is_framed(statement: Statement) -> TypeGuard[If]:
+    """Tell a value with a region, which is 0 elsewhere, from the check of an index, which holds everywhere."""
+    return isinstance(statement, If) and bool(statement.otherwise)
 
 
 def _extreme(build: Builder, name: Var, sizes: list[Size], sign: str) -> list[Statement]:

@@ -134,7 +134,7 @@ class _Products:
         self.form = self._form() if vector_bits() and options.uses("tiles") else ""
         self.left, self.right, self.result, self.panel = (Pointer(name, self.kind) for name in "abct")
         self.factor = Var("alpha", self.kind)
-        self.build = Builder([node], self._blas_slots())
+        self.build = Builder([node], slots=self._blas_slots())
         self.alpha_at = self._alpha_address()
         self.most_at = 0
 

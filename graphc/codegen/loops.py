@@ -6,7 +6,7 @@ or more nests, which run in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
 from graphc.codegen.gemm import lower_matmul, lower_matmul_add, lower_matmul_sum, lower_matmul_update
@@ -14,6 +14,7 @@ from graphc.codegen.ir import ZERO, Cast, Expr, Let, Loop, Statement, Store, Var
 from graphc.codegen.lapack import LAPACK
 from graphc.codegen.lower import Accesses, lower, lower_loop
 from graphc.codegen.nest import Builder, LoopNest
+from graphc.codegen.places import Places
 from graphc.codegen.reduce import combine, identity, rounding
 from graphc.codegen.sorting import SORTING
 from graphc.codegen.windows import WINDOWED
@@ -58,14 +59,14 @@ def lower_kernel(
     return lowerings[type(node.op)](node, schedule.accesses)
 
 
-def concat_nests(node: Node, accesses: Accesses, placed: Mapping[Node, tuple[Node, Size]]) -> list[LoopNest]:
+def concat_nests(node: Node, accesses: Accesses, places: Places) -> list[LoopNest]:
     """Return the nests that copy the operands of a concatenation, except those that are computed in their place."""
     assert isinstance(node.op, Concat)
     strides = contiguous_strides(node.shape)
     nests = []
     offset: Size = 0
     for x in node.inputs:
-        if placed.get(accesses[x].base, (x, 0))[0] is not node:
+        if places.parts.get(accesses[x].base, (x, 0))[0] is not node:
             nests.append(copy_nest(node, x.shape, accesses[x], Access(node, offset * strides[node.op.axis], strides)))
         offset = offset + x.shape[node.op.axis]
     return nests
@@ -136,8 +137,8 @@ def _running(op: Running, dtype: DType, values: Sequence[Expr]) -> tuple[list[Le
         factor, term = values
         follows = combine("sum", dtype, term, combine("prod", dtype, factor, a))
         return [Let(a, identity("sum", dtype))], [Let(a, select(J > 0, follows, term))], a
-    name = "sum" if op.name == "cumulative_sum" else "prod"
-    if name == "prod" or dtype.kind != "f":
+    name = op.name.removeprefix("cumulative_")
+    if name != "sum" or dtype.kind != "f":
         return [Let(a, identity(name, dtype))], [Let(a, combine(name, dtype, a, values[0]))], a
     if dtype.itemsize == 4:
         a = Var("a", "f64")

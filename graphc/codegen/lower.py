@@ -48,7 +48,7 @@ Accesses = dict[Node, Access]
 
 def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
     """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
-    lowering = _Lowering(kernel, schedule, aliased, divide=False)
+    lowering = Lowering(kernel, schedule, aliased, divide=False)
     divide = divide and schedule.options.uses("target_rows")
     return with_target_rows(lowering, lowering.nest()) if divide else lowering.nest()
 
@@ -58,12 +58,12 @@ def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *,
 
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
-    lowering = _Lowering(kernel, schedule, aliased, divide)
+    lowering = Lowering(kernel, schedule, aliased, divide)
     strips, form = (with_strips, "strips") if kernel.split is None else (with_row_strips, "row_strips")
     return strips(lowering, lowering.nest()) if schedule.options.uses(form) else [lowering.nest()]
 
 
-class _Lowering:
+class Lowering:
     """Lowers one loop kernel; see the module's docstring."""
 
     def __init__(self, kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], divide: bool) -> None:
@@ -71,7 +71,6 @@ class _Lowering:
         self.unit_ns = 0.1 + sum(map(element_ns, kernel.nodes))
         self.accesses = schedule.accesses
         self.inline = schedule.inline
-        self.aliased = aliased
         self.divide = divide
         self.options = schedule.options
         self.dear = self.options.uses("vector_gathers") and any(map(gains_from_vectors, kernel.nodes))
@@ -81,7 +80,7 @@ class _Lowering:
         self.kept = rows_to_keep(kernel, self.accesses, self.roots, self.options)
         self.blocks = AccumulatedBlocks(self)
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.in_memory)]
-        self.build = Builder([*written, *self.blocks.memory])
+        self.build = Builder([*written, *self.blocks.memory], aliased)
         chunks = divide and self.options.uses("partial_chunks") and may_be_large(kernel.space, self.unit_ns)
         self.partials = Partials(self.build) if chunks else None
         self.framed = framed_axes(kernel.nodes)
@@ -208,7 +207,7 @@ class _Lowering:
             return self._inline(base, access.offset, strides)
         groups = self.group_strides(strides)
         index = self.build.index(groups, self.variables[: len(groups)])
-        return self.build.pointer(self.aliased.get(base, base), access.offset)[index]
+        return self.build.pointer(base, access.offset)[index]
 
     def _in_kernel(self, base: Node, phase: int | None) -> Expr | None:
         if base in self.outer_values:
@@ -254,7 +253,7 @@ class _Lowering:
         """Load once per loop level: at the top, in the outer loops or in the phase."""
         groups = self.group_strides(strides)
         index = self.index(groups)
-        pointer = self.build.pointer(self.aliased.get(base, base), offset)
+        pointer = self.build.pointer(base, offset)
         inner = any(s != 0 and g[-1] >= self.split for s, g in zip(groups, self.groups, strict=False))
         key = (base, offset, groups)
         if index == ZERO and base not in self.build.scopes:
@@ -330,7 +329,7 @@ class _Lowering:
         access = self.accesses[node.inputs[0]]
         body = self.phases[self.phase_of[node] - 1].after if phase is None else self.phases[phase].body
         place = self._indexed_place(node, access.strides, 1, phase, body)
-        return self.build.pointer(self.aliased.get(access.base, access.base), access.offset)[place]
+        return self.build.pointer(access.base, access.offset)[place]
 
     def _scatter(self, node: Node, phase: int) -> None:
         """Emit the write of a scatter; a target that is not written in place has been copied before."""

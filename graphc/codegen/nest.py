@@ -6,7 +6,7 @@ so that kernels of equal structure have equal text. Invariant: the text mentions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -300,6 +300,8 @@ class Builder:
     """Collects the slots, pointers and hoisted statements of one nest; names are numbered by first use."""
 
     written: Sequence[Node] = ()
+    over: Mapping[Node, Node] = field(default_factory=dict)
+    """Old values that the nest writes over, each with the new one: both are read and written through one pointer."""
     slots: list[Slot] = field(default_factory=list)
     top: list[Statement] = field(default_factory=list)
     checks: list[Node] = field(default_factory=list)
@@ -354,7 +356,11 @@ class Builder:
 
     def size(self, size: Size) -> Var:
         """Return a variable that holds a size."""
-        return self.once(("size", size), "n", lambda: self.word(SizeSlot(size)))
+        found = self._known.get(("size", size))  # most sizes are known
+        if found is None:
+            found = self.once(("size", size), "n", lambda: self.word(SizeSlot(size)))
+        assert isinstance(found, Var)
+        return found
 
     def literal(self, value: Array) -> Var:
         """Return a variable that holds a number; its bits travel in the frame."""
@@ -370,13 +376,19 @@ class Builder:
         own = self.pointer_once(("frame", dtype), "w", lambda: Address(name, self.word(FrameSlot())))
         return own[self.slot(slot) * 8 // dtype.itemsize]
 
+    def place(self, x: Node) -> Node:
+        """Return the value through whose pointer a stored value is read."""
+        return self.over.get(x, x)
+
     def pointer(self, base: Node, offset: Size) -> Pointer:
         """Return a variable that points at an element of a stored value."""
-        kind = short_name(base.dtype)
-        scope = (self.scopes[base],) if base in self.scopes else ()
-        key = ("pointer", base, offset)
-        make = lambda: Address(kind, self.word(PointerSlot(base, offset)), scope)  # noqa: E731
-        return self.pointer_once(key, "p", make, base, offset)
+        place = self.place(base)
+        scope = (self.scopes[place],) if place in self.scopes else ()
+
+        def address() -> Address:
+            return Address(short_name(place.dtype), self.word(PointerSlot(place, offset)), scope)
+
+        return self.pointer_once(("pointer", place, offset), "p", address, place, offset)
 
     def checked(self, body: list[Statement], raw: Expr, size: Size) -> Var:
         """Emit the check of an index, which may count from the end, and return the variable of its position."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graphc.codegen.budget import Fit, within
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS
 from graphc.codegen.forms import forms_of
@@ -23,9 +24,11 @@ from graphc.errors import ShapeError, at
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
+from graphc.ops.control import Control, Scan
 from graphc.ops.reduction import Reduction
 from graphc.passes.machine import IN_TURNS
 from graphc.passes.options import EVERYTHING, Options
+from graphc.passes.rematerialise import Choice
 from graphc.types import Array, Sizes, size_value
 
 RELEASE_NS = 50_000
@@ -62,12 +65,19 @@ class Program:
         *,
         compiled: bool = True,
         threads: int = 1,
+        memory: int | None = None,
     ) -> None:
         started, before = time.perf_counter(), (counters.compiled, counters.from_cache)
-        self.graph = graph
         self.threads = threads if compiled else 1
+        self.fit: Fit | None = None
+        """What a limit of memory has led to."""
+        choice: Choice | None = None
+        if memory is not None:
+            way = within(graph, memory, options, self.threads)
+            graph, choice, options, self.fit = way.graph, way.choice, way.options, way.fit
+        self.graph = graph
         obtain = (lambda source, o: kernel_address(source, o.at(precision))) if compiled else register
-        self.main = Section(graph, obtain, options)
+        self.main = Section(graph, obtain, options, choice=choice)
         lowered = time.perf_counter()
         self.main.finish()
         self.sections = list(self.main.every())
@@ -104,8 +114,7 @@ class Program:
 
         `threads` replaces the program's own number.
         """
-        for section in self.sections:
-            _check_extents(section.graph, sizes)
+        _check_extents(self.main.graph, sizes)
         memory = Memory(self.main, self.graph, sizes, self.threads if threads is None else threads)
         rows, segments, release, instructions = self._rows(memory)
         descriptor = make_descriptor(
@@ -119,7 +128,8 @@ class Program:
             mode=mode,
         )
         descriptor.keep += [memory, self]
-        return Bound(replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory)), descriptor, instructions)
+        plan = replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory), fit=self.fit)
+        return Bound(plan, descriptor, instructions)
 
     def _rows(self, memory: Memory) -> tuple[Any, list[int], bool, list[int]]:
         """Return the tape, the places to look for signals, whether to release the GIL, and each row's nest."""
@@ -159,8 +169,14 @@ class Program:
 
 
 def _check_extents(graph: Graph, sizes: Sizes) -> None:
+    """Refuse the largest element of nothing, but in the steps of a loop that makes none."""
     for node in graph.nodes:
         if isinstance(node.op, Reduction) and node.op.needs_elements:
             shape = node.inputs[0].shape
             if any(size_value(shape[a], sizes) == 0 for a in node.op.axes):
                 raise ShapeError(f"{node.op.name} of an empty axis: {node.inputs[0].type}{at(node.source)}")
+        elif isinstance(node.op, Control) and not (
+            isinstance(node.op, Scan) and size_value(node.op.length, sizes) == 0
+        ):
+            for region in node.op.regions():
+                _check_extents(region, sizes)

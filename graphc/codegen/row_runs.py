@@ -141,7 +141,7 @@ class _Run:
         return all(x not in self.in_state and self._memory(x) not in self.outside for x in stored)
 
     def _memory(self, x: Node) -> Node:
-        return self.section.placed.get(x, (x, 0))[0]
+        return self.section.places.whole(x)
 
     def _note(self, kernel: Kernel, stored: dict[Node, Size]) -> None:
         self.widths |= stored

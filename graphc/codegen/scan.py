@@ -8,7 +8,7 @@ kernels are too short for threads becomes one kernel with the loop inside (`inli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 
 from graphc.codegen import division
@@ -48,6 +48,7 @@ from graphc.codegen.nest import (
     Slot,
     TapeSlot,
 )
+from graphc.codegen.places import Places
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import inside_node
@@ -108,14 +109,12 @@ class Body:
     graph: Graph
     nests: list[LoopNest]
     append: Callable[[list[LoopNest], int], None]
-    claim: Callable[[set[Node]], None]
-    """Take values out of the body's arena: they live where the op around it says."""
     inline: Callable[[], None]
     """Say that the nests have become part of another nest: they are neither compiled nor walked."""
     in_place: dict[Node, Node]
     """Values that are written over a carry, or over what others have made of it, and what each is written over."""
-    placed: Mapping[Node, tuple[Node, Size]]
-    """Values that are parts of others, and their offsets there in elements."""
+    places: Places
+    """Where its values live; the op around it says that of what it gives."""
 
 
 @dataclass
@@ -161,7 +160,7 @@ def lower_scan(
         place.moving[y] = Moving(results["stacked", j], 0, product(y.shape))
     for i, x in enumerate(node.inputs[: op.carries]):
         _place_carry(op, i, accesses[x], body, results, place)
-    body.claim({x for x in place.moving if x not in inside})
+    body.places.elsewhere.update({x for x in place.moving if x not in inside})
     return [*place.starts, *_loops(node, op, body, place, options), *place.ends], place.placed
 
 
@@ -296,7 +295,7 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Option
     """Return the loop as one kernel."""
     pairs = zip(body.graph.inputs, body.graph.outputs[: op.carries], strict=False)
     carries = [Carry(received, given) for received, given in pairs]
-    nests = [_in_wholes(nest, body.placed) for nest in body.nests]
+    nests = [_in_wholes(nest, body.places) for nest in body.nests]
     text, slots, buffers = inline_loop(nests, place.moving, carries, op.length, op.reverse, options)
     work = sum_sizes(nest.work for nest in body.nests)
     return LoopNest(
@@ -312,12 +311,12 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Option
     )
 
 
-def _in_wholes(nest: LoopNest, placed: Mapping[Node, tuple[Node, Size]]) -> LoopNest:
+def _in_wholes(nest: LoopNest, places: Places) -> LoopNest:
     """Return a nest whose pointers to parts of values are pointers into those values."""
     slots: list[Slot] = []
     for slot in nest.slots:
-        while isinstance(slot, PointerSlot) and slot.base in placed:
-            whole, offset = placed[slot.base]
+        if isinstance(slot, PointerSlot):
+            whole, offset = places.of(slot.base)
             slot = PointerSlot(whole, slot.offset + offset)
         slots.append(slot)
     return replace(nest, slots=tuple(slots))

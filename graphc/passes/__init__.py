@@ -9,6 +9,7 @@ scheduling stage makes kernels of the nodes (`fuse`), and changes these.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial, wraps
 from weakref import WeakKeyDictionary
 
@@ -31,6 +32,7 @@ from graphc.passes.options import EVERYTHING, FORMS, REQUIRED, Options
 from graphc.passes.order import order
 from graphc.passes.recompute import recompute
 from graphc.passes.regions import map_bodies, prune
+from graphc.passes.rematerialise import Choice
 from graphc.passes.residuals import store_residuals
 from graphc.passes.simplify import simplify
 from graphc.passes.sink_slices import join_slices, sink_slices
@@ -158,9 +160,14 @@ def optimize(graph: Graph, options: Options = EVERYTHING) -> Graph:
     return run(graph_passes(options), graph)
 
 
-def make_schedule(graph: Graph, options: Options = EVERYTHING, *, verify: bool = False) -> Schedule:
-    """Return the kernels of a graph that is laid out, in order; with `verify`, check the DAG of kernels."""
-    found = fuse(graph, options)
+def make_schedule(
+    graph: Graph, options: Options = EVERYTHING, choice: Choice | None = None, *, verify: bool = False
+) -> Schedule:
+    """Return the kernels of a graph that is laid out, in order; with `verify`, check the DAG of kernels.
+
+    `choice` is the one of which this is the graph, where values are computed again to save memory.
+    """
+    found = fuse(graph, options) if choice is None else replace(fuse(graph, options, choice.part), place=choice.place)
     for apply_pass in SCHEDULE_PASSES:
         found = apply_pass(found)
         if verify:

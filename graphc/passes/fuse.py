@@ -15,7 +15,8 @@ the update of a state does for a bias correction. One pass, linear in the graph.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from graphc.graph import Graph
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     pass
 
 MAX_INLINE_DEPTH = 8
+NO_PARTS: Mapping[Node, int] = MappingProxyType({})
 
 
 def squeezed(shape: Shape) -> Shape:
@@ -80,13 +82,15 @@ def at_hand(access: Access, x: Node, found: str, level: str) -> bool:
     return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
 
 
-def fuse(graph: Graph, options: Options = EVERYTHING) -> Schedule:
+def fuse(graph: Graph, options: Options = EVERYTHING, part: Mapping[Node, int] = NO_PARTS) -> Schedule:
     """Partition the computed nodes of `graph` into kernels; `order` says when each runs.
+
+    Values of different `part` (0 where it says nothing) are in different kernels.
 
     before: `%2 = multiply(%0, %1)`, `%3 = sum[axes=(1,)](%2)`
     after: `kernel 0: loop over [n,m] rows of m: %2 multiply, %3 sum -> %3`
     """
-    fuser = _Fuser(graph, options)
+    fuser = _Fuser(graph, options, part)
     for node in graph.nodes:
         fuser.visit(node)
     return fuser.schedule()
@@ -100,8 +104,9 @@ class _Fuser:
     for it.
     """
 
-    def __init__(self, graph: Graph, options: Options) -> None:
+    def __init__(self, graph: Graph, options: Options, part: Mapping[Node, int]) -> None:
         self.graph = graph
+        self.part = part
         self.options = options
         self.joins, self.inlines = options.uses("fuse"), options.uses("inline_scalars")
         self.accesses = accesses_of(graph)
@@ -109,7 +114,7 @@ class _Fuser:
         self.home: dict[Node, Group] = {}
         self.pending: dict[Node, Cluster] = {}
         self.refused: list[tuple[Node, Node, str]] = []
-        self.readers: dict[tuple[Shape, Node], Group] = {}
+        self.readers: dict[tuple[int, Shape, Node], Group] = {}
         self.kept = set(graph.outputs)
         self.late = late_scatters(graph)
         self.updated = frozenset(graph.updates)
@@ -209,9 +214,10 @@ class _Fuser:
         if not self.joins:
             return []
         bases = dict.fromkeys(self.accesses[x].base for n in cluster for x in n.inputs)
+        part = self.part.get(cluster[-1], 0)
         homes = sorted({self.home[b] for b in bases if b in self.home}, key=lambda g: (-g.stage, -g.index))
-        homes = self._merged([g for g in homes if g.kind == "loop"], bases)
-        siblings = [self.readers[space, b] for b in bases if (space, b) in self.readers]
+        homes = self._merged([g for g in homes if g.kind == "loop" and g.part == part], bases)
+        siblings = [self.readers[part, space, b] for b in bases if (part, space, b) in self.readers]
         return [g for g in (*homes, *siblings) if g.kind == "loop"]
 
     def _merged(self, homes: list[Group], bases: Iterable[Node]) -> list[Group]:
@@ -239,8 +245,8 @@ class _Fuser:
         for node in other.levels:
             self.home[node] = group
         for base in other.reads:
-            if self.readers.get((other.space, base)) is other:
-                self.readers[other.space, base] = group
+            if self.readers.get((other.part, other.space, base)) is other:
+                self.readers[other.part, other.space, base] = group
         other.levels = {}
 
     def _levels(
@@ -286,7 +292,7 @@ class _Fuser:
     def _open(self, kind: str, cluster: list[Node], space: Shape) -> Group:
         homes = [self.home.get(self.accesses[x].base) for n in cluster for x in n.inputs]
         stage = max((g.stage + 1 for g in homes if g is not None), default=0)
-        group = Group(len(self.groups), stage, kind, space)
+        group = Group(len(self.groups), stage, kind, space, part=self.part.get(cluster[-1], 0))
         self.groups.append(group)
         return group
 
@@ -304,7 +310,7 @@ class _Fuser:
                     group.reads[base] = None
                     self._follow(group, base)
                     if base.shape:
-                        self.readers[group.space, base] = group
+                        self.readers[group.part, group.space, base] = group
 
     def _follow(self, group: Group, base: Node) -> None:
         """Note that a kernel reads a value of another, and so runs after it."""

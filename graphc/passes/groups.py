@@ -44,6 +44,7 @@ class Group:
     read: bool = False
     """Whether another kernel reads this one, which fixes its stage."""
     framed: bool = False
+    part: int = 0
     expression: Expression = field(default_factory=Expression)
 
     def add(self, levels: dict[Node, str], expression: Expression | None = None) -> None:

@@ -151,7 +151,9 @@ class _Loop:
         for node in op.body.nodes:
             if isinstance(node.op, (Constant, DimValue, Iota)):
                 self.outer[node] = node
-            elif node.inputs and all(x in self.outer for x in node.inputs) and not (empty and can_fail(node)):
+            elif empty and can_fail(node):
+                continue
+            elif node.inputs and all(x in self.outer for x in node.inputs):
                 inputs = tuple(self.outer[x] for x in node.inputs)
                 self.outer[node] = Node(node.op, inputs, node.type, node.source, node.guards)
             elif node.inputs and all(x in found or x in self.outer for x in node.inputs):

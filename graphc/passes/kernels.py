@@ -86,6 +86,8 @@ class Schedule:
     repeats: tuple[Repeat, ...] = ()
     options: Options = EVERYTHING
     """What this compilation leaves out, for all that follows."""
+    place: Mapping[Node, float] | None = None
+    """Where each value comes in an order that is decided; see `rematerialise`."""
 
     @lazy_property
     def dag(self) -> networkx.DiGraph[Kernel]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 FORMS = {
     "fuse": "several values share a kernel",
+    "late_updates": "new values of states are computed last: until then a signal may end a call",
     "inline_scalars": "scalars of sizes and literals are computed in every kernel that reads them",
     "recompute": "cheap values are computed again in place of being stored",
     "state_in_place": "the new value of a state is written over the old one",

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from graphc.node import Node
 from graphc.ops.base import Placeholder
@@ -19,13 +20,14 @@ from graphc.passes.kernels import Kernel, Schedule
 from graphc.passes.scatters import scatter_chain
 from graphc.types import TensorType, size_value, symbols
 
+if TYPE_CHECKING:
+    import networkx
+
 ALIGNMENT = 64
 GUESSES = 1, 1024
 """Sizes that named dimensions may have: an order by memory must need no more at the smaller, and less at the larger."""
 LESS = 0.9
 """The part of the memory that an order by memory may need, for the order of the program to be given up."""
-
-Key = Callable[[Kernel], Any]
 
 
 def order(schedule: Schedule) -> Schedule:
@@ -34,29 +36,54 @@ def order(schedule: Schedule) -> Schedule:
     before: `kernel 0: %2 exp`, `kernel 1: %3 subtract`, the new value of a state, `kernel 2: %5 sum` of `%2`
     after: `kernel 0: %2 exp`, `kernel 1: %5 sum`, `kernel 2: %3 subtract`
     """
+    import networkx
+
     made = {kernel: number for number, kernel in enumerate(schedule)}
     late = _late(schedule)
     inner = {kernel for kernel in schedule if schedule.dag.out_degree(kernel)}
-    as_made = _sorted(schedule, lambda k: (k in late, k in inner, made[k]))
+    dag = schedule.dag if schedule.options.uses("late_updates") else _after_readers(schedule)
+
+    def in_order_of(key: Callable[[Kernel], Any]) -> list[Kernel]:
+        return list(networkx.lexicographical_topological_sort(dag, key=lambda k: (k in late, key(k), made[k])))
+
+    if schedule.place is not None:
+        place = {k: min(schedule.place.get(n, inf) for n in k.nodes) for k in schedule}
+        return schedule.in_order(in_order_of(place.__getitem__))
+    as_made = in_order_of(inner.__contains__)
     if len(inner) > 1:
-        small, large = (_Memory(schedule, guess) for guess in GUESSES)
-        by_memory = _sorted(schedule, lambda k: (k in late, large.added(k), made[k]))
+        small, large = (Footprint(schedule, guess) for guess in GUESSES)
+        by_memory = in_order_of(large.added)
         less = large.peak(by_memory) < LESS * large.peak(as_made)
         if less and small.peak(by_memory) <= small.peak(as_made):
             return schedule.in_order(by_memory)
     return schedule.in_order(as_made)
 
 
-def _sorted(schedule: Schedule, key: Key) -> list[Kernel]:
+def _updates(schedule: Schedule) -> dict[Node, Node]:
+    """Return the new values of states, each with its state."""
+    graph = schedule.graph
+    return dict(zip(graph.outputs[len(graph.outputs) - len(graph.updates) :], graph.updates, strict=True))
+
+
+def _after_readers(schedule: Schedule) -> networkx.DiGraph[Kernel]:
+    """Return the DAG in which what makes a state's new value also waits for all others that read the old one."""
     import networkx
 
-    return list(networkx.lexicographical_topological_sort(schedule.dag, key=key))
+    dag = schedule.dag.copy()
+    number = {kernel: i for i, kernel in enumerate(schedule)}
+    for value, state in _updates(schedule).items():
+        writer = schedule.kernel_of.get(value)
+        if writer is not None:
+            after = networkx.descendants(dag, writer)
+            readers = (schedule.kernels[i] for i in schedule.readers.get(state, ()) if i != number[writer])
+            dag.add_edges_from((reader, writer) for reader in readers if reader not in after)
+    return dag
 
 
 def _late(schedule: Schedule) -> set[Kernel]:
     """Return the kernels that wait until all others have run."""
     graph, dag = schedule.graph, schedule.dag
-    updates = set(graph.outputs[len(graph.outputs) - len(graph.updates) :])
+    updates = _updates(schedule).keys() if schedule.options.uses("late_updates") else set[Node]()
     chains = {n for o in graph.outputs for n in scatter_chain(o)}
     last = {k for k in schedule if not dag.out_degree(k)}
     writing = {k for k in schedule if not updates.isdisjoint(k.nodes)}
@@ -74,7 +101,7 @@ def _may_hand_on(schedule: Schedule, kernel: Kernel) -> bool:
     return given and any(isinstance(x.op, Placeholder) for n in kernel.nodes for x in n.inputs)
 
 
-class _Memory:
+class Footprint:
     """What kernels add to memory, and what orders of them need, with a guess for the sizes of named dimensions."""
 
     def __init__(self, schedule: Schedule, guess: int) -> None:
@@ -102,6 +129,16 @@ class _Memory:
             live -= sum(self._bytes(x) for x in self.read[kernel] if last[x] is kernel)
             live -= sum(self._bytes(x) for x in self.stored[kernel] if x not in last)
         return most
+
+    def across(self, kernels: Sequence[Kernel]) -> list[int]:
+        """Return, for each kernel, the bytes that wait when it has run for those that come after."""
+        last = {x: kernel for kernel in kernels for x in self.read[kernel]}
+        live, found = 0, []
+        for kernel in kernels:
+            live += sum(self._bytes(x) for x in self.stored[kernel] if x in last)
+            live -= sum(self._bytes(x) for x in self.read[kernel] if last[x] is kernel)
+            found.append(live)
+        return found
 
     def _bytes(self, node: Node) -> int:
         found = self.known.get(node.type)
