@@ -171,7 +171,7 @@ def test_nested_choices_do_not_multiply_the_trials() -> None:
     for depth in (6, 12):
         y = gc.exp(S)
         for i in range(depth):
-            y = gc.where(S > i, gc.exp(y) * 0.5, gc.sin(y) + i)
+            y = gc.where(i < S, gc.exp(y) * 0.5, gc.sin(y) + i)
         graph, before = Graph(gc.log(gc.sin(y) + gc.cos(y))), next(serials)
         stabilize(graph)
         made.append(next(serials) - before)
