@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -167,6 +168,37 @@ def test_padding_is_never_the_largest() -> None:
     np.testing.assert_array_equal(gc.nn.max_pool1d(low, 3, padding=1).eval(), low[..., :1])
     integers = np.full((1, 1, 3), -(2**31), "int32")
     assert gc.nn.max_pool1d(integers, 3, padding=1).eval().dtype == "int32"
+
+
+def first_largest(x: Array, kernel: int, stride: int, before: int, after: int, dilation: int) -> Array:
+    """Count, by loops, how often each element of a square image is the first largest of a window."""
+    n, out = len(x), np.zeros_like(x)
+    starts = range(-before, n + after - dilation * (kernel - 1), stride)
+    for top, left in itertools.product(starts, starts):
+        rows, columns = ([start + k * dilation for k in range(kernel)] for start in (top, left))
+        inside = [(i, j) for i in rows for j in columns if 0 <= i < n and 0 <= j < n]
+        out[max(inside, key=lambda place: x[place])] += 1  # max keeps the first
+    return np.asarray(out)
+
+
+@pytest.mark.parametrize("mode", ["compiled", "reference"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "dilation"),
+    [(3, 1, (1, 1), 1), (3, 2, (1, 1), 2), (2, 1, (1, 0), 1), (3, 1, (2, 2), 2), (6, 1, (3, 3), 1)],
+)
+def test_padding_takes_no_gradient(kernel: int, stride: int, pads: tuple[int, int], dilation: int, mode: str) -> None:
+    """Although its value, the lowest, is in the data too; windows are unrolled or not, sizes known or named."""
+    low = np.full((5, 5), -np.inf)
+    mixed = np.where(np.random.default_rng(0).random((5, 5)) < 0.3, 1.0, low)
+    for named, image in itertools.product((False, True), (low, mixed)):
+        x = gc.placeholder("x", (1, "n", "n") if named else (1, 5, 5))
+        pooled = gc.nn.max_pool2d(x, kernel, stride=stride, padding=(pads, pads), dilation=dilation)
+        slope, moved = (gc.grad(gc.sum(pooled), x), gc.jvp(pooled, x, gc.arange(25.0).reshape((1, 5, 5))))
+        f = gc.function([x], [slope, gc.sum(moved)], mode=mode)  # type: ignore[call-overload]
+        got, total = f(image[None])
+        wanted = first_largest(image, kernel, stride, *pads, dilation)
+        np.testing.assert_array_equal(got[0], wanted)
+        assert total == np.vdot(wanted, np.arange(25.0).reshape(5, 5))
 
 
 # -- refusals

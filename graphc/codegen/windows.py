@@ -135,7 +135,7 @@ class _Choice:
         self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: Sequence[Size], kind: str
     ) -> None:
         d = len(op.kernel)
-        self.build, self.x, self.kernel = build, x, op.kernel
+        self.build, self.x, self.op, self.kernel = build, x, op, op.kernel
         between = window_strides(source.strides[x.ndim - d :], op.strides, op.dilations)
         self.strides, self.inside = [*lead, *between[:d]], between[d:]
         self.pointer = build.pointer(source.base, source.offset)
@@ -144,19 +144,28 @@ class _Choice:
 
     def statements(self, variables: Sequence[Expr], carried: Callable[[Sequence[Expr]], Expr]) -> list[Statement]:
         """Leave the maximum in `best` and what `carried` gives for its element, from its place, in `at`."""
-        d = len(self.kernel)
-        zeros = [ZERO] * d
+        first = self._first(variables[len(variables) - len(self.kernel) :])
         start: list[Statement] = [
             Let(B, _index(self.build, self.strides, variables)),
             Let(self.best, self.pointer[B]),
-            Let(self.at, carried(zeros)),
+            Let(self.at, carried(first)),
         ]
         if self.unrolled:
             elements = itertools.product(*map(range, as_ints(self.kernel)))
             next(elements)
             return [*start, *(s for e in elements for s in self._step([Number(k) for k in e], carried))]
-        names = _numbered("k", d)
+        names = _numbered("k", len(self.kernel))
         return [*start, *_loops(self.build, names, self.kernel, self._step(names, carried))]
+
+    def _first(self, windows: Sequence[Expr]) -> list[Expr]:
+        """Return the first element of a window that is not padding in front, at which the value is no lower."""
+        rows = zip(windows, self.op.before, self.op.strides, self.op.dilations, strict=True)
+        return [ZERO if before == 0 else self._behind(before, o, s, d) for o, before, s, d in rows]
+
+    def _behind(self, before: Size, window: Expr, stride: int, dilation: int) -> Expr:
+        missing = Group(self.build.size(before) - window * stride)
+        elements = missing if dilation == 1 else Group(missing + (dilation - 1)) // dilation
+        return select(missing > 0, elements, ZERO)
 
     def _step(self, element: Sequence[Expr], carried: Callable[[Sequence[Expr]], Expr]) -> list[Statement]:
         v, m, best = Var("v", self.best.kind), Var("m", "bool"), self.best

@@ -93,7 +93,7 @@ def _max_pool(
     pads = _pads(name, node, padding, kernel, strides, dilations, ceil_mode)
     padded = pad_with(node, (*((0, 0),) * (node.ndim - ndim), *pads), _lowest(node.dtype))
     require_room(name, node, padded.shape[node.ndim - ndim :], kernel, dilations)
-    return max_of_windows(name, padded, kernel, strides, dilations)
+    return max_of_windows(name, padded, kernel, strides, dilations, tuple(before for before, _ in pads))
 
 
 def _lowest(dtype: DType) -> float | int:

@@ -133,7 +133,8 @@ class PickMax(Assembly):
     """Of each window of the second operand, the element where the first has its first maximum.
 
     NaN is larger than all others, the last NaN first. With both operands equal it is max pooling. The choice has
-    derivative 0.
+    derivative 0. The first `before[i]` elements of an axis are padding, the lowest value there is: an element behind
+    them that is no larger is chosen first.
     """
 
     name = "pick_max"
@@ -141,9 +142,10 @@ class PickMax(Assembly):
     kernel: Shape
     strides: Steps
     dilations: Steps
+    before: Shape
 
     def sizes(self) -> Iterable[Size]:
-        return self.counts + self.kernel
+        return self.counts + self.kernel + self.before
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         return zip(types[0].shape, types[1].shape, strict=True)
@@ -154,14 +156,14 @@ class PickMax(Assembly):
 
     def evaluate(self, *arrays: Array) -> Array:
         chosen, values = (_flat_windows(a, self) for a in arrays)
-        place = np.argmax(chosen, axis=-1)
+        place = np.maximum(np.argmax(chosen, axis=-1), _first_elements(self))
         missing = np.isnan(chosen) if chosen.dtype.kind == "f" else np.zeros(chosen.shape, bool)
         last = chosen.shape[-1] - 1 - np.argmax(missing[..., ::-1], axis=-1)
         place = np.where(np.any(missing, axis=-1), last, place)[..., None]
         return np.asarray(np.take_along_axis(values, place, axis=-1)[..., 0])
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
-        return None, apply(PlaceMax(self.kernel, self.strides, self.dilations), inputs[0], g)
+        return None, apply(PlaceMax(self.kernel, self.strides, self.dilations, self.before), inputs[0], g)
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
         return None if tangents[1] is None else apply(self, inputs[0], tangents[1])
@@ -173,6 +175,18 @@ def _flat_windows(x: Array, op: PickMax) -> Array:
     return view.reshape(*view.shape[: view.ndim - len(op.kernel)], int(np.prod(as_ints(op.kernel))))
 
 
+def _first_elements(op: PickMax) -> Array:
+    """Return the place in each window of its first element that is not padding in front; all before it are padding."""
+    counts, kernel = as_ints(op.counts), as_ints(op.kernel)
+    out = np.zeros((1,) * len(kernel), "int64")
+    for axis, before in enumerate(as_ints(op.before)):
+        missing = before - np.arange(counts[axis]) * op.strides[axis]
+        first = np.maximum(-(-missing // op.dilations[axis]), 0)
+        shape = [counts[axis] if a == axis else 1 for a in range(len(kernel))]
+        out = out * kernel[axis] + first.reshape(shape)
+    return out
+
+
 @dataclass(frozen=True)
 class PlaceMax(Assembly):
     """Zeros like the first operand, with the second's elements added where the windows of the first are largest."""
@@ -181,9 +195,10 @@ class PlaceMax(Assembly):
     kernel: Shape
     strides: Steps
     dilations: Steps
+    before: Shape
 
     def sizes(self) -> Iterable[Size]:
-        return self.kernel
+        return self.kernel + self.before
 
     def infer(self, *types: TensorType) -> TensorType:
         return TensorType(types[1].dtype, types[0].shape)
@@ -191,7 +206,7 @@ class PlaceMax(Assembly):
     def evaluate(self, *arrays: Array) -> Array:
         x, g = arrays
         d = len(self.kernel)
-        pick = PickMax(g.shape[g.ndim - d :], self.kernel, self.strides, self.dilations)
+        pick = PickMax(g.shape[g.ndim - d :], self.kernel, self.strides, self.dilations, self.before)
         places = pick.evaluate(x, np.arange(x.size).reshape(x.shape))
         out = np.zeros(x.size, g.dtype)
         np.add.at(out, places.ravel(), g.ravel())
@@ -200,7 +215,7 @@ class PlaceMax(Assembly):
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         shape = inputs[1].shape
         counts = shape[len(shape) - len(self.kernel) :]
-        return None, apply(PickMax(counts, self.kernel, self.strides, self.dilations), inputs[0], g)
+        return None, apply(PickMax(counts, self.kernel, self.strides, self.dilations, self.before), inputs[0], g)
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
         return None if tangents[1] is None else apply(self, inputs[0], tangents[1])
@@ -243,10 +258,19 @@ def windows_of(name: str, x: Node, kernel: Shape, strides: Steps, dilations: Ste
     return insert_axes(single, tuple(range(x.ndim, x.ndim + len(kernel))))
 
 
-def max_of_windows(name: str, x: Node, kernel: Shape, strides: Steps, dilations: Steps) -> Node:
-    """Return the largest element of each window: `(*lead, *counts)`; see `windows_of`."""
+def max_of_windows(
+    name: str, x: Node, kernel: Shape, strides: Steps, dilations: Steps, before: Shape | None = None
+) -> Node:
+    """Return the largest element of each window: `(*lead, *counts)`; see `windows_of`.
+
+    The first `before[i]` elements of each of the last axes are padding, and so is no whole window.
+    """
     op, guards = _window_op(name, x, kernel, strides, dilations)
-    return guarded(apply(PickMax(op.counts, kernel, strides, dilations), x, x), guards)
+    before = before or (0,) * len(kernel)
+    spans = map(reach, kernel, dilations)
+    asked = ((size_max(span, pad + 1), span) for span, pad in zip(spans, before, strict=True) if pad != 0)
+    guards += tuple((left, right, name, user_source()) for left, right in asked if left != right)
+    return guarded(apply(PickMax(op.counts, kernel, strides, dilations, before), x, x), guards)
 
 
 def fold_onto(windows: Node, spatial: Shape, strides: Steps, dilations: Steps) -> Node:

@@ -250,7 +250,16 @@ def _fold(op: Fold, types: Types) -> Pairs:
 
 def _pick_max(op: PickMax, types: Types) -> Pairs:
     same_rank(types)
-    return _windows(types[0].shape, op.counts, op.kernel, op.strides, op.dilations)
+    return [*_windows(types[0].shape, op.counts, op.kernel, op.strides, op.dilations), *_padded(op)]
+
+
+def _padded(op: PickMax | PlaceMax) -> Pairs:
+    """Return what a call must check so that every window has an element that is not padding in front."""
+    require(len(op.before) == len(op.kernel), "padding of another rank")
+    pairs: Pairs = []
+    for before, k, dilation in zip(op.before, op.kernel, op.dilations, strict=True):
+        pairs += [*nonnegative(before), *nonnegative((k - 1) * dilation - before)]
+    return pairs
 
 
 def _place_max(op: PlaceMax, types: Types) -> Pairs:
@@ -262,7 +271,7 @@ def _place_max(op: PlaceMax, types: Types) -> Pairs:
     require(lead >= 0, "windows of another rank")
     batch = [TensorType(g.dtype, t.shape[:lead]) for t in types]
     pairs = _windows(x.shape, g.shape[lead:], op.kernel, op.strides, op.dilations)
-    return [*pairs, *equal_types(batch[1:], batch[:1], "windows")]
+    return [*pairs, *_padded(op), *equal_types(batch[1:], batch[:1], "windows")]
 
 
 def _matrices(op: Cholesky | LuFactor | Eigh | Svd, types: Types) -> None:
