@@ -14,6 +14,8 @@ from graphc.types import Array
 la = gc.linalg
 Mode = Literal["compiled", "reference"]
 MODES: tuple[Mode, ...] = ("compiled", "reference")
+EITHER = [pytest.param("compiled", marks=pytest.mark.slow), "reference"]
+"""Modes of rows whose rules are asked about, not their kernels: compiling them is for the slow run."""
 
 
 # -- determinants
@@ -105,23 +107,26 @@ def divided_differences(f: Function, slope: Function, w: Array) -> Array:
     return np.asarray(np.where(near, slope(middle), (f(w)[None, :] - f(w)[:, None]) / np.where(near, 1, difference)))
 
 
-DEFAULT = {("exp", "columns"), ("root", "vectors")}
+COMPILED = ("exp", "columns")
+"""What the default run compiles; it interprets all."""
 PAIRS = [
-    pytest.param(f, s, id=f"{a}-{b}", marks=() if (a, b) in DEFAULT else pytest.mark.slow)
+    pytest.param(f, s, m, id=f"{a}-{b}-{m}", marks=pytest.mark.slow if m == "compiled" and (a, b) != COMPILED else ())
     for a, f in FUNCTIONS.items()
     for b, s in SPELLINGS.items()
+    for m in MODES
 ]
-"""Functions and spellings of them; the default run takes some."""
 
 
-@pytest.mark.parametrize(("function", "spelling"), PAIRS)
-def test_functions_of_symmetric_matrices(function: tuple[Function, Function, Function], spelling: Any) -> None:
+@pytest.mark.parametrize(("function", "spelling", "mode"), PAIRS)
+def test_functions_of_symmetric_matrices(
+    function: tuple[Function, Function, Function], spelling: Any, mode: Mode
+) -> None:
     """The theorem of Daleckii and Krein: gradients and tangents, for diagonal and for turned matrices."""
     build, f, slope = function
     x, g, t = (gc.placeholder(name, (3, 3)) for name in "xgt")
     w, v = la.eigh(x)
     out = spelling(v, build(w))
-    program = gc.function([x, g, t], [gc.grad(gc.sum(out * g), x), gc.jvp(out, x, t)])
+    program = gc.function([x, g, t], [gc.grad(gc.sum(out * g), x), gc.jvp(out, x, t)], mode=mode)
     for spectrum in SPECTRA:
         for basis in (np.eye(3), orthogonal(3, 1)):
             values = np.asarray(spectrum, "float64")
@@ -157,19 +162,13 @@ def exponential_slope(a: Array, direction: Array) -> Array:
     return np.asarray(total[:n, n:])
 
 
-@pytest.mark.parametrize(
-    "spectrum",
-    [
-        pytest.param(s, marks=() if s in ((1.0, 1, 1), (1.0, 1, 2)) else pytest.mark.slow)
-        for s in SPECTRA
-        if s[1] - s[0] != 1e-12
-    ],
-)
-def test_second_derivatives_of_the_exponential(spectrum: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("mode", EITHER)
+@pytest.mark.parametrize("spectrum", [s for s in SPECTRA if s[1] - s[0] != 1e-12])
+def test_second_derivatives_of_the_exponential(spectrum: tuple[float, ...], mode: Mode) -> None:
     x, g, t = (gc.placeholder(name, (3, 3)) for name in "xgt")
     w, v = la.eigh((x + x.T) / 2)
     slope = gc.grad(gc.sum(((v * gc.exp(w)) @ v.T) * g), x)
-    program = gc.function([x, g, t], [slope, gc.grad(gc.sum(slope * t), x), gc.jvp(slope, x, t)])
+    program = gc.function([x, g, t], [slope, gc.grad(gc.sum(slope * t), x), gc.jvp(slope, x, t)], mode=mode)
     basis, weights, direction = orthogonal(3, 1), symmetric(2), symmetric(3)
     a = np.asarray((basis * np.asarray(spectrum)) @ basis.T)
     first, second, pushed = program(a, weights, direction)
@@ -182,15 +181,10 @@ def test_second_derivatives_of_the_exponential(spectrum: tuple[float, ...]) -> N
 VALUES = [(1, 1, 1), (2, 1, 1), (2, 1, 0), (1, 0, 0), (0, 0, 0), (3, 2, 1)]
 
 
-@pytest.mark.parametrize(
-    ("shape", "values"),
-    [
-        pytest.param(s, v, marks=() if (s, v) in (((4, 3), (1, 1, 1)), ((3, 4), (1, 0, 0))) else pytest.mark.slow)
-        for s in ((3, 3), (4, 3), (3, 4))
-        for v in VALUES
-    ],
-)
-def test_functions_of_singular_values(shape: tuple[int, int], values: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("mode", EITHER)
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("shape", [(3, 3), (4, 3), (3, 4)])
+def test_functions_of_singular_values(shape: tuple[int, int], values: tuple[int, ...], mode: Mode) -> None:
     """A and A A^T A by singular values, up to second derivatives."""
     x, g, t = (gc.placeholder(name, shape) for name in "xgt")
     u, s, vh = la.svd(x)
@@ -202,23 +196,25 @@ def test_functions_of_singular_values(shape: tuple[int, int], values: tuple[int,
         for value in (out, plain):
             slope = gc.grad(gc.sum(value * g), x)
             seconds = gc.grad(gc.sum(slope * t), x, disconnected="zero")
-            program = gc.function([x, g, t], [slope, gc.jvp(value, x, t), seconds], on_unused="ignore")
+            program = gc.function([x, g, t], [slope, gc.jvp(value, x, t), seconds], on_unused="ignore", mode=mode)
             both.append(program(a, weights, direction))
         for got, true in zip(*both, strict=True):
             np.testing.assert_allclose(got, true, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("mode", EITHER)
 @pytest.mark.parametrize(
     ("dtype", "scale"),
     [("float64", s) for s in (1e-170, 1e-155, 1e155, 1e170)] + [("float32", s) for s in (1e-20, 1e20)],
 )
-def test_singular_values_of_any_scale(dtype: str, scale: float) -> None:
+def test_singular_values_of_any_scale(dtype: str, scale: float, mode: Mode) -> None:
     rng = np.random.default_rng(0)
     a, weights = (rng.normal(size=(3, 2)) * scale).astype(dtype), rng.normal(size=(3, 2)).astype(dtype)
     x = gc.placeholder("x", (3, 2), dtype)
     u, s, vh = la.svd(x)
     same = (u * s) @ vh
-    slope, moved = gc.function([x], [gc.grad(gc.sum(same * weights), x), gc.jvp(same, x, gc.constant(weights))])(a)
+    outputs = [gc.grad(gc.sum(same * weights), x), gc.jvp(same, x, gc.constant(weights))]
+    slope, moved = gc.function([x], outputs, mode=mode)(a)
     rounding = 20 * float(np.finfo(dtype).eps)
     for got in (slope, moved):
         np.testing.assert_allclose(got, weights, rtol=rounding, atol=rounding)
