@@ -194,7 +194,7 @@ def test_padding_takes_no_gradient(kernel: int, stride: int, pads: tuple[int, in
         x = gc.placeholder("x", (1, "n", "n") if named else (1, 5, 5))
         pooled = gc.nn.max_pool2d(x, kernel, stride=stride, padding=(pads, pads), dilation=dilation)
         slope, moved = (gc.grad(gc.sum(pooled), x), gc.jvp(pooled, x, gc.arange(25.0).reshape((1, 5, 5))))
-        f = gc.function([x], [slope, gc.sum(moved)], mode=mode)  # type: ignore[call-overload]
+        f = gc.function([x], [slope, gc.sum(moved)], mode=mode)  # type: ignore[arg-type]
         got, total = f(image[None])
         wanted = first_largest(image, kernel, stride, *pads, dilation)
         np.testing.assert_array_equal(got[0], wanted)

@@ -266,3 +266,16 @@ def test_axes_are_checked() -> None:
         gc.softmax(gc.constant(1.0))
     with pytest.raises(gc.ArgumentError, match=r"cumulative_sum: axis is needed for f64\[2,3\]"):
         gc.cumulative_sum(x)
+
+
+@pytest.mark.parametrize("mode", ["compiled", "reference"])
+def test_the_mean_of_no_elements_has_a_hard_zero_as_derivative(mode: str) -> None:
+    """Its value is NaN; what its elements are made of does not move it."""
+    x, v = gc.placeholder("x", (0,)), gc.placeholder("v", ())
+    y = x * v
+    for out in (gc.mean(gc.exp(y)), gc.var(y), gc.std(y), gc.nn.mse_loss(x, y), gc.nn.gaussian_nll_loss(x, y, [2.0])):
+        first = gc.grad(out, v)
+        second = gc.grad(first, v, disconnected="zero")
+        f = gc.function([x, v], [out, first, second], on_unused="ignore", mode=mode)  # type: ignore[arg-type]
+        value, *slopes = f(np.zeros(0), 1.5)
+        assert np.isnan(value) and slopes == [0.0, 0.0]

@@ -251,7 +251,8 @@ def sqrt_safe(x: Any, /) -> Node:
 def hypot(x1: Any, x2: Any, /) -> Node:
     """Return `sqrt(x1**2 + x2**2)` without overflow; its derivative at (0, 0) is 0.
 
-    Second derivatives of smooth functions of it are right there too, but for `grad` of `jvp` (use `jvp` of `grad`).
+    Second derivatives of smooth functions of it are right there too, but for `grad` of `jvp` where the distance is
+    broadcast (use `jvp` of `grad`).
 
     >>> hypot(3.0, 4.0).eval()
     array(5.)

@@ -425,11 +425,11 @@ def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Node:
     """
     node = _as_float(x)
     axes = axis_tuple("mean", axis, node.ndim)
-    return sum(node, axes, keepdims=keepdims) / _count(node, axes)
-
-
-def _count(x: Node, axes: tuple[int, ...]) -> Node:
-    return size_node(product(x.shape[a] for a in axes), x.dtype)
+    size = product(node.shape[a] for a in axes)
+    total, count = sum(node, axes, keepdims=keepdims), size_node(size, node.dtype)
+    if size == 0:  # NaN, with a hard zero as derivative: not 1 / 0 times the sum over no elements
+        total = pointwise(WHERE, constant(False, BOOL), total, constant(0, node.dtype))
+    return total / count
 
 
 @checked
