@@ -14,9 +14,9 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from graphc.codegen import roots
-from graphc.codegen.frontend import Options, lower_kernel
 from graphc.codegen.libmvec import declarations
 from graphc.codegen.loader import binding, compile_text, target_machine
+from graphc.codegen.numba_compiler import Options, lower_kernel
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 from graphc.forks import FORK_LOCK
@@ -77,6 +77,7 @@ def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any
     options.slp_vectorization = True
     options.loop_unrolling = not re.search("_(tile|part)_f", source)  # register tiles are unrolled as they should be
     builder = llvm.create_pass_builder(target_machine(), options)
+    _inline(module, builder)
     builder.getModulePassManager().run(module, builder)
     if "_graphc_" in text:
         _inline_own(module, builder)
@@ -87,9 +88,13 @@ def _inline_own(module: Any, builder: Any) -> None:
     """Inline what had to wait for the vectoriser: see `corrections` and `roots`."""
     if text := roots.definitions([f.name for f in module.functions if f.is_declaration]):
         module.link_in(llvm.parse_assembly(text))
-    late = llvm.create_new_module_pass_manager()
-    late.add_always_inliner_pass()
-    late.run(module, builder)
+    _inline(module, builder)
+
+
+def _inline(module: Any, builder: Any) -> None:
+    manager = llvm.create_new_module_pass_manager()
+    manager.add_always_inliner_pass()
+    manager.run(module, builder)
 
 
 def assembly(source: str, precision: str = "vector") -> str:
