@@ -58,6 +58,7 @@ class Flow:
 
     def run(self, arguments: list[Any]) -> None:
         """Split names, find registers and loops, and give every variable its type. Raises `CompileError`."""
+        _without_prefixes(self.blocks)
         self.graph = compute_cfg_from_blocks(self.blocks)
         self.order = list(self.graph.topo_order())
         self._split()
@@ -213,7 +214,7 @@ class Flow:
     def _find_loop(self, offset: int) -> None:
         body = self.blocks[offset].body
         first = body[0]
-        if not (isinstance(first, ir.Assign) and isinstance(first.value, ir.Expr) and first.value.op == "iternext"):
+        if not _is_test(self.blocks[offset]):
             return
         names = [body[1].target.name]
         for inst in body[3:-1]:
@@ -227,6 +228,39 @@ class Flow:
         branch, source = body[-1], first.value.value.name
         loop = Loop(offset, branch.truebr, branch.falsebr, source, tuple(names), blocks, straight, self.types[source].step)
         self.loops[offset] = self.bodies[loop.body] = loop
+
+
+def _without_prefixes(blocks: dict[int, Any]) -> None:
+    """Drop blocks that only lead to a loop's test: bytecode has them where a jump is long (`EXTENDED_ARG`).
+
+    They hold copies of the loop's iterator, which belong where it is made.
+    """
+    for offset, block in list(blocks.items()):
+        *copies, last = block.body
+        if not (isinstance(last, ir.Jump) and _is_test(blocks[last.target])):
+            continue
+        if not all(isinstance(c, ir.Assign) and isinstance(c.value, ir.Var) for c in copies):
+            continue
+        for copy in copies:
+            home = next(b for b in blocks.values() if b is not block and _assigns(b, copy.value.name))
+            home.body.insert(len(home.body) - 1, copy)
+        del blocks[offset]
+        for other in blocks.values():
+            end = other.body[-1]
+            if isinstance(end, ir.Jump) and end.target == offset:
+                other.body[-1] = ir.Jump(last.target, end.loc)
+            elif isinstance(end, ir.Branch) and offset in (end.truebr, end.falsebr):
+                to = [last.target if t == offset else t for t in (end.truebr, end.falsebr)]
+                other.body[-1] = ir.Branch(end.cond, *to, end.loc)
+
+
+def _is_test(block: Any) -> bool:
+    first = block.body[0]
+    return isinstance(first, ir.Assign) and isinstance(first.value, ir.Expr) and first.value.op == "iternext"
+
+
+def _assigns(block: Any, name: str) -> bool:
+    return any(isinstance(i, ir.Assign) and i.target.name == name for i in block.body)
 
 
 @dataclass
