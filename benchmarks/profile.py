@@ -19,7 +19,7 @@ from benchmarks.inputs import draw_inputs
 from benchmarks.rows_graphc import Clock
 from benchmarks.tool_graphc import ROWS, make_function
 from benchmarks.worker import take_samples
-from graphc.codegen.kernels import kernel_address
+from graphc.codegen.kernels import CONTROL, kernel_address
 from graphc.codegen.tape import DRIVER, TAPE, patch_pointers
 from graphc.text import show_seconds, table
 from graphc.types import Array, size_value
@@ -74,7 +74,7 @@ def profile(function: gc.Function, arguments: list[Array], seconds: float) -> li
     outputs = [np.empty([size_value(s, sizes) for s in o.shape], o.dtype) for o in compiled.program.results]
     patch_pointers(bound.descriptor, arguments, outputs)
     word = ctypes.c_int64
-    driver = ctypes.CFUNCTYPE(word, word, word, word)(kernel_address(DRIVER))
+    driver = ctypes.CFUNCTYPE(word, word, word, word)(kernel_address(DRIVER, CONTROL))
     tape, count = int(bound.descriptor.words[TAPE]), len(bound.instructions)
 
     def one(lo: int, hi: int) -> float:

@@ -24,7 +24,7 @@ The modules, in the order in which a program meets them:
 | `streams`, `control`, `branch`, `tracing`, `scan_rules`, `while_rules` | loops and branches in the compiled program |
 | `passes` | rewriting, from algebra to the schedule of kernels |
 | `codegen` | kernels and buffers: the compiled program |
-| `function`, `signature`, `runner`, `expected` | the compiled callable, its parameters, what stands behind a call |
+| `function`, `written`, `signature`, `runner`, `expected` | the compiled callable: its program, parameters and calls |
 | `jacobians`, `differences` | whole Jacobians and Hessians, by loops; `check_grad` |
 | `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
 | `scipy_adaptors`, `native`, `fixed` | functions for `scipy.optimize`; for Numba and C; on fixed arrays |

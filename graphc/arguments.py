@@ -12,6 +12,7 @@ import ast
 import functools
 import inspect
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -60,6 +61,24 @@ def whole(what: str, value: Any, least: int | None = None, most: int | None = No
         limits = f"from {least} to {most}" if None not in (least, most) else limits
         raise ArgumentError(f"{what} must be an int {limits}, got {shown(value)}{at()}")
     return found
+
+
+_UNITS = {"b": 1} | {f"{p}b": 1000 ** (k + 1) for k, p in enumerate("kmgt")}
+_UNITS |= {f"{p}ib": 1024 ** (k + 1) for k, p in enumerate("kmgt")}
+
+
+def bytes_of(what: str, value: Any) -> int:
+    """Return a number of bytes, given as an int or with a unit.
+
+    >>> bytes_of("memory", "4 MB"), bytes_of("memory", "1.5 KiB"), bytes_of("memory", 64)
+    (4000000, 1536, 64)
+    """
+    if not isinstance(value, str):
+        return whole(what, value, 0)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", value)
+    if found is None or found[2].lower() not in _UNITS:
+        raise ArgumentError(f"{what} must be bytes, as in 4_000_000 or '4 MB', got {shown(value)}{at()}")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def number(what: str, value: Any) -> Any:

@@ -78,7 +78,7 @@ class Case:
         """Compile the case."""
         from graphc.codegen.program import Program
         from graphc.codegen.tape import LIST_MODE
-        from graphc.passes.optimize import optimize
+        from graphc.passes import optimize
         from graphc.runner import Compiled
 
         setting = self.setting

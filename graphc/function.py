@@ -9,38 +9,31 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from graphc.arguments import checked, whole
-from graphc.arrays import fitted
+from graphc.arguments import bytes_of, checked, whole
 from graphc.binding import solve_sizes
-from graphc.draws import place_draws
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at, printable, user_source
-from graphc.expected import warn_of_forgotten_updates
+from graphc.errors import ArgumentError, at, printable
 from graphc.forks import FORK_LOCK
-from graphc.graph import Graph, collector_paused, refuse_unused, require_inputs
-from graphc.node import Guard, Node, Shared
-from graphc.ops.base import constant
-from graphc.ops.pointwise import broadcast
+from graphc.graph import Graph, collector_paused, refuse_unused
+from graphc.node import Node
 from graphc.passes.options import EVERYTHING, Options
 from graphc.signature import Signature, make_signature
-from graphc.substitution import require_sizes, sizes_of_replaced, substitute_guards
-from graphc.tree import flatten, unflatten
-from graphc.types import Size, size_value, symbol_name, symbols
+from graphc.tree import unflatten
+from graphc.types import size_value, symbols
+from graphc.written import Updates, checked_updates, make_graph, output_nodes
 
 if TYPE_CHECKING:
     from graphc.codegen.plan import Plan
     from graphc.codegen.program import Bound
-    from graphc.passes.fuse import Schedule
     from graphc.passes.kernel_costs import Costs
+    from graphc.passes.kernels import Schedule
     from graphc.runner import Compiled, Reference
     from graphc.scipy_adaptors import ScipyFunction
     from graphc.verification import Verification
-
-Updates = Mapping[Shared, Any] | Iterable[tuple[Shared, Any]]
 
 
 @checked
@@ -55,6 +48,7 @@ def function(
     threads: int | None = None,
     precision: Literal["vector", "polynomial", "libm"] = "vector",
     on_unused: Literal["error", "ignore"] = "error",
+    memory: int | str | None = None,
 ) -> Function:
     """Compile a graph into a callable.
 
@@ -80,6 +74,11 @@ def function(
         three stay below 4 ULP (`gammaln`: 5).
     on_unused
         `"ignore"` accepts inputs that no output needs. What a loss depends on is needed by its gradients.
+    memory
+        The bytes that values in between may take, as a number or as `"4 MB"` (kB, MB, GB; KiB, MiB, GiB): where more
+        would wait for a backward part, some are computed again there, those that take the least time. `str(f.plan)`
+        says which, and what both ways take. All sizes must be known; the program is compiled at once. Arguments,
+        results and state come on top. None: no limit.
 
     Raises `ArgumentError`, `ShapeError`, `DTypeError` here for what is wrong with the program, and in a call for
     what is wrong with its arguments, before any state changes.
@@ -91,13 +90,28 @@ def function(
     array([3., 5.])
     """
     threads = None if threads is None else whole("function: threads", threads, 1)
+    limit = None if memory is None else bytes_of("function: memory", memory)
     signature = make_signature(inputs)
-    nodes = _output_nodes(outputs)
-    pairs = _check_updates(updates)
-    graph = _make_graph(signature, nodes, pairs, {} if givens is None else givens)
+    nodes = output_nodes(outputs)
+    pairs = checked_updates(updates)
+    graph = make_graph(signature, nodes, pairs, {} if givens is None else givens)
     if on_unused == "error":
         refuse_unused(graph, [*nodes, *(value for _, value in pairs)])
-    return Function(signature, outputs, graph, name or "function", mode, precision, threads)
+    f = Function(signature, outputs, graph, name or "function", mode, precision, threads, memory=limit)
+    return f if limit is None else _fitted_at_once(f)
+
+
+def _fitted_at_once(f: Function) -> Function:
+    """Compile a function whose memory is limited, so that a limit that is too low is an error of this line."""
+    graph = f.graph
+    if f.mode == "reference":
+        raise ArgumentError(f'function: memory limits compiled programs, and mode is "reference"{at()}')
+    named = list(symbols([size for node in graph.extents for size in node.shape]))
+    if named:
+        raise ArgumentError(
+            f"function: memory needs sizes that are known before a call; dimension {min(named)} is named{at()}"
+        )
+    return f.compile()
 
 
 class Function:
@@ -117,6 +131,7 @@ class Function:
         "_seconds",
         "_signature",
         "graph",
+        "memory",
         "mode",
         "name",
         "precision",
@@ -135,6 +150,8 @@ class Function:
         precision: str,
         threads: int | None,
         options: Options = EVERYTHING,
+        *,
+        memory: int | None = None,
     ) -> None:
         self._signature = signature
         self._outputs = outputs
@@ -146,6 +163,7 @@ class Function:
         self.mode = mode
         self.precision = precision
         self.threads = threads
+        self.memory = memory
         self._options = options
         self.__call__ = self._slow_call
 
@@ -153,7 +171,7 @@ class Function:
         """Return this function compiled without some passes and forms; see `graphc.passes.options`."""
         options = self._options.without(names)
         given = self._signature, self._outputs, self.graph, self.name, self.mode, self.precision, self.threads
-        return Function(*given, options)
+        return Function(*given, options, memory=self.memory)
 
     # -- calling
 
@@ -169,7 +187,7 @@ class Function:
             from graphc.codegen.program import Program
             from graphc.codegen.tape import LIST_MODE
             from graphc.codegen.team import default_threads
-            from graphc.passes.optimize import optimize
+            from graphc.passes import optimize
             from graphc.runner import Compiled, Reference, result_mode
 
         if self.mode == "reference":
@@ -179,7 +197,9 @@ class Function:
         self._seconds = {"passes": time.perf_counter() - started}
         debug = self.mode == "debug"
         threads = default_threads() if self.threads is None else self.threads
-        program = Program(optimized, self.precision, self._options, compiled=not debug, threads=threads)
+        program = Program(
+            optimized, self.precision, self._options, compiled=not debug, threads=threads, memory=self.memory
+        )
         self._seconds |= program.seconds
         mode = result_mode(self._outputs)
         mode = LIST_MODE if mode is None else mode
@@ -255,7 +275,7 @@ class Function:
             "nodes_before": len(self.graph),
             "nodes_after": len(program.graph),
             "kernels": len(program.sources),
-            "distinct_kernels": len(set(program.sources)),
+            "distinct_kernels": len(set(program.kernels)),
             "peak_bytes": None if last is None else last.plan.peak_bytes,
             "compiled": program.compiled,
             "from_cache": program.from_cache,
@@ -395,104 +415,3 @@ class Function:
         from graphc.pickling import pack_function
 
         return pack_function(self)
-
-
-# -- checks of the program
-
-
-def _output_nodes(outputs: Any) -> list[Node]:
-    nodes = flatten(outputs)
-    for node in nodes:
-        if not isinstance(node, Node):
-            raise ArgumentError(f"outputs must be nodes, got {type(node).__name__}: {node!r}{at()}")
-    return nodes
-
-
-def _check_updates(updates: Updates | None) -> list[tuple[Shared, Node]]:
-    pairs = list(updates.items()) if isinstance(updates, Mapping) else () if updates is None else updates
-    checked: list[tuple[Shared, Node]] = []
-    seen: set[Node] = set()
-    for target, value in _as_pairs(pairs):
-        if not isinstance(target, Shared):
-            raise ArgumentError(f"updates: {target!r} is not shared; make it with gc.shared(...){at()}")
-        if target in seen:
-            raise ArgumentError(f"updates: {target.name!r} is updated twice{at()}")
-        what = f"update of {target.name}"
-        node = value if isinstance(value, Node) else constant(fitted(what, value, target.dtype, str(target.type)))
-        if node.dtype != target.dtype:
-            raise DTypeError(
-                f"update of {target.name}: {node.type} given, {target.type} needed; convert with"
-                f" .astype({target.dtype.name!r}){at()}"
-            )
-        if node.ndim != target.ndim or _differ(node, target):
-            raise ShapeError(f"update of {target.name}: {node.type} given, {target.type} needed{at()}")
-        seen.add(target)
-        checked.append((target, node))
-    return checked
-
-
-def _as_pairs(pairs: Any) -> list[tuple[Any, Any]]:
-    if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
-        raise ArgumentError(f"updates maps shared nodes to new values, got {pairs!r}{at()}")
-    return [(target, value) for target, value in pairs]
-
-
-def _differ(a: Node, b: Node) -> bool:
-    pairs = zip(a.shape, b.shape, strict=True)
-    return any(isinstance(m, int) and isinstance(n, int) and m != n for m, n in pairs)
-
-
-def _make_graph(
-    signature: Signature,
-    outputs: Sequence[Node],
-    pairs: Sequence[tuple[Shared, Node]],
-    givens: Mapping[Node, Node],
-) -> Graph:
-    extra = _check_givens(givens)
-    nodes = [*outputs, *(value for _, value in pairs)]
-    if givens:
-        names = sizes_of_replaced(givens, signature.nodes)
-        fitted = {old: _fitted(old, new, names) for old, new in givens.items()}
-        nodes = list(Graph(nodes, signature.nodes).replace(fitted)[0].outputs)
-        extra = list(substitute_guards(extra, names))
-        pairs = [(target, node) for (target, _), node in zip(pairs, nodes[len(outputs) :], strict=True)]
-    nodes, advances = place_draws(nodes)
-    advanced = [(p, v) for p, v in advances.items() if all(p is not target for target, _ in pairs)]
-    nodes += [value for _, value in advanced]
-    asked = {target for target, _ in pairs}
-    pairs = [*pairs, *advanced]
-    graph = Graph(nodes, signature.nodes, updates=[target for target, _ in pairs])
-    warn_of_forgotten_updates(graph, asked)
-    source = user_source()
-    extra += [
-        (m, n, f"update of {s.name}", source) for s, v in pairs for m, n in zip(v.shape, s.shape, strict=True) if m != n
-    ]
-    if extra:
-        graph = Graph(nodes, signature.nodes, updates=graph.updates, guards=(*graph.guards, *extra))
-    require_inputs(graph, signature.nodes)
-    require_sizes(graph)
-    return graph
-
-
-def _fitted(old: Node, new: Node, names: Mapping[str, Size]) -> Node:
-    """Return what stands for a node: a view where that has a literal 1, which would broadcast, for a dimension.
-
-    The dimensions in `names` are replaced everywhere, so they have that size themselves.
-    """
-    pairs = list(zip(old.shape, new.shape, strict=True))
-    shape = [n if symbol_name(m) in names else m for m, n in pairs]
-    literal = any(n == 1 != m for m, n in zip(shape, new.shape, strict=True))
-    return broadcast(new, tuple(shape), tuple(range(new.ndim))) if literal else new
-
-
-def _check_givens(givens: Mapping[Node, Node]) -> list[Guard]:
-    """Return what a call must check of the sizes of nodes that stand for others."""
-    if not isinstance(givens, Mapping):
-        raise ArgumentError(f"givens maps nodes to nodes, got {type(givens).__name__}{at()}")
-    for old, new in givens.items():
-        if not isinstance(old, Node) or not isinstance(new, Node):
-            raise ArgumentError(f"givens maps nodes to nodes, got {type(old).__name__}: {type(new).__name__}{at()}")
-        if old.dtype != new.dtype or old.ndim != new.ndim or _differ(old, new):
-            raise ShapeError(f"givens: {new!r} cannot stand for {old!r}{at()}")
-    pairs = [pair for old, new in givens.items() for pair in zip(old.shape, new.shape, strict=True)]
-    return [(m, n, "givens", user_source()) for m, n in pairs if m != n]

@@ -291,11 +291,8 @@ def _with_guards(node: Node, guards: tuple[Guard, ...]) -> Node:
 
 
 def _depends_on(graph: Graph, wrt: set[Node]) -> set[Node]:
-    reached = set(wrt)
-    for node in graph.nodes:
-        if _has_derivative(node) and any(x in reached for x in node.inputs):
-            reached.add(node)
-    return reached
+    """Return what depends on `wrt` through values that have derivatives."""
+    return graph.descendants([x for x in wrt if x in graph.dag], through=_has_derivative)
 
 
 def _has_derivative(node: Node) -> bool:
@@ -322,7 +319,7 @@ def _pull_several(node: Node, op: Control, cotangents: Cotangents, parts: Parts,
 
 
 def _check_connected(graph: Graph, wrt: Iterable[Node], disconnected: str) -> None:
-    lost = [x for x in wrt if x not in graph.index]
+    lost = [x for x in wrt if x not in graph.dag]
     if lost and disconnected == "error":
         raise GradientError(f'grad: the loss does not depend on {lost[0]!r}; disconnected="zero" gives zeros{at()}')
 

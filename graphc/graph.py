@@ -1,8 +1,9 @@
-"""`Graph`: chosen outputs and all they depend on, in topological order, as a networkx DAG when asked.
+"""`Graph`: chosen outputs and all they depend on, as a networkx DAG.
 
-A graph is what every pass consumes and returns. It is made in iterative post-order from its outputs, so the
-order is topological, dead code vanishes by construction, and no depth overflows a stack. Passes never edit a
-graph: `map` and `replace` build the next one and return the map from old to new nodes.
+A graph is what every pass consumes and returns. Who reads what, and what depends on what, passes ask its `dag`. Nodes
+are found in iterative post-order from the outputs, so their order is topological, dead code vanishes by construction,
+and no depth overflows a stack. Passes never edit a graph: `map` and `replace` build the next one and return the map
+from old to new nodes; where nothing changes, the next one is the graph itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -30,8 +32,12 @@ NodeMap = dict[Node, Node]
 Rebuild = Callable[[Node, tuple[Node, ...]], Node | None]
 
 
+NO_DATA: Mapping[str, Any] = MappingProxyType({})
+"""The attributes of every node and edge of a graph's DAG, which share one empty mapping."""
+
+
 def topological_order(outputs: Iterable[Node]) -> list[Node]:
-    """Return the ancestors of `outputs`, operands first, each once; iterative."""
+    """Return `outputs` and all they depend on, operands first, each once; iterative."""
     done: set[Node] = set()
     order: list[Node] = []
     for output in outputs:
@@ -76,7 +82,14 @@ class Graph:
     """Ordered inputs, outputs, and the nodes between them.
 
     The last `len(updates)` outputs are the new values of the shared nodes in `updates`. `guards` are the
-    equalities of dimensions that a call must check, collected before any pass.
+    equalities of dimensions that a call must check, collected before any pass. `dag` is the graph as any algorithm of
+    networkx takes it; it holds the nodes in the order of `nodes`, and cannot be changed (a `copy` of it can).
+
+    >>> import graphc as gc, networkx
+    >>> x = gc.placeholder("x")
+    >>> graph = Graph([gc.exp(x) * gc.sin(x)])
+    >>> [[n.op.name for n in layer] for layer in networkx.topological_generations(graph.dag)]
+    [['placeholder'], ['exp', 'sin'], ['multiply']]
     """
 
     def __init__(
@@ -99,16 +112,58 @@ class Graph:
         self.updates = tuple(updates)
         self.guards = tuple(g for n in self.nodes for g in n.guards) if guards is None else tuple(guards)
 
-    # -- queries
+    # -- the DAG, and what it answers
 
     @lazy_property
-    def users(self) -> dict[Node, list[Node]]:
-        """The nodes that read each node, in order, once per use."""
-        users: dict[Node, list[Node]] = {n: [] for n in self.nodes}
-        for node in self.nodes:
-            for x in node.inputs:
-                users[x].append(node)
-        return users
+    def dag(self) -> networkx.DiGraph[Node]:
+        """The networkx DAG: edges from operand to user, nodes in topological order, no attributes; read-only.
+
+        Many graphs are only walked on the way to the next one, so a graph has its DAG from the first question on. The
+        dictionaries of networkx are filled here rather than by `add_edges_from`, which takes three times as long.
+        """
+        import networkx
+
+        with collector_paused():
+            dag: networkx.DiGraph[Node] = networkx.DiGraph()
+            inside: Any = dag  # its three dictionaries, which networkx describes for classes that derive from it
+            inside._node.update(dict.fromkeys(self.nodes, NO_DATA))
+            successors, predecessors = inside._succ, inside._pred
+            for node in self.nodes:
+                successors[node] = {}
+                predecessors[node] = dict.fromkeys(node.inputs, NO_DATA)
+                for x in node.inputs:
+                    successors[x][node] = NO_DATA
+            networkx.freeze(dag)
+            return dag
+
+    def users(self, node: Node) -> tuple[Node, ...]:
+        """Return the nodes that read a value, in order, each once."""
+        return tuple(self.dag.successors(node))
+
+    def only_user(self, node: Node) -> Node | None:
+        """Return the node of which a value is one operand, once, and no other's; None where there is no such node."""
+        users = self.dag.successors(node)
+        user = next(users, None)
+        return user if user is not None and next(users, None) is None and user.inputs.count(node) == 1 else None
+
+    def ancestors(self, nodes: Iterable[Node]) -> set[Node]:
+        """Return nodes with all they depend on."""
+        return self._reached(self.dag.reverse(copy=False), nodes)
+
+    def descendants(self, nodes: Iterable[Node], through: Callable[[Node], bool] | None = None) -> set[Node]:
+        """Return nodes with all that depend on them; with `through`, only by values for which that is true."""
+        import networkx
+
+        dag = self.dag if through is None else networkx.subgraph_view(self.dag, filter_node=through)
+        return self._reached(dag, nodes)
+
+    @staticmethod
+    def _reached(dag: networkx.DiGraph[Node], nodes: Iterable[Node]) -> set[Node]:
+        import networkx
+
+        return set().union(*networkx.bfs_layers(dag, list(nodes)))
+
+    # -- queries
 
     @lazy_property
     def output_counts(self) -> dict[Node, int]:
@@ -192,16 +247,6 @@ class Graph:
 
     # -- for people
 
-    @lazy_property
-    def dag(self) -> networkx.DiGraph[Node]:
-        """The networkx DAG: edges from operand to user, nodes in topological order, no attributes."""
-        import networkx
-
-        dag: networkx.DiGraph[Node] = networkx.DiGraph()
-        dag.add_nodes_from(self.nodes)
-        dag.add_edges_from((x, n) for n in self.nodes for x in n.inputs)
-        return dag
-
     def to_networkx(self) -> networkx.MultiDiGraph[int]:
         """Return a copy for people: nodes are ints with `op`, `type`, `source`, `label`; edges have `operand`."""
         import networkx
@@ -248,11 +293,8 @@ class Graph:
 
 def verify(graph: Graph) -> Graph:
     """Check every invariant of a graph and return it; a broken one is a bug of graphc, hence `assert`."""
-    seen: set[Node] = set()
+    _verify_dag(graph)
     for node in graph.nodes:
-        assert all(x in seen for x in node.inputs), f"operand after user: {node!r}"
-        assert node not in seen, f"listed twice: {node!r}"
-        seen.add(node)
         if not isinstance(node.op, (Placeholder, SharedValue, Constant)):
             found = node.op.infer(*(x.type for x in node.inputs))
             assert found.dtype == node.dtype, f"{node!r}: infers {found}"
@@ -265,11 +307,24 @@ def verify(graph: Graph) -> Graph:
     return graph
 
 
+def _verify_dag(graph: Graph) -> None:
+    """Check that the DAG says what the nodes say, that its order is topological, and that nothing in it is dead."""
+    import networkx
+
+    dag, index = graph.dag, graph.index
+    assert networkx.is_directed_acyclic_graph(dag), "cyclic"
+    for node in dag:
+        assert list(dag.predecessors(node)) == list(dict.fromkeys(node.inputs)), f"other operands: {node!r}"
+        assert all(index[x] < index[node] for x in dag.predecessors(node)), f"operand after user: {node!r}"
+    dead = set(dag) - graph.ancestors(graph.outputs)
+    assert not dead, f"no output needs {dead}"
+
+
 def require_inputs(graph: Graph, inputs: Sequence[Node]) -> None:
     """Raise `ArgumentError` for a placeholder that the outputs need and `inputs` lacks."""
     missing = [n for n in graph.nodes if isinstance(n.op, Placeholder) and n not in inputs]
     if missing:
-        users = graph.users[missing[0]]
+        users = graph.users(missing[0])
         where = f" ({graph.call_text(users[0])}{at(users[0].source)})" if users else ""
         raise ArgumentError(
             f"placeholder {missing[0].name!r} is needed by the outputs{where} but is not among the inputs{at()}"

@@ -302,7 +302,8 @@ def eigvalsh(x: Any, /) -> Node:
 def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     """Return q with orthonormal columns and the upper triangular r with q @ r = x: the reduced factorisation.
 
-    The derivative needs linearly independent columns (the first m of them, where there are more columns than rows).
+    The derivative needs linearly independent columns (the first m of them, where there are more columns than rows); it
+    is nan in a column that depends on those before it, and in those.
 
     >>> q, r = qr([[3.0], [4.0]])
     >>> abs(r).eval().round(12)
@@ -357,7 +358,9 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Node:
     array([[0.5, 0. ],
            [0. , 0. ]])
     """
-    return apply(Pinv(), *with_tolerances("pinv", _matrices("pinv", x), rtol))
+    operands = with_tolerances("pinv", _matrices("pinv", x), rtol)
+    # the derivative of `Pinv` takes what is dropped for 0, which it need not be beyond rounding
+    return apply(Pinv(), *operands) if rtol is None else Pinv().expand(*operands)
 
 
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Node:

@@ -113,6 +113,7 @@ def pack_function(f: Function) -> tuple[Callable[..., Function], tuple[Any, ...]
         f.mode,
         f.precision,
         f.threads,
+        f.memory,
     )
 
 
@@ -128,6 +129,7 @@ def unpack_function(
     mode: str,
     precision: str,
     threads: int | None,
+    memory: int | None = None,
 ) -> Function:
     """Rebuild a function from the parts that `pack_function` lists."""
     from graphc.function import Function
@@ -138,4 +140,4 @@ def unpack_function(
     graph = Graph(results, inputs, updates=updates, guards=guards)
     signature = Signature(names, tuple(unflatten(trees, inputs)), tuple(inputs))
     shown = unflatten(outputs, results[: len(flatten(outputs))])
-    return Function(signature, shown, graph, name, mode, precision, threads)
+    return Function(signature, shown, graph, name, mode, precision, threads, memory=memory)

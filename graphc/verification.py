@@ -154,7 +154,7 @@ def _shortest(case: Case, options: Options) -> Case:
 def _frontier(graph: Graph, prefix: Sequence[Node]) -> list[Node]:
     """Return the values of the first nodes of a graph that only later ones read."""
     inside = set(prefix)
-    last = (n for n in prefix if not any(u in inside for u in graph.users[n]))
+    last = (n for n in prefix if not any(u in inside for u in graph.dag.successors(n)))
     return [n for n in last if not isinstance(n.type, TupleType) and not isinstance(n.op, Leaf)]
 
 
@@ -203,13 +203,10 @@ def _wrong_pass(case: Case, options: Options, blank: Disagreement) -> Disagreeme
 
 
 def _stages(graph: Graph, options: Options) -> Iterator[tuple[str, Callable[[], Graph]]]:
-    """Yield every pass with what applies it to what those before have made; then those of loops and branches."""
-    from graphc.passes import passes_of, run
-    from graphc.passes.frame import frame
-    from graphc.passes.layout import lay_out
-    from graphc.passes.regions import map_bodies
+    """Yield every pass with what applies it to what those before have made; in loops and branches one after another."""
+    from graphc.passes import ALGEBRA, graph_passes, in_bodies
 
-    passes = passes_of(options)
+    algebra = [p for p in ALGEBRA if p.__name__ not in options.off]
     made = [graph]
 
     def noted(step: Callable[[], Graph]) -> Callable[[], Graph]:
@@ -219,14 +216,14 @@ def _stages(graph: Graph, options: Options) -> Iterator[tuple[str, Callable[[], 
 
         return make
 
-    for apply_pass in passes:
-        yield apply_pass.__name__, noted(lambda apply_pass=apply_pass: apply_pass(made[-1]))  # type: ignore[misc]
-    outer = made[-1]
-    for k, apply_pass in enumerate(passes):
-        yield apply_pass.__name__, noted(lambda k=k: map_bodies(outer, lambda body: run(passes[: k + 1], body)))  # type: ignore[misc]
-    yield "lay_out", noted(lambda: lay_out(made[-1], options))
-    if options.uses("frame"):
-        yield "frame", noted(lambda: frame(made[-1]))
+    for apply_pass in graph_passes(options):
+        outer = made[-1]
+        if apply_pass.__name__ == "optimise_bodies":
+            for k, inner in enumerate(algebra):
+                passes = tuple(algebra[: k + 1])
+                yield inner.__name__, noted(lambda passes=passes, outer=outer: in_bodies(passes, outer))  # type: ignore[misc]
+        else:
+            yield apply_pass.__name__, noted(lambda p=apply_pass, outer=outer: p(outer))  # type: ignore[misc]
 
 
 def _wrong_rule(case: Case, name: str, before: Graph) -> tuple[str, ...]:

@@ -17,27 +17,34 @@ def total(xp: Any, values: Sequence[Any]) -> Any:
     return sum((0.3 + 0.1 * k) * xp.sum(xp.sin(v + k)) for k, v in enumerate(values))
 
 
-def check(program: Program, mode: Any) -> str:
-    """Check a program, and return "" or why its gradient could not be told from differences."""
+def check(program: Program, mode: Any, *, together: bool = False) -> str:
+    """Check a program, and return "" or why its gradient could not be told from differences.
+
+    With `together`, values and gradient are one compiled function; without, one of each and, for some, the tangent.
+    """
     given = program.arrays()
     with np.errstate(all="ignore"):
         wanted = program.build(Plain(), given)
     inputs = program.placeholders()
     values = program.build(Traced(), inputs)
     loss = total(gc, values)
-    f = gc.function(inputs, [loss, *values], mode=mode, on_unused="ignore")
+    together = together and program.reversible
+    gradient = list(gc.grad(loss, inputs, disconnected="zero")) if program.reversible else []
+    f = gc.function(inputs, [loss, *values, *(gradient if together else [])], mode=mode, on_unused="ignore")
     found = f(*given)
-    for k, (got, value) in enumerate(zip(found, [total(np, wanted), *wanted], strict=True)):
+    for k, (got, value) in enumerate(zip(found, [total(np, wanted), *wanted], strict=not together)):
         np.testing.assert_allclose(got, value, rtol=1e-9, atol=1e-9, err_msg=f"value {k - 1}")
     rng = np.random.default_rng([program.seed, 1])
     towards = [rng.normal(size=a.shape) for a in given]
     slopes = {}
     if program.reversible:
-        g = gc.function(inputs, [loss, *gc.grad(loss, inputs, disconnected="zero")], mode=mode, on_unused="ignore")
-        value, *gradient = g(*given)
-        np.testing.assert_allclose(value, found[0], rtol=1e-9, atol=1e-9, err_msg="value beside the gradient")
-        slopes["gradient"] = sum(float(np.sum(a * t)) for a, t in zip(gradient, towards, strict=True))
-    if not program.reversible or program.seed % 3 == 1:
+        arrays = found[1 + len(values) :]
+        if not together:
+            g = gc.function(inputs, [loss, *gradient], mode=mode, on_unused="ignore")
+            value, *arrays = g(*given)
+            np.testing.assert_allclose(value, found[0], rtol=1e-9, atol=1e-9, err_msg="value beside the gradient")
+        slopes["gradient"] = sum(float(np.sum(a * t)) for a, t in zip(arrays, towards, strict=True))
+    if not together and (not program.reversible or program.seed % 6 == 1):
         tangents = [gc.placeholder(f"d{x.name}", shape=x.shape) for x in inputs]
         slope = gc.jvp([loss], inputs, tangents)[0]
         h = gc.function([*inputs, *tangents], slope, mode=mode, on_unused="ignore")

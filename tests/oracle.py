@@ -15,6 +15,7 @@ import numpy as np
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant, View
+from graphc.ops.cumulative import Cumulative
 from graphc.passes.pattern import axes_of
 
 DIGITS = 400
@@ -107,6 +108,10 @@ def _value(node: Node, operands: list[Any]) -> Any:
         return np.asarray(node.op.resolve(ONES).evaluate(*operands), dtype=object)
     if node.op.name == "matmul":
         return np.matmul(*operands)
+    if isinstance(node.op, Cumulative):
+        ordered = np.flip(operands[0], node.op.axis) if node.op.reverse else operands[0]
+        sums = np.add.accumulate(ordered, node.op.axis)
+        return np.flip(sums, node.op.axis) if node.op.reverse else sums
     axes = axes_of(node.op)
     return _map(node.op.name, *operands) if axes is None else np.asarray(_over_axes(node.op.name, operands[0], axes))
 

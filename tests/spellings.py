@@ -18,6 +18,7 @@ from graphc.evaluate import evaluate
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import apply
+from graphc.ops.cumulative import Cumulative
 from graphc.ops.pointwise import Broadcast, Elementwise, broadcast, pointwise
 from graphc.ops.reduction import LogSoftmax, LogSumExp, Reduction, Softmax
 from graphc.passes.pattern import AXES, Rule, literal
@@ -60,7 +61,7 @@ BOTH: dict[str, Move] = {
     "where": lambda x: gc.where(gc.reshape(gc.arange(x.shape[0]) > 0, (-1,) + (1,) * (x.ndim - 1)), x, _other(x)),
     "pad": lambda x: gc.pad(x, [(1, 0)] + [(0, 0)] * (x.ndim - 1), constant_values=_other(x)),
     "float32": lambda x: x if x.dtype.kind == "i" else x.astype("float32"),
-    "two": lambda x: gc.concat([gc.flip(x)[1:], x[:1]])[::-1],
+    "two": lambda x: gc.concat([x[::-1][1:], x[:1]])[::-1],
 }
 LOOPS = ("a loop around the part", "a loop around the rest")
 FORMS: dict[str, Callable[[Node], Node]] = {
@@ -155,7 +156,7 @@ def _rebuilt(node: Node, known: dict[Node, Node], *, commuted: bool = False, dro
             built[n] = _kept(n.op, inputs[0], dropped)
         elif isinstance(n.op, (Reduction, LogSumExp)):
             built[n] = apply(replace(n.op, axes=tuple(a - dropped for a in n.op.axes)), *inputs)
-        elif isinstance(n.op, (Softmax, LogSoftmax)):
+        elif isinstance(n.op, (Softmax, LogSoftmax, Cumulative)):
             built[n] = apply(replace(n.op, axis=n.op.axis - dropped), *inputs)
         else:
             built[n] = apply(n.op, *inputs)

@@ -33,7 +33,7 @@ LAYERS = (
     ("evaluate", "passes", "masks", "curvature", "grad", "rounding"),
     ("codegen",),
     ("streams", "tracing", "scan_rules", "while_rules", "branch", "control"),
-    ("expected", "function", "runner", "signature", "pickling", "jacobians", "differences"),
+    ("expected", "written", "function", "runner", "signature", "pickling", "jacobians", "differences"),
     ("serialization", "scipy_adaptors", "native", "fixed", "cases", "verification"),
     ("inspect", "nn", "optim"),
     ("data", "rows", "metrics", "history", "progress", "checkpoint", "training", "plots", "sklearn"),
@@ -125,6 +125,26 @@ def test_ops_know_neither_networkx_nor_numba(module: str) -> None:
 def test_numba_is_imported_by_codegen_only() -> None:
     users = {m for m in MODULES if any(n.split(".")[0] == "numba" for n in imported(m, lazy=True))}
     assert users and all(m.startswith("graphc.codegen.") for m in users)
+
+
+def test_networkx_holds_graphs_and_schedules_and_is_imported_there_only() -> None:
+    users = {m for m in MODULES if any(n.split(".")[0] == "networkx" for n in imported(m, lazy=True))}
+    assert "graphc.graph" in users
+    assert all(m == "graphc.graph" or m.startswith(("graphc.passes.", "graphc.inspect.")) for m in users)
+
+
+READ_TEXT = {
+    "graphc.codegen.libmvec",  # symbols in LLVM's text
+    "graphc.codegen.roots",
+    "graphc.codegen.blas_search",  # names of files
+}
+
+
+def test_nests_forms_and_schedules_are_read_as_what_they_are() -> None:
+    """Passes over graphs and nests, and all that makes nests, take no text apart; ops' code is read in one place."""
+    folders = ("graphc.codegen.", "graphc.passes", "graphc.ops")
+    users = {m for m in MODULES if m.startswith(folders) and imported(m, lazy=True) & {"re", "ast"}}
+    assert users - READ_TEXT == {"graphc.ops.code"}
 
 
 def test_no_property_has_a_lock() -> None:

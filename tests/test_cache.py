@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import subprocess
@@ -45,6 +46,14 @@ def compile_again(number: int) -> tuple[int, int]:
     before = kernels.counters.compiled, kernels.counters.from_cache
     kernels.kernel_address(SOURCE.format(f"f64({number})"))
     return kernels.counters.compiled - before[0], kernels.counters.from_cache - before[1]
+
+
+def test_every_option_is_part_of_the_key() -> None:
+    """The same text, compiled otherwise, is another kernel."""
+    others: dict[str, Any] = dict(turns=4, whole_vectors=True, tiles=True, control=True, precision="libm")
+    assert [f.name for f in dataclasses.fields(kernels.KernelOptions)] == list(others)
+    found = [kernels.KernelOptions(), *(kernels.KernelOptions(**{name: v}) for name, v in others.items())]
+    assert len({kernels.kernel_key(SOURCE, options) for options in found}) == len(found)
 
 
 def test_a_second_process_loads(fresh: Path) -> None:
@@ -175,7 +184,7 @@ def test_unexpected_symbols_are_refused(fresh: Path) -> None:
     assert compile_again(5) == (1, 0)
 
 
-UNUSED = ("numba", "networkx", "scipy.linalg", "importlib.metadata", "numpy.ma", "graphc.distributions")
+UNUSED = ("numba", "scipy.linalg", "numpy.ma", "graphc.distributions")
 """What takes long to import and a program of matrix products, whose kernels are in the cache, does not need."""
 
 

@@ -11,19 +11,17 @@ import pytest
 
 import graphc as gc
 from graphc.codegen import jit
-from graphc.codegen.frontend import Options, lower_kernel
+from graphc.codegen.numba_compiler import Options, lower_kernel
 from graphc.codegen.plan import plan_buffers
 from graphc.graph import Graph
-from graphc.passes import PASSES, run
-from graphc.passes.fuse import fuse
-from graphc.passes.layout import lay_out
+from graphc.passes import make_schedule, optimize
 from tests.cases import Case
 from tests.cases_reduction import CASES as REDUCTIONS
 from tests.cases_shape import CASES as SHAPES
 
 
 def schedule(*outputs: gc.Node) -> Any:
-    return fuse(lay_out(run(PASSES, Graph(outputs))))
+    return make_schedule(optimize(Graph(outputs)), verify=True)
 
 
 def kinds(*outputs: gc.Node) -> list[str]:
@@ -128,7 +126,7 @@ def packed(f: gc.Function) -> str:
     from graphc.codegen.jit import assembly
 
     f.compile()
-    return "\n".join(assembly(s) for s in dict.fromkeys(f._built.program.sources))
+    return "\n".join(assembly(*kernel) for kernel in dict.fromkeys(f._built.program.kernels))
 
 
 def vector_width() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -433,3 +434,25 @@ def test_a_shift_register_of_a_named_size() -> None:
     assert f([1.0, 2.0, 3.0]).tolist() == [3.0, 2.0, 1.0]
     with pytest.raises(gc.ShapeError, match="needs them equal"):
         f([])
+
+
+NO_STEPS: dict[str, Callable[[gc.Node], gc.Node]] = {
+    "of what is outside": lambda v: gc.fori_loop(0, 0, lambda i, c: c + gc.max(v), 0.5),
+    "a position": lambda v: gc.fori_loop(0, 0, lambda i, c: c + 0.5 * gc.argmax(v), 0.5),
+    "of the step's row": lambda v: gc.scan(lambda c, t: (c + gc.min(v * t), None), 0.5, v)[0],
+    "of a carry": lambda v: 0.5 + gc.sum(gc.fori_loop(0, 0, lambda i, c: c * gc.max(c), v)),
+    "inside a loop inside": lambda v: gc.fori_loop(
+        0, 0, lambda i, c: c + gc.fori_loop(0, 2, lambda j, d: d + gc.max(v), c), 0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["compiled", "reference", "debug"])
+@pytest.mark.parametrize("name", NO_STEPS)
+def test_a_loop_without_steps_takes_no_largest_element(name: str, mode: Any) -> None:
+    v = gc.placeholder("v", shape=("n",))
+    f = gc.function([v], NO_STEPS[name](v), mode=mode, on_unused="ignore")
+    assert f(np.zeros(0)) == 0.5
+    one = gc.function([v], gc.fori_loop(0, 1, lambda i, c: c + gc.max(v), 0.5), mode=mode)
+    with pytest.raises(gc.ShapeError, match="empty axis"):
+        one(np.zeros(0))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphc.codegen import loader
-from graphc.codegen.frontend import Options, lower_kernel
+from graphc.codegen.numba_compiler import Options, lower_kernel
 from graphc.codegen.jit import compile_kernel
 from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
 from graphc.errors import CompileError

@@ -10,7 +10,7 @@ import pytest
 import graphc as gc
 from graphc.ops.control import Scan
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import TOTAL
+from graphc.passes.kernels import TOTAL
 
 RNG = np.random.default_rng(7)
 

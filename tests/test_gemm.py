@@ -12,6 +12,7 @@ import pytest
 import graphc as gc
 from graphc.codegen.debug import register
 from graphc.codegen.jit import assembly
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.nest import LoopNest
 from graphc.codegen.section import Section
 from graphc.codegen.tile_sizes import deepest, vector_bits
@@ -90,7 +91,7 @@ def test_tiles_multiply_and_add_packed_numbers() -> None:
     for left, right in operands("float32")[:: 2 if vector_bits() == 256 else 1][:2]:
         f = gc.function(gc.Graph([left, right]).inputs, left @ right).compile()
         (source,) = (s for s in f.source.split("# kernel") if "set_" in s)
-        text = assembly(source[source.index("def kernel") :])
+        text = assembly(source[source.index("def kernel") :], KernelOptions(tiles=True))
         register = {512: "%zmm", 256: "%ymm"}[vector_bits()]
         packed = [line for line in text.splitlines() if "fmadd" in line and "ps" in line.split()[0]]
         assert len(packed) >= 12 and all(register in line for line in packed)

@@ -226,3 +226,82 @@ def test_sums_over_risk_sets(scale: float, outer: str) -> None:
     found, gradient = f(scores)
     np.testing.assert_allclose(found, true - total, rtol=1e-13)
     np.testing.assert_allclose(gradient, slopes, rtol=1e-12, atol=1e-14)
+
+
+def _weighted(m: Any, x: Any, w: Any) -> Any:
+    return m.log(m.sum(w * m.exp(x)))
+
+
+def _product(m: Any, x: Any, w: Any) -> Any:
+    return m.log(w @ m.exp(x))
+
+
+@pytest.mark.parametrize("build", [_weighted, _product])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_largest_exponent_has_weight_0(build: Callable[..., Any], dtype: str) -> None:
+    """It is no shift of the others, and its weight has its slope still."""
+    x, w = gc.placeholder("x", ("n",), dtype), gc.placeholder("w", ("n",), dtype)
+    loss = build(gc, x, w)
+    f = gc.function([x, w], [loss, *gc.grad(loss, [x, w])])
+    for exponents, weights in (([-1960.0, -2000.0, -2001.0], [0, 1, 2]), ([2000.0, 0.0, 1.0], [0, 1, 2])):
+        value, slope, by_weight = f(np.array(exponents, dtype), np.array(weights, dtype))
+        parts = [v * mpmath.exp(e) for v, e in zip(weights, exponents, strict=True)]
+        total = mpmath.fsum(parts)
+        rtol = 1e-13 if dtype == "float64" else 1e-5
+        np.testing.assert_allclose(float(value), float(mpmath.log(total)), rtol=rtol)
+        np.testing.assert_allclose(slope, [float(p / total) for p in parts], rtol=rtol)
+        true = [mpmath.exp(e) / total for e in exponents]
+        kept = [t < 1e30 for t in true]
+        np.testing.assert_allclose(by_weight[kept], [float(t) for t, k in zip(true, kept, strict=True) if k], rtol=rtol)
+    assert np.isnan(f(np.array([np.nan, 0, 1], dtype), np.array([0, 1, 1], dtype))[0])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_running_logsumexp(axis: int, backwards: bool) -> None:
+    rows = np.array([[2000.0, 0.0, -2000.0, 2001.0], [-np.inf, -np.inf, -3000.0, 5.0], [1.0, 900.0, 2.0, 3.0]])
+    values, g = (rows.T, np.arange(12.0).reshape(4, 3) - 5) if axis == 0 else (rows, np.arange(12.0).reshape(3, 4) - 5)
+    turn: Callable[[Any], Any] = (lambda v: gc.flip(v, axis=axis)) if backwards else (lambda v: v)
+    x = gc.placeholder("x", ("n", "m"))
+    out = turn(gc.log(gc.cumulative_sum(gc.exp(turn(x)), axis=axis)))
+    found, slope = gc.function([x], [out, gc.grad(gc.sum(out * g), x)])(values)
+    order: Callable[[Any], Any] = (lambda v: np.flip(v, axis)) if backwards else (lambda v: v)
+    right = order(np.logaddexp.accumulate(order(values), axis))
+    np.testing.assert_allclose(found, right, rtol=1e-14)
+    true = np.zeros_like(values)
+    lines = zip(*(np.moveaxis(order(v), axis, -1) for v in (values, right, g)), strict=True)
+    for i, (line, ends, weights) in enumerate(lines):
+        own = [sum(weights[k] * np.exp(line[j] - ends[k]) for k in range(j, 4) if line[j] > -np.inf) for j in range(4)]
+        np.moveaxis(order(true), axis, -1)[i] = own
+    np.testing.assert_allclose(slope, true, rtol=1e-12, atol=1e-300)
+
+
+def test_the_probability_of_all_others() -> None:
+    x = gc.placeholder("x", (3,))
+    out = gc.log(1 - gc.softmax(x)[0])
+    f = gc.function([x], [out, gc.grad(out, x)])
+    for point in ([2000.0, 0.0, 1.0], [-2000.0, 3.0, 1.0], [40.0, 0.0, -1.0], [0.1, 0.2, 0.3]):
+        with mpmath.workdps(2000):
+            e = [mpmath.exp(v) for v in point]
+            true = mpmath.log((e[1] + e[2]) / mpmath.fsum(e))
+            slopes = [(0 if i == 0 else e[i] / (e[1] + e[2])) - e[i] / mpmath.fsum(e) for i in range(3)]
+        value, slope = f(point)
+        np.testing.assert_allclose(float(value), float(true), rtol=1e-13)
+        np.testing.assert_allclose(slope, [float(s) for s in slopes], rtol=1e-12, atol=1e-300)
+
+
+def test_exponentials_beside_the_sum_of_others_or_of_themselves_moved() -> None:
+    x = gc.placeholder("x", ("n",))
+    p = gc.exp(x[::-1]) / gc.sum(gc.exp(x))
+    found, slope = gc.function([x], [p, gc.grad(p[0], x)])([2000.0, 0.0, 1999.0])
+    first = 1 / (1 + np.exp(1.0))
+    np.testing.assert_allclose(found, [first, 0, 1 - first], rtol=1e-12)
+    np.testing.assert_allclose(slope, [-first * (1 - first), 0, first * (1 - first)], rtol=1e-12)
+
+
+def test_masks_of_any_size() -> None:
+    """A constant of 10,000 elements is a mask as one of 9 is."""
+    x = gc.placeholder("x", (100, 100))
+    masked = gc.log(gc.sum(gc.softmax(x, axis=1) * np.eye(100), axis=1))
+    values = np.diag(np.full(100, -2000.0))
+    np.testing.assert_allclose(gc.function([x], masked)(values), -2000 - np.log(99), rtol=1e-14)

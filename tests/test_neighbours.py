@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.codegen import ir
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.neighbours import carry_neighbours
-from graphc.codegen.nest import Builder
+from graphc.codegen.nest import Builder, LoopNest
+from graphc.codegen.render import render
 
 RNG = np.random.default_rng(3)
 SIZES = [*range(1, 36), 47, 48, 49, 130]
@@ -77,15 +81,38 @@ def test_mathematics_takes_two_vectors_at_a_time() -> None:
     np.testing.assert_allclose(f(value), np.tanh(np.exp(value) + np.r_[0, value[:-1]]), rtol=1e-14)
 
 
+def nest(stride: ir.Expr | int) -> tuple[LoopNest, list[ir.Pointer]]:
+    """Return a nest over whole vectors that loads five elements at a stride and stores elsewhere."""
+    x, y = gc.placeholder("x", (9,)), gc.placeholder("y", (9,))
+    build = Builder([y])
+    pointers, out = [build.pointer(x, offset) for offset in (1, 2, 3, 4, 7)], build.pointer(y, 0)
+    index = D0 * build.size(9) + D1 * stride if stride != 1 else D0 * build.size(9) + D1
+    loads = [ir.Let(ir.Var(f"x{k}", "f64"), p[index]) for k, p in enumerate(pointers)]
+    store = ir.Store(out, D1, ir.Var("x0", "f64") + ir.Var("x1", "f64"))
+    loop = ir.Loop(ir.Var("whole1"), ir.ZERO, ir.Var("count"), [ir.Let(D1, ir.Var("whole1") + FROM), *loads, store])
+    body = (ir.Loop(D0, ir.LO, ir.HI, [loop]),)
+    return LoopNest(body, tuple(build.slots), options=KernelOptions(whole_vectors=True)), pointers
+
+
+D0, D1, FROM = ir.variables("d0 d1 from")
+
+
 def test_which_loads_are_carried() -> None:
-    x = gc.placeholder("x", (9,))
-    build = Builder()
-    pointers = [build.pointer(x, offset) for offset in (1, 2, 3, 4, 7)]
-    body = [f"x{k} = {p}[d0 * n1 + d1]" for k, p in enumerate(pointers)] + ["p9[d1] = x0 + x1"]
-    before, inside = carry_neighbours(build, "d1", "first", body)
-    names = [f"back{p[1:]}" for p in pointers]
-    assert before == [f"{names[k]} = {pointers[k]}[d0 * n1 + first]" for k in (0, 2)]
-    carried = {0: f"x0 = {names[0]}", 2: f"x2 = {names[2]}"}
-    assert inside == [*(carried.get(k, text) for k, text in enumerate(body)), f"{names[0]} = x1", f"{names[2]} = x3"]
-    strided = [f"x{k} = {p}[d1 * n1]" for k, p in enumerate(pointers)]
-    assert carry_neighbours(build, "d1", "first", strided) == ([], strided)
+    plain, pointers = nest(1)
+    lines = [line.strip() for line in render(plain).splitlines()]
+    found = [line.strip() for line in render(carry_neighbours(plain)).splitlines()]
+    names = [f"back{p.name[1:]}" for p in pointers]
+    before = [f"{names[k]} = {pointers[k]}[d0 * n7 + from]" for k in (0, 2)]
+    carried = {f"x{k} = {pointers[k]}[d0 * n7 + d1]": f"x{k} = {names[k]}" for k in (0, 2)}
+    at = lines.index("for whole1 in range(0, count):")
+    body = [carried.get(line, line) for line in lines[at:-1]]
+    assert found == [*lines[:at], *before, *body, f"{names[0]} = x1", f"{names[2]} = x3", "return 0"]
+
+
+def test_which_are_not() -> None:
+    """Elements that lie apart, and nests that may run two vectors at a time."""
+    strided, _ = nest(2)
+    assert carry_neighbours(strided).body == strided.body
+    plain, _ = nest(1)
+    other = dataclasses.replace(plain, options=KernelOptions())
+    assert carry_neighbours(other) is other

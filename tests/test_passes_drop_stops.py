@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphc as gc
 from graphc.graph import Graph
+from graphc.passes import everywhere
 from graphc.passes.drop_stops import drop_stops
 from graphc.passes.regions import map_bodies
 from tests.passes import becomes, stays
@@ -30,7 +31,7 @@ def test_inside_a_loop() -> None:
         found.extend(n.op.name for n in body.nodes)
         return body
 
-    map_bodies(drop_stops(Graph([out])), names)
+    map_bodies(everywhere((drop_stops,), Graph([out])), names)
     assert "add" in found and "stop_gradient" not in found
 
 

@@ -12,7 +12,7 @@ import graphc as gc
 from graphc.evaluate import run_graph
 from graphc.graph import Graph
 from graphc.node import Node
-from graphc.passes import PASSES, run
+from graphc.passes import GRAPH_PASSES, run
 from graphc.types import is_float
 from tests.cases import Case
 
@@ -38,7 +38,7 @@ def test_passes_keep_values(case: Case) -> None:
     inputs = [gc.placeholder(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
     graph = Graph(with_gradient(case, inputs), inputs)
     bindings = dict(zip(inputs, arrays, strict=True))
-    before, after = run_graph(graph, bindings, {}), run_graph(run(PASSES, graph, verify=True), bindings, {})
+    before, after = run_graph(graph, bindings, {}), run_graph(run(GRAPH_PASSES, graph, verify=True), bindings, {})
     for b, a in zip(before, after, strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape
         tolerance = 1e-4 if any(n.dtype == np.float32 for n in graph.nodes) else 1e-9
@@ -48,7 +48,7 @@ def test_passes_keep_values(case: Case) -> None:
 def test_the_signature_stays() -> None:
     x, unused, w = gc.placeholder("x"), gc.placeholder("unused"), gc.shared(1.0, name="w")
     graph = Graph([x * 1.0, w + x - x], (x, unused), updates=(w,), guards=((gc.dim("n"), 3, "add", ("f.py", 1)),))
-    after = run(PASSES, graph, verify=True)
+    after = run(GRAPH_PASSES, graph, verify=True)
     assert (after.inputs, after.updates, after.guards) == (graph.inputs, graph.updates, graph.guards)
 
 
@@ -59,4 +59,4 @@ def test_a_deep_program() -> None:
     for i in range(3_000):
         v = gc.tanh(v * (0.5 + i) + x)
     graph = Graph([gc.grad(gc.sum(v), x)])
-    assert len(run(PASSES, graph)) <= len(graph)
+    assert len(run(GRAPH_PASSES, graph)) <= len(graph)

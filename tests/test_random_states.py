@@ -11,8 +11,11 @@ import pytest
 import graphc as gc
 from tests.random_states import Program, draws
 
+Off = tuple[str, ...]
+"""Passes and forms that are switched off."""
 
-def check(seed: int, orders: int, calls: int = 5, mode: Any = "compiled") -> tuple[int, int]:
+
+def check(seed: int, orders: int, calls: int = 5, mode: Any = "compiled", off: Off = ()) -> tuple[int, int]:
     """Run a program in several orders of its updates; return how many calls were made and how many were refused."""
     program = Program(seed)
     every = list(itertools.permutations(program.updates))
@@ -20,11 +23,13 @@ def check(seed: int, orders: int, calls: int = 5, mode: Any = "compiled") -> tup
     arguments = [program.arguments(good=k % 2 == 0) for k in range(calls)]
     refused = 0
     for order in chosen:
-        refused += run(program, order, arguments, seed, mode)
+        refused += run(program, order, arguments, seed, mode, off)
     return len(chosen) * calls, refused
 
 
-def run(program: Program, order: tuple[str, ...], arguments: list[dict[str, Any]], seed: int, mode: Any) -> int:
+def run(
+    program: Program, order: tuple[str, ...], arguments: list[dict[str, Any]], seed: int, mode: Any, off: Off
+) -> int:
     """Call a program of one order of its updates, and compare outputs and states after every call."""
     nodes = {name: node for name, (_, node) in program.states.items()}
     for name, node in nodes.items():
@@ -35,12 +40,13 @@ def run(program: Program, order: tuple[str, ...], arguments: list[dict[str, Any]
     outputs = [o.node for o in program.outputs] + ([] if drawn is None else [drawn])
     updates = {nodes[name]: program.updates[name].node for name in order}
     f = gc.function(program.inputs, outputs, updates=updates, on_unused="ignore", mode=mode)
+    f = f._without(*off) if off else f
     numbers = draws(seed)
     env, refused = dict(program.first), 0
     env["drawn"] = next(numbers)
     for number, given in enumerate(arguments):
         wanted = program.wanted(env | given)
-        where = f"seed {seed}, updates {order}, call {number}"
+        where = f"seed {seed}, updates {order}, call {number}, without {off}"
         before = {name: node.get_value() for name, node in nodes.items()}
         if wanted is None:
             with pytest.raises(gc.GraphcError):

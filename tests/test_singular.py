@@ -105,8 +105,16 @@ def divided_differences(f: Function, slope: Function, w: Array) -> Array:
     return np.asarray(np.where(near, slope(middle), (f(w)[None, :] - f(w)[:, None]) / np.where(near, 1, difference)))
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS.keys())
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS.keys())
+DEFAULT = {("exp", "columns"), ("root", "vectors")}
+PAIRS = [
+    pytest.param(f, s, id=f"{a}-{b}", marks=() if (a, b) in DEFAULT else pytest.mark.slow)
+    for a, f in FUNCTIONS.items()
+    for b, s in SPELLINGS.items()
+]
+"""Functions and spellings of them; the default run takes some."""
+
+
+@pytest.mark.parametrize(("function", "spelling"), PAIRS)
 def test_functions_of_symmetric_matrices(function: tuple[Function, Function, Function], spelling: Any) -> None:
     """The theorem of Daleckii and Krein: gradients and tangents, for diagonal and for turned matrices."""
     build, f, slope = function
@@ -149,7 +157,14 @@ def exponential_slope(a: Array, direction: Array) -> Array:
     return np.asarray(total[:n, n:])
 
 
-@pytest.mark.parametrize("spectrum", [s for s in SPECTRA if s[1] - s[0] != 1e-12])
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        pytest.param(s, marks=() if s in ((1.0, 1, 1), (1.0, 1, 2)) else pytest.mark.slow)
+        for s in SPECTRA
+        if s[1] - s[0] != 1e-12
+    ],
+)
 def test_second_derivatives_of_the_exponential(spectrum: tuple[float, ...]) -> None:
     x, g, t = (gc.placeholder(name, (3, 3)) for name in "xgt")
     w, v = la.eigh((x + x.T) / 2)
@@ -164,8 +179,17 @@ def test_second_derivatives_of_the_exponential(spectrum: tuple[float, ...]) -> N
     np.testing.assert_allclose(pushed, second, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("values", [(1, 1, 1), (2, 1, 1), (2, 1, 0), (1, 0, 0), (0, 0, 0), (3, 2, 1)])
-@pytest.mark.parametrize("shape", [(3, 3), (4, 3), (3, 4)])
+VALUES = [(1, 1, 1), (2, 1, 1), (2, 1, 0), (1, 0, 0), (0, 0, 0), (3, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "values"),
+    [
+        pytest.param(s, v, marks=() if (s, v) in (((4, 3), (1, 1, 1)), ((3, 4), (1, 0, 0))) else pytest.mark.slow)
+        for s in ((3, 3), (4, 3), (3, 4))
+        for v in VALUES
+    ],
+)
 def test_functions_of_singular_values(shape: tuple[int, int], values: tuple[int, ...]) -> None:
     """A and A A^T A by singular values, up to second derivatives."""
     x, g, t = (gc.placeholder(name, shape) for name in "xgt")
@@ -198,6 +222,34 @@ def test_singular_values_of_any_scale(dtype: str, scale: float) -> None:
     rounding = 20 * float(np.finfo(dtype).eps)
     for got in (slope, moved):
         np.testing.assert_allclose(got, weights, rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_dependent_columns_have_no_derivative(mode: Mode) -> None:
+    """In columns that depend on those before them, and in these; other matrices of the batch have theirs."""
+    x, t = gc.placeholder("x", (3, 4, 3)), gc.placeholder("t", (3, 4, 3))
+    q, r = la.qr(x)
+    regular = np.random.default_rng(0).normal(size=(4, 3))
+    dependent, zero = regular.copy(), regular.copy()
+    dependent[:, 1], zero[:, 0] = 3 * regular[:, 0], 0.0
+    program = gc.function([x, t], [gc.grad(gc.sum(q**3) + gc.sum(r), x), gc.jvp(q, x, t)], mode=mode)
+    slope, moved = program(np.stack([regular, dependent, zero]), np.ones((3, 4, 3)))
+    assert np.isfinite(slope[0]).all() and np.isfinite(moved[0]).all()
+    assert np.isnan(slope[1, :, :2]).all() and np.isnan(slope[2, :, 0]).all()
+    assert np.isnan(moved[1, :, 1]).all() and np.isnan(moved[2, :, 0]).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 3), (3, 4)])
+def test_a_pseudoinverse_that_drops_what_is_not_zero(shape: tuple[int, int]) -> None:
+    """Where `rtol` drops singular values beyond rounding, kept and dropped vectors still turn into each other."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=shape[::-1])
+    x = gc.placeholder("x", shape)
+    slope = gc.grad(gc.sum(la.pinv(x, rtol=0.3) * weights), x)
+    for values in ((2, 1, 0.1), (1, 1, 0.1), (1, 0.1, 0.1), (2, 1, 0)):
+        a = np.asarray((orthogonal(shape[0], 1)[:, :3] * np.asarray(values)) @ orthogonal(shape[1], 2)[:, :3].T)
+        wanted = differences(lambda m: np.linalg.pinv(m, rcond=0.3), a, weights)
+        np.testing.assert_allclose(slope.eval({x: a}), wanted, rtol=1e-7, atol=1e-7)
 
 
 def test_what_depends_on_the_choice_of_vectors_is_nan() -> None:

@@ -83,6 +83,23 @@ def test_sizes_of_a_call_are_refused_before_it_runs(name: str, mode: str) -> Non
     f(np.zeros((0, 3)))
 
 
+STACKED: dict[str, Callable[[gc.Node], gc.Node]] = {
+    "stacked": lambda y: gc.scan(lambda c, _: (c + 1, c), y, None, length=2**50)[1],
+    "summed": lambda y: gc.sum(gc.scan(lambda c, _: (c + 1, c), y, None, length=2**50)[1]),
+    "mapped": lambda y: gc.map(lambda i: i * y, gc.arange(2**50)),
+    "kept for the gradient": lambda y: gc.grad(gc.fori_loop(0, 2**50, lambda i, c: gc.sin(c), y), y),
+}
+
+
+@pytest.mark.parametrize("mode", ["compiled", "debug"])
+@pytest.mark.parametrize("name", STACKED)
+def test_what_many_steps_give_is_refused_before_the_first(name: str, mode: Any) -> None:
+    """The loop itself may have so many steps; to plan it takes no list that grows with them."""
+    y = gc.placeholder("y")
+    with pytest.raises(MemoryError, match=r"no memory for|are needed for"):
+        gc.function([y], STACKED[name](y), mode=mode)(1.0)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_no_memory_is_one_error_in_every_mode(mode: str) -> None:
     """A size that an address counts and no machine has; what has room runs after it."""

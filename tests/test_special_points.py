@@ -8,6 +8,7 @@ in automatically.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,7 +24,7 @@ from tests.cases import Case
 from tests.oracle import scalar
 from tests.test_ops import TABLE, can_shrink, checked_inputs, declare, has_derivative, oracle, resized
 
-SHARE = 16
+SHARE = 32
 """The default run takes one of so many cases; the slow one takes all."""
 
 # -- elementwise records against mpmath
@@ -119,7 +120,7 @@ class Program:
     """A case's value, weighted, with its first derivatives and the second ones along a direction."""
 
     def __init__(self, case: Case, arrays: Sequence[Array], named: bool = False) -> None:
-        self.inputs = declare(arrays, symbolic=named)
+        self.case, self.inputs = case, declare(arrays, symbolic=named)
         out = case.build(*self.inputs)
         self.wrt = checked_inputs(case, self.inputs, out)
         self.places = [self.inputs.index(x) for x in self.wrt]
@@ -181,6 +182,26 @@ def directional(value: Callable[[float], float]) -> float | None:
     return (finer + nearer) / 2
 
 
+def derivative(program: Program, arrays: Sequence[Array], value: Node, moves: Sequence[Array]) -> float | None:
+    return directional(program.line(arrays, moves, value))
+
+
+def linear(value: Callable[[Sequence[Array]], float | None], moves: Sequence[Array], seed: int) -> bool:
+    """Tell whether the derivatives along more directions add up, as they need not where a few happen to."""
+    rng = np.random.default_rng(seed)
+    for _ in range(8):
+        first, second = ([rng.normal(size=m.shape) for m in moves] for _ in range(2))
+        both = [a + b for a, b in zip(first, second, strict=True)]
+        found = [d for d in map(value, (first, second, both)) if d is not None]
+        if len(found) < 3 or abs(found[0] + found[1] - found[2]) > 1e-6 * max(1.0, *map(abs, found)):
+            return False
+    return True
+
+
+UNDEFINED = ("qr-",)
+"""Cases whose documentation promises NaN where differences may have a limit: for dependent columns."""
+
+
 def check(program: Program, arrays: list[Array], what: str) -> int:
     """Compare derivatives along two directions with differences, where these are linear; return how often they were."""
     rng = np.random.default_rng(2)
@@ -201,7 +222,11 @@ def check(program: Program, arrays: list[Array], what: str) -> int:
         for moves, slope in zip((first, second), wanted, strict=False):
             pulled = sum(float(np.vdot(g, m)) for g, m in zip(got, moves, strict=True))
             scale = sum(float(np.vdot(np.abs(g), np.abs(m))) for g, m in zip(got, moves, strict=True))
-            assert abs(pulled - slope) <= 1e-5 * max(abs(slope), scale, 1.0), (what, order, pulled, slope)
+            if np.isnan(pulled) and program.case.id.startswith(UNDEFINED):
+                continue
+            if not abs(pulled - slope) <= 1e-5 * max(abs(slope), scale, 1.0):
+                along = functools.partial(derivative, program, arrays, value)
+                assert not linear(along, moves, seed=3), (what, order, pulled, slope)
     return checked
 
 

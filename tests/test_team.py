@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pytest
 
 from graphc.codegen.division import dealt
-from graphc.codegen.kernels import WORDS, kernel_address
+from graphc.codegen.kernels import CONTROL, kernel_address
 from graphc.codegen.tape import DRIVER
 from graphc.codegen.team import parallel_address, team_address
 from graphc.codegen.team_words import MAX_THREADS
 
 COUNT = f"""\
-{WORDS}def kernel(frame, lo, hi):
+def kernel(frame, lo, hi):
     for i in range(lo, hi):
         frame[i] = frame[i] + 1
         if frame[i + {MAX_THREADS}] != 0:
@@ -37,7 +37,7 @@ def frame(chunks: int) -> npt.NDArray[np.int64]:
 def job(counts: npt.NDArray[np.int64], threads: int, chunks: int) -> npt.NDArray[np.int64]:
     """Return the table of an instruction whose chunk k counts in place k."""
     ranges = [(counts.ctypes.data, k, k + 1) for k in range(chunks)]
-    return dealt(team_address(), kernel_address(COUNT), threads, ranges, 0, wakes=True)
+    return dealt(team_address(), kernel_address(COUNT, CONTROL), threads, ranges, 0, wakes=True)
 
 
 def run(tables: list[npt.NDArray[np.int64]], times: int) -> int:
@@ -45,7 +45,7 @@ def run(tables: list[npt.NDArray[np.int64]], times: int) -> int:
     rows = [(parallel_address(), table.ctypes.data, 0, 0) for table in tables] * times
     tape = np.array(rows, np.int64).reshape(-1)
     word = ctypes.c_int64
-    driver = ctypes.CFUNCTYPE(word, word, word, word)(kernel_address(DRIVER))
+    driver = ctypes.CFUNCTYPE(word, word, word, word)(kernel_address(DRIVER, CONTROL))
     return int(driver(tape.ctypes.data, 0, len(rows)))
 
 

@@ -16,8 +16,9 @@ import pytest
 from graphc.codegen import coefficients
 from graphc.codegen.debug_tiles import debug_tiles
 from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
-from graphc.codegen.expressions import SPECIAL_FORMS
+from graphc.codegen.numba_types import SPECIAL_FORMS
 from graphc.codegen.jit import assembly, optimised_module
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.libmvec import VARIANTS, declarations, has_libmvec, vector_variant
 from graphc.codegen.loader import has_feature
 from graphc.codegen.tiles import tiles
@@ -286,7 +287,7 @@ def calls(code: str) -> set[str]:
 @pytest.mark.parametrize("kind", FLOATS)
 @pytest.mark.parametrize("name", [*sorted(POLYNOMIALS), *(n for n in COMPOSED if n != "logaddexp")])
 def test_polynomials_become_packed_instructions(name: str, kind: str) -> None:
-    code = assembly(vector_source(name, kind), "polynomial")
+    code = assembly(vector_source(name, kind), KernelOptions(precision="polynomial"))
     assert re.search(rf"v?mulp{'d' if kind == 'f64' else 's'}\s.*%[xyz]mm", code)
     # Angles beyond the range are corrected lane by lane, in a branch of the loop that is never taken.
     allowed = {"sin": "sin", "cos": "cos"}.get(name, "")
@@ -327,7 +328,8 @@ SHARING = [("sin", "cos"), ("tanh", "sech"), ("sigmoid", "softplus"), ("ndtr", "
 def test_functions_of_one_argument_share_their_parts(names: tuple[str, str], precision: str) -> None:
     def products(*functions: str) -> int:
         text = source([f"{name}(x0[i])" for name in functions], ["f64"], ["f64"] * len(functions))
-        return len(re.findall(r"call <\d+ x double> @llvm\.fm", str(optimised_module(text, "kernel", precision))))
+        module = optimised_module(text, "kernel", KernelOptions(precision=precision))
+        return len(re.findall(r"call <\d+ x double> @llvm\.fm", str(module)))
 
     alone = [products(name) for name in names]
     assert 0 < products(*names) < max(alone) + 0.5 * min(alone)

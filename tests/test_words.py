@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from graphc.codegen import loader
-from graphc.codegen.jit import compile_words
-from graphc.codegen.kernels import WORDS
-from graphc.codegen.tape import DRIVER, ENTRY
+from graphc.codegen.jit import compile_kernel
+from graphc.codegen.kernels import CONTROL
 from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
 from graphc.errors import CompileError
 
@@ -39,7 +38,7 @@ PROGRAMS = {
 
 
 def compiled(source: str) -> Callable[[int, int, int], int]:
-    address = loader.load(compile_words(source, "program"), "program")
+    address = loader.load(compile_kernel(source, "program", CONTROL)[0], "program")
     function: Callable[[int, int, int], int] = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 4)(address)
     return function
 
@@ -48,7 +47,7 @@ def compiled(source: str) -> Callable[[int, int, int], int]:
 @pytest.mark.parametrize(("lo", "hi"), [(0, 0), (1, 5), (4, 2), (-3, 6)])
 def test_compiled_and_plain(name: str, lo: int, hi: int) -> None:
     body = PROGRAMS[name].replace("\n", "\n    ")
-    source = f"{WORDS}def kernel(frame, lo, hi):\n    {body}\n"
+    source = f"def kernel(frame, lo, hi):\n    {body}\n"
     space = dict(DEBUG_GLOBALS)
     exec(source, space)
     call = compiled(source)
@@ -85,13 +84,12 @@ def test_compiled_and_plain(name: str, lo: int, hi: int) -> None:
     ],
 )
 def test_what_is_not_of_the_language_is_refused(statement: str) -> None:
-    with pytest.raises(CompileError, match="program of words"):
+    with pytest.raises(CompileError, match="does not compile"):
         body = statement.replace("\n", "\n    ")
-        compile_words(f"def kernel(frame, lo, hi):\n    {body}\n", "program")
+        compile_kernel(f"def kernel(frame, lo, hi):\n    {body}\n", "program", CONTROL)
 
 
-def test_driver_and_entry_are_programs_of_words() -> None:
-    assert DRIVER.startswith(WORDS) and ENTRY.startswith(WORDS)
+def test_driver_and_entry_are_control_kernels() -> None:
     code = """
 import sys, graphc as gc
 gc.set_cache(None)

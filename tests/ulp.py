@@ -13,6 +13,7 @@ import numpy as np
 
 from graphc.codegen.elementary import POLYNOMIALS
 from graphc.codegen.jit import compile_kernel
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.loader import load
 from graphc.types import SHORT_NAMES, Array
 
@@ -44,7 +45,7 @@ def source(expressions: Sequence[str], inputs: Sequence[str], outputs: Sequence[
 def compiled(text: str, precision: str = "vector") -> Callable[[Any, int, int], int]:
     """Compile and load a kernel; it takes the address of its frame and a range."""
     symbol = f"kernel_{next(_serial)}"
-    code, _ = compile_kernel(text, symbol, precision)
+    code, _ = compile_kernel(text, symbol, KernelOptions(precision=precision))
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(load(code, symbol))
 
 

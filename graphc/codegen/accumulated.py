@@ -14,18 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from graphc.codegen.nest import Loop, Statement
+from graphc.codegen.ir import ZERO, Expr, Let, Loop, Pointer, Statement, Store, Var, call, select, total, typed
+from graphc.codegen.nest import part_end
 from graphc.codegen.partials import share
 from graphc.codegen.phases import Phase
-from graphc.codegen.reduce import combine, fill_accumulator
+from graphc.codegen.reduce import K, combine, fill_accumulator, rounding
 from graphc.node import Node
 from graphc.ops.base import inside_node
 from graphc.ops.reduction import Reduction
-from graphc.passes.fuse import ACCUMULATED
+from graphc.passes.kernels import ACCUMULATED
 from graphc.types import Shape, Size, TensorType, product, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 ROWS = 128
 """Rows of a block: as many as NumPy's pairwise sum adds one after the other."""
@@ -42,7 +43,7 @@ class Blocked:
     level: int
     size: Size
     """The number of elements of the result that a run of that loop adds to; they lie side by side."""
-    start: str
+    start: Expr
     """Where they begin in the result."""
     rows: int
 
@@ -50,7 +51,7 @@ class Blocked:
 class AccumulatedBlocks:
     """The sums in memory of one nest; see the module's docstring."""
 
-    def __init__(self, nest: _Lowering) -> None:
+    def __init__(self, nest: Lowering) -> None:
         self._nest = nest
         self._own = {
             root: tuple(inside_node(name, TensorType(root.dtype, ())) for name in ("block", "errors"))
@@ -68,21 +69,22 @@ class AccumulatedBlocks:
         """Return the memory that sums need, with its sizes."""
         return [(node, b.size) for b in self._found for node in self._own[b.root]]
 
-    def accumulate(self, root: Node, number: int, value: str, strides: Shape) -> None:
+    def accumulate(self, root: Node, number: int, value: Expr, strides: Shape) -> None:
         """Let a phase add a value to a reduction in memory, at the strides of its loops."""
         nest = self._nest
         pointer = nest.build.pointer(root, 0)
         owned = nest.split > 0 or nest.partials is not None  # a nest that is one step has all rows to itself
         block = strides[0] if owned else 0
         fill = fill_accumulator(root, nest.build, pointer, block)
-        place = self._begin(root, number, strides) or f"{pointer}[{nest.build.index(strides, nest.variables)}]"
-        nest.phases[number].stores.append(f"{place} = {combine(root.op.name, root.dtype, place, value)}")
+        place, index = self._begin(root, number, strides) or (pointer, nest.build.index(strides, nest.variables))
+        added = combine(root.op.name, root.dtype, place[index], value)
+        nest.phases[number].stores.append(Store(place, index, added))
         if nest.partials is not None:
             nest.partials.fills.append((number, fill))
         if block == 0:
             share(nest, root, pointer, number)
 
-    def _begin(self, root: Node, phase: int, strides: Shape) -> str | None:
+    def _begin(self, root: Node, phase: int, strides: Shape) -> tuple[Pointer, Expr] | None:
         """Note a sum that runs in blocks; return where the nest adds up a block. None where it has no blocks."""
         if root not in self._own:
             return None
@@ -98,7 +100,7 @@ class AccumulatedBlocks:
         start = nest.build.index(strides[:level], nest.variables[:level])
         self._found.append(Blocked(root, phase, level, size, start, rows))
         index = nest.build.index(strides[level:], nest.variables[level:])
-        return f"{nest.build.pointer(self._own[root][0], 0)}[{index}]"
+        return nest.build.pointer(self._own[root][0], 0), index
 
     @property
     def deepest(self) -> int:
@@ -106,56 +108,53 @@ class AccumulatedBlocks:
         return max((b.level for b in self._found), default=-1)
 
     def loop(
-        self, level: int, phase: int | None, start: str, stop: str, make: Callable[[str, str], list[Statement]]
+        self, level: int, phase: int | None, start: Expr, stop: Expr, make: Callable[[Expr, Expr], list[Statement]]
     ) -> list[Statement]:
         """Return the loop that `make` returns for bounds, in the blocks of the sums of a phase (None: of all)."""
         found = [b for b in self._found if b.level == level and phase in (None, b.phase)]
         if not found:
             return make(start, stop)
         rows = min(b.rows for b in found)
-        first, last = f"from{level}", f"upto{level}"
-        end = f"{last} = select({first} + {rows} < {stop}, {first} + {rows}, {stop})"
-        inside = [end, *make(first, last), *(self._add_block(b) for b in found)]
-        before = [self._over(b, *(f"{self._pointer(n)}[k] = {_zero(n)}" for n in self._own[b.root])) for b in found]
-        return [*before, Loop(first, start, stop, inside, str(rows)), *(self._add_errors(b) for b in found)]
+        first, last = Var(f"from{level}"), Var(f"upto{level}")
+        inside = [part_end(last, first, rows, stop), *make(first, last), *(self._add_block(b) for b in found)]
+        before = [self._over(b, *(Store(self._pointer(n), K, _zero(n)) for n in self._own[b.root])) for b in found]
+        return [*before, Loop(first, start, stop, inside, rows), *(self._add_errors(b) for b in found)]
 
     def _over(self, b: Blocked, *body: Statement) -> Loop:
-        return Loop("k", "0", self._nest.build.size(b.size), list(body))
+        return Loop(K, ZERO, self._nest.build.size(b.size), list(body))
 
-    def _pointer(self, node: Node) -> str:
+    def _pointer(self, node: Node) -> Pointer:
         return self._nest.build.pointer(node, 0)
-
-    def _place(self, b: Blocked) -> str:
-        place = "k" if b.start == "0" else f"{b.start} + k"
-        return f"{self._pointer(b.root)}[{place}]"
 
     def _add_block(self, b: Blocked) -> Loop:
         """Add a block to the result and start the next one from 0."""
-        block, errors = (f"{self._pointer(node)}[k]" for node in self._own[b.root])
-        old, part, total, back = (self._nest.build.name(p) for p in "apsz")
+        block, errors = (self._pointer(node) for node in self._own[b.root])
+        result, place = self._pointer(b.root), total(b.start, K)
+        old, part, new, back = (self._nest.build.name(p, block.kind) for p in "apsz")
         return self._over(
             b,
-            f"{old} = {self._place(b)}",
-            f"{part} = {block}",
-            f"{total} = {old} + {part}",
-            f"{back} = {total} - {old}",
-            f"{errors} = {errors} + (({old} - ({total} - {back})) + ({part} - {back}))",
-            f"{self._place(b)} = {total}",
-            f"{block} = {_zero(b.root)}",
+            Let(old, result[place]),
+            Let(part, block[K]),
+            Let(new, old + part),
+            Let(back, new - old),
+            Store(errors, K, errors[K] + rounding(old, part, new, back)),
+            Store(result, place, new),
+            Store(block, K, _zero(b.root)),
         )
 
     def _add_errors(self, b: Blocked) -> Loop:
-        error, total = (self._nest.build.name(p) for p in "es")
+        result, errors, place = self._pointer(b.root), self._pointer(self._own[b.root][1]), total(b.start, K)
+        error, found = (self._nest.build.name(p, result.kind) for p in "es")
         return self._over(
             b,
-            f"{error} = {self._pointer(self._own[b.root][1])}[k]",
-            f"{total} = {self._place(b)}",
-            f"{self._place(b)} = select(isfinite({error}), {total} + {error}, {total})",
+            Let(error, errors[K]),
+            Let(found, result[place]),
+            Store(result, place, select(call("isfinite", error), found + error, found)),
         )
 
 
-def _zero(node: Node) -> str:
-    return f"{short_name(node.dtype)}(0)"
+def _zero(node: Node) -> Expr:
+    return typed(0, short_name(node.dtype))
 
 
 def _is_long_sum(root: Node) -> bool:
@@ -175,14 +174,14 @@ def block_of(phase: Phase) -> int:
 
 
 def row_in_blocks(
-    phase: Phase, level: int, variable: str, statements: list[Statement], start: str, end: str
+    phase: Phase, level: int, variable: Var, statements: list[Statement], start: Expr, end: Expr
 ) -> list[Statement]:
     """Return the innermost loop of a phase in blocks, each of which ends in a compensated addition."""
-    first, last, width = f"start{level}", f"stop{level}", block_of(phase)
+    first, last, width = Var(f"start{level}"), Var(f"stop{level}"), block_of(phase)
     inside: list[Statement] = [
-        f"{last} = select({first} + {width} < {end}, {first} + {width}, {end})",
+        part_end(last, first, width, end),
         *phase.block_start,
         Loop(variable, first, last, statements),
         *phase.block_end,
     ]
-    return [Loop(first, start, end, inside, str(width))]
+    return [Loop(first, start, end, inside, width)]

@@ -9,76 +9,109 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from graphc.codegen import ir
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.handed_on import carried, chain
 from graphc.codegen.inline import Moving
-from graphc.codegen.nest import CountSlot, LiteralSlot, LoopNest, PeriodSlot, PointerSlot, RoutineSlot, Slot, TapeSlot
-from graphc.codegen.scan import ENTRY, Body, Placement, entries, view
+from graphc.codegen.ir import (
+    TRUE,
+    ZERO,
+    Address,
+    Expr,
+    If,
+    Let,
+    Return,
+    Statement,
+    Store,
+    Var,
+    Word,
+    both,
+    call,
+    number,
+    select,
+    total,
+    variables,
+)
+from graphc.codegen.kernels import CONTROL
+from graphc.codegen.nest import (
+    CountSlot,
+    DriverSlot,
+    LiteralSlot,
+    LoopNest,
+    PeriodSlot,
+    PointerSlot,
+    PythonSlot,
+    Slot,
+    TapeSlot,
+)
+from graphc.codegen.scan import (
+    INTERRUPTED,
+    PASS_ON,
+    SLOT,
+    STATUS,
+    Body,
+    Placement,
+    S,
+    entries,
+    place_of,
+    view,
+    write_slots,
+)
 from graphc.graph import Graph
 from graphc.node import Node
+from graphc.ops import control
 from graphc.ops.base import inside_node
-from graphc.ops.control import Project, Switch, While
+from graphc.ops.control import Project, Switch
 from graphc.ops.shape import contiguous_strides
-from graphc.passes.fuse import Kernel
+from graphc.passes import machine
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access, copy
 from graphc.types import FLOAT64, TensorType, product
 
 OpenBody = Callable[..., Body]
 """`Section._open`."""
-INTERRUPTED = 65535
-"""The status of a run that a signal ended, with Python's exception set."""
-PASS_ON = f"select((status & {INTERRUPTED}) == {INTERRUPTED}, {INTERRUPTED}, 1)"
 SIGNAL_ROUTINES = ("PyGILState_Ensure", "PyErr_CheckSignals", "PyGILState_Release")
-WHILE_NS = 100_000.0
-"""The number of steps is unknown: assume enough of them that the run should not hold the GIL."""
 
 
-def _write_slots(first: str, count: str, indent: str) -> tuple[str, ...]:
-    """Return the statements that write a section's slots; `s` is the number of the step."""
-    return (
-        f"{indent}k = {first}",
-        f"{indent}for e in range({count}):",
-        f"{indent}    slot = i64p(frame[k], 1)",
-        f"{indent}    slot[0] = frame[k + 1] + frame[k + 2] * select(frame[k + 3] != 0, (s + frame[k + 4]) & 1, 0)",
-        f"{indent}    k = k + {ENTRY}",
-    )
+H, WHICH, LAST, HELD, STOPPED = variables("h which last held interrupted")
+GO = Var("go", "bool")
 
 
-def _walk(section: int, indent: str) -> tuple[str, ...]:
-    """Return the statements that write a section's slots and run it; its four words start at a fixed slot."""
-    h = 2 + 4 * section
-    return (
-        *_write_slots(f"frame[{h + 3}]", f"frame[{h + 2}]", indent),
-        f"{indent}status = call_i64(frame[0], frame[{h}], 0, frame[{h + 1}])",
-        f"{indent}if status != 0: return {PASS_ON}",
-    )
+def _walk(head: Expr | int) -> list[Statement]:
+    """Return the statements that write a section's slots and run it; `head` is the place of its four words."""
+    tape, count, slots, table = (Word(total(head, k) if isinstance(head, Expr) else head + k) for k in range(4))
+    write = Store(SLOT, ZERO, place_of(ZERO))
+    run = Let(STATUS, call("call_i64", Word(0), tape, 0, count))
+    return [*write_slots(table, slots, write), run, PASS_ON]
 
 
-SWITCH = (
-    "s = 0",
-    "which = i64p(frame[1])[0]",
-    "last = frame[2] - 1",
-    "which = select(which < 0, 0, select(which > last, last, which))",
-    "h = 3 + 4 * which",
-    *_write_slots("frame[h + 3]", "frame[h + 2]", ""),
-    "status = call_i64(frame[0], frame[h], 0, frame[h + 1])",
-    f"if status != 0: return {PASS_ON}",
+SWITCH: tuple[Statement, ...] = (
+    Let(S, ZERO),
+    Let(WHICH, Address("i64", Word(1))[0]),
+    Let(LAST, Word(2) - 1),
+    Let(WHICH, select(WHICH < 0, 0, select(WHICH > LAST, LAST, WHICH))),
+    Let(H, number(3) + 4 * WHICH),
+    *_walk(H),
 )
-WHILE = (
-    "s = 0",
-    "go = True",
-    "while go:",
-    *_walk(0, "    "),
-    "    go = boolp(frame[1])[0]",
-    "    if go:",
-    *_walk(1, "        "),
-    "        s = s + 1",
-    "        if (s & frame[14]) == 0 and frame[15] != 0:",
-    "            held = call_i64(frame[15])",
-    "            interrupted = call_i64(frame[16]) & 4294967295",
-    "            call_void(frame[17], held)",
-    f"            if interrupted != 0: return {INTERRUPTED}",
-    *_walk(2, ""),
+_LOOK: list[Statement] = [
+    Let(HELD, call("call_i64", Word(15))),
+    Let(STOPPED, call("call_i64", Word(16)) & 4294967295),
+    call("call_void", Word(17), HELD),
+    If(STOPPED.ne(0), [Return(number(INTERRUPTED))], []),
+]
+"""Look for signals."""
+WHILE: tuple[Statement, ...] = (
+    Let(S, ZERO),
+    Let(GO, TRUE),
+    ir.While(
+        GO,
+        [
+            *_walk(2),
+            Let(GO, Address("bool", Word(1))[0]),
+            If(GO, [*_walk(6), Let(S, S + 1), If(both((S & Word(14)).eq(0), Word(15).ne(0)), _LOOK, [])], []),
+        ],
+    ),
+    *_walk(10),
 )
 
 
@@ -98,10 +131,10 @@ def lower_switch(
         moving = _fixed(body.graph.inputs, [accesses[x] for x in node.inputs[1:]])
         for k, y in enumerate(body.graph.outputs):
             moving |= dict.fromkeys(chain(y, body.in_place), Moving(results[k], 0, 0))
-        body.claim({x for x in moving if x not in body.graph.inputs})
+        body.places.elsewhere.update({x for x in moving if x not in body.graph.inputs})
         parts.append((body, moving))
-    head: list[Slot] = [RoutineSlot("driver"), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
-    return [_instruction(node, SWITCH, head, parts, [], 15.0)]
+    head: list[Slot] = [DriverSlot(), PointerSlot(index.base, index.offset), LiteralSlot(len(parts))]
+    return [_instruction(node, SWITCH, head, parts, [], machine.CALL)]
 
 
 def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBody, place: Placement) -> list[LoopNest]:
@@ -111,7 +144,7 @@ def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBod
     """
     node = kernel.nodes[0]
     op = node.op
-    assert isinstance(op, While)
+    assert isinstance(op, control.While)
     count = len(op.body.outputs)
     results = {op.results[k]: n for k, n in _projections(kernel).items()}
     truth = inside_node("condition", op.condition.outputs[0].type)
@@ -133,13 +166,13 @@ def lower_while(kernel: Kernel, accesses: dict[Node, Access], open_body: OpenBod
     for i, y in zip(copied, last.graph.outputs, strict=True):
         parts[2][1][y] = Moving(results[i], 0, 0)
     for body, moving in parts:
-        body.claim({x for x in moving if x not in body.graph.inputs})
+        body.places.elsewhere.update({x for x in moving if x not in body.graph.inputs})
     for first, y, buffer in zip(outer, given, buffers, strict=False):
         if buffer in place.private:
             place.starts.append(copy_nest(buffer, y.shape, first, Access(buffer, 0, contiguous_strides(y.shape))))
-    head: list[Slot] = [RoutineSlot("driver"), PointerSlot(truth, 0)]
-    signals: list[Slot] = [PeriodSlot(step.number), *(RoutineSlot(name) for name in SIGNAL_ROUTINES)]
-    loop = _instruction(node, WHILE, head, parts, [truth, *place.private], WHILE_NS, signals)
+    head: list[Slot] = [DriverSlot(), PointerSlot(truth, 0)]
+    signals: list[Slot] = [PeriodSlot(step.number), *(PythonSlot(name) for name in SIGNAL_ROUTINES)]
+    loop = _instruction(node, WHILE, head, parts, [truth, *place.private], machine.WHILE, signals)
     return [*place.starts, loop, *place.ends]
 
 
@@ -177,7 +210,7 @@ def _fixed(inside: Sequence[Node], outside: Sequence[Access]) -> dict[Node, Movi
 
 def _instruction(
     node: Node,
-    text: tuple[str, ...],
+    program: tuple[Statement, ...],
     head: list[Slot],
     parts: Sequence[tuple[Body, dict[Node, Moving]]],
     private: Sequence[Node],
@@ -199,12 +232,12 @@ def _instruction(
         tables += table
     arenas = [(body.number, inside_node("section", TensorType(FLOAT64, ()))) for body, _ in parts]
     return LoopNest(
-        text,
+        program,
         (*head, *words, *more, *tables, *(PointerSlot(a, 0) for _, a in arenas), *(PointerSlot(p, 0) for p in private)),
         checks=(node,),
         rows=(*((a, 0) for _, a in arenas), *((p, p.size) for p in private)),
         divisible=False,
         unit_ns=unit_ns,
         inner=tuple(arenas),
-        words=True,
+        options=CONTROL,
     )

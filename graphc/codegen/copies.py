@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
+from graphc.codegen.ir import HI, LO, ZERO, Expr, Loop, Statement, Store, Var
+from graphc.codegen.nest import Builder, LoopNest
 from graphc.node import Node
 from graphc.passes.fuse import squeeze_strides
 from graphc.passes.layout import Access
@@ -25,20 +26,20 @@ def collapse(shape: Shape, rows: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
 def nested(build: Builder, extents: Shape, body: list[Statement], first: int = 0) -> list[Statement]:
     """Wrap statements in one loop an axis; the outermost runs over `lo:hi`."""
     for k in reversed(range(first, len(extents))):
-        start, stop = ("lo", "hi") if k == 0 else ("0", build.size(extents[k]))
-        body = [Loop(f"d{k}", start, stop, body)]
+        start, stop = (LO, HI) if k == 0 else (ZERO, build.size(extents[k]))
+        body = [Loop(Var(f"d{k}"), start, stop, body)]
     return body
 
 
-def copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: str = "") -> LoopNest:
+def copy_nest(target: Node, shape: Shape, source: Access, place: Access, fill: Expr | None = None) -> LoopNest:
     """Return the nest that copies a strided region, or fills it with the expression `fill`."""
     build = Builder([target])
     rows = [squeeze_strides(place.strides, shape), squeeze_strides(source.strides, shape)]
     extents, (to, of) = collapse(squeeze_strides(shape, shape), rows)
-    variables = [f"d{k}" for k in range(len(extents))]
+    variables = [Var(f"d{k}") for k in range(len(extents))]
     out = build.pointer(target, place.offset)
-    value = fill or f"{build.pointer(source.base, source.offset)}[{build.index(of, variables)}]"
-    body = nested(build, extents, [f"{out}[{build.index(to, variables)}] = {value}"])
+    value = fill or build.pointer(source.base, source.offset)[build.index(of, variables)]
+    body = nested(build, extents, [Store(out, build.index(to, variables), value)])
     return finish(build, body, extents, product(shape))
 
 

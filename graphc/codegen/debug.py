@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 
 from graphc.codegen.debug_tiles import debug_tiles
+from graphc.codegen.kernels import KERNEL, KernelOptions
 from graphc.codegen.tape import TAPE, Descriptor, patch_pointers
 from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
 from graphc.types import Array
@@ -20,7 +21,7 @@ from graphc.types import Array
 _sources: list[str] = []
 
 
-def register(source: str) -> int:
+def register(source: str, options: KernelOptions = KERNEL) -> int:
     """Return the number that stands for a kernel's address on the tapes of a program that is not compiled."""
     if source not in _sources:
         _sources.append(source)

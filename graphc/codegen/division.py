@@ -34,6 +34,8 @@ EVEN = 4
 """More chunks than this are a multiple of it, so that two or four threads have equal shares; fewer are even."""
 SEGMENT_NS = 20_000_000.0
 """Planned work between two looks for signals."""
+MOST_PARTS = 1 << 18
+"""Parts of any range: work of more than an hour looks for signals less often, and its table stays small."""
 GROUP = 8
 """Chunks between two looks for signals, at least: threads share them, and wait for each other at their end."""
 Chunk = tuple[int, int, int]
@@ -69,7 +71,7 @@ def stretches(extent: int, count: int) -> list[tuple[int, int]]:
     """
     unit = ALIGNED if extent > count * ALIGNED else 1
     units = -(-extent // unit)
-    count = max(1, min(count, units))
+    count = max(1, min(count, units, MOST_PARTS))
     edges = [min(extent, unit * (units * k // count)) for k in range(count + 1)]
     return list(itertools.pairwise(edges))
 

@@ -22,8 +22,7 @@ def forms_of(memory: Memory) -> dict[str, str]:
         for number, nest in enumerate(memory.nests[section]):
             form = "" if nest is ABSENT else form_of(nest, memory.sizes)
             if form:
-                kernel = memory.name(section, number).partition(", nest")[0]
-                found.setdefault(kernel, {})[form] = None
+                found.setdefault(memory.kernel_name(section, number), {})[form] = None
     return {kernel: " and ".join(forms) for kernel, forms in found.items()}
 
 

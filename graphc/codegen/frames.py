@@ -18,19 +18,23 @@ from graphc.codegen.blas_choice import blas_choice
 from graphc.codegen.blas_threads import guard_address
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS, chunk_edges, dealt, grouped, may_divide, segments, stretches
+from graphc.codegen.kernels import CONTROL
 from graphc.codegen.nest import (
     ABSENT,
     BodySlot,
     CountSlot,
+    DriverSlot,
     FrameSlot,
     LiteralSlot,
     LoopNest,
     PeriodSlot,
     PointerSlot,
+    PythonSlot,
     RoutineSlot,
     SizeSlot,
     Slot,
     TapeSlot,
+    TransposerSlot,
 )
 from graphc.codegen.plan import ALIGNMENT, Plan, checkpoints_of, plan_buffers
 from graphc.codegen.replicas import ProductReplicas, Replicas, product_replicas, replicas_of
@@ -43,14 +47,13 @@ from graphc.errors import at
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Constant
+from graphc.passes import machine
 from graphc.types import Array, Size, Sizes, size_value
 
 Patch = tuple[int, int, int]
 Row = tuple[int, int, int, int]
 GUARD_NS = 2_000.0
 """Planned work of a call of BLAS from which on it may start threads of its own."""
-STEP_NS = 15.0
-"""What one instruction costs beside its work."""
 
 
 class Memory:
@@ -63,6 +66,8 @@ class Memory:
         self.threads = threads if self.team else 1
         self.tables: list[Words] = []
         self.nests = {s: [n if n.runs(sizes) else ABSENT for n in s.nests] for s in main.every()}
+        self._number = {section: k for k, section in enumerate(self.nests)}
+        self._costs: dict[LoopNest, float] = {}  # of loops, whose bodies would be asked again at every level around
         divided = sum(self.cost(main, n) for n in self.nests[main] if may_divide(n) or n.parts is not None or n.inner)
         self.wakes = divided >= division.WAKE_NS
         self.least_ns = division.SHARED_NS if self.wakes else division.PARALLEL_NS
@@ -130,7 +135,7 @@ class Memory:
         together = [run.numbers() for run, _ in self.runs.values()] if section is self.main else []
         share = self.main.options.uses("share_memory")
         self.plans[section] = plan_buffers(
-            nests, arena, self.sizes, names, regions, section.placed, together, share=share
+            nests, arena, self.sizes, names, regions, section.places, together, share=share
         )
         return self.plans[section]
 
@@ -139,7 +144,8 @@ class Memory:
         known = self.addresses[section]
         for block in self.plans[section].blocks:
             known[block.node] = base + block.offset
-        for node, (whole, offset) in section.placed.items():
+        for node in section.places.parts:
+            whole, offset = section.places.of(node)
             known[node] = known[whole] + self._size(offset) * node.dtype.itemsize
         for nest in self.nests[section]:
             for number, region in nest.inner:
@@ -197,7 +203,7 @@ class Memory:
                 first = stage * len(replicas.ranges)
                 yield from self._chunks(section, number, replicas.ranges, cost / replicas.stages, first)
             if replicas.combines:
-                yield self._row(section, number, 0, 0), STEP_NS
+                yield self._row(section, number, 0, 0), machine.CALL
         elif may_divide(nest) or self._guard(section, number, cost):
             # One call of BLAS runs the whole range of a product.
             whole = not may_divide(nest) or (nest.product is not None and nest.product.is_one_call(self.sizes))
@@ -248,7 +254,7 @@ class Memory:
             yield from ((row, cost / len(rows)) for row in rows)
             return
         self.tables.append(self.tape(rows))
-        tape, count, driver = self.tables[-1].ctypes.data, len(numbers), self.main.obtain(DRIVER)
+        tape, count, driver = self.tables[-1].ctypes.data, len(numbers), self.main.obtain(DRIVER, CONTROL)
         chunks = [(tape, k * count, (k + 1) * count) for k in range(len(blocks))]
         for group in grouped(chunks, cost):
             self.tables.append(dealt(self.team, driver, self.threads, group, 0, wakes=self.wakes))
@@ -268,9 +274,12 @@ class Memory:
         kernel = section.kernel_of[number]
         nests = self.nests[section]
         same = [n for n, k in enumerate(section.kernel_of) if k == kernel and nests[n] is not ABSENT]
-        part = f", nest {same.index(number)}" if len(same) > 1 else ""
-        depth = list(self.main.every()).index(section)
-        return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy") + part
+        return self.kernel_name(section, number) + (f", nest {same.index(number)}" if len(same) > 1 else "")
+
+    def kernel_name(self, section: Section, number: int) -> str:
+        """Return what `Program.describe` calls the kernel of a nest."""
+        kernel, depth = section.kernel_of[number], self._number[section]
+        return (f"body {depth}, " if depth else "") + (f"kernel {kernel}" if kernel >= 0 else "copy")
 
     def _guard(self, section: Section, number: int, cost: float) -> int:
         """Return the address of what keeps BLAS to one thread in a nest; 0 where it would not start others."""
@@ -289,9 +298,12 @@ class Memory:
         """Return a rough estimate of a nest's time in nanoseconds."""
         work = self._size(nest.work)
         if not nest.inner:
-            return nest.unit_ns * work + STEP_NS
-        bodies = [section.bodies[number] for number, _ in nest.inner]
-        return nest.unit_ns * work + work * sum(self.cost(b, n) for b in bodies for n in self.nests[b])
+            return nest.unit_ns * work + machine.CALL
+        if nest not in self._costs:
+            bodies = [section.bodies[number] for number, _ in nest.inner]
+            step = sum(self.cost(b, n) for b in bodies for n in self.nests[b])
+            self._costs[nest] = nest.unit_ns * work + work * step
+        return self._costs[nest]
 
     def _frame(self, section: Section, number: int) -> int:
         return self.frames.ctypes.data + 8 * self.starts[section][number]
@@ -325,7 +337,7 @@ class Memory:
             elif isinstance(slot, FrameSlot):
                 words.append(origin + 8 * slot.offset)
             elif isinstance(slot, RoutineSlot):
-                words.append(self._routine(section, number, slot.routine))
+                words.append(self._library(section, number, slot.routine))
             else:
                 words.append(self._value(section, slot))
         self.frames[start : start + len(words)] = words
@@ -352,18 +364,18 @@ class Memory:
             return len(self.tapes[section.bodies[slot.body]]) // 4
         if isinstance(slot, PeriodSlot):
             body = section.bodies[slot.body]
-            step = STEP_NS + sum(self.cost(body, n) for n in self.nests[body])
+            step = machine.CALL + sum(self.cost(body, n) for n in self.nests[body])
             return (1 << max(0, int(SEGMENT_NS / step).bit_length())) - 1
+        if isinstance(slot, DriverSlot):
+            return section.obtain(DRIVER, CONTROL)
+        if isinstance(slot, PythonSlot):
+            return 0 if section.obtain is register else python_address(slot.function)
+        if isinstance(slot, TransposerSlot):
+            return 0 if section.obtain is register else transposer_address(slot.itemsize)
         assert isinstance(slot, BodySlot)
         return self._frame(section.bodies[slot.body], slot.nest) + 8 * slot.slot
 
-    def _routine(self, section: Section, number: int, name: str) -> int:
-        if name == "driver":
-            return section.obtain(DRIVER)
-        if name.startswith("Py"):
-            return 0 if section.obtain is register else python_address(name)
-        if name.startswith("transpose"):
-            return 0 if section.obtain is register else transposer_address(int(name.removeprefix("transpose")))
+    def _library(self, section: Section, number: int, name: str) -> int:
         nest = section.nests[number]
         return library_for(nest.routines, self.blas).address(name) if nest.needs_library(self.sizes) else 0
 

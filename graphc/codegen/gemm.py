@@ -11,39 +11,64 @@ large, the very narrow, and machines without fused multiply-add.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.codegen.copies import collapse, copy_nest, finish
+from graphc.codegen.copies import collapse, copy_nest, finish, nested
+from graphc.codegen.ir import (
+    HI,
+    LO,
+    TRUE,
+    ZERO,
+    Address,
+    Call,
+    Expr,
+    Group,
+    If,
+    Let,
+    Loop,
+    Pointer,
+    Statement,
+    Store,
+    Var,
+    Word,
+    call,
+    select,
+    typed,
+    variables,
+)
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.nest import (
     Builder,
     FrameSlot,
     LiteralSlot,
-    Loop,
     LoopNest,
     PointerSlot,
     Product,
     RoutineSlot,
     SizeSlot,
     Slot,
-    Statement,
+    TransposerSlot,
     literal_bits,
 )
-from graphc.codegen.partials import Partials
+from graphc.codegen.partials import E, Partials
 from graphc.codegen.reduce import identity
 from graphc.codegen.tile_sizes import SMALL, VECTORS, deepest, lanes, tile_name, tile_rows, vector_bits
 from graphc.node import Node
 from graphc.ops.base import Constant
 from graphc.ops.linalg import MatMulSum, factors_of
 from graphc.ops.shape import contiguous_strides
+from graphc.passes import machine
 from graphc.passes.fuse import squeeze_strides
 from graphc.passes.layout import Access, gemm_layout
 from graphc.passes.options import Options
 from graphc.types import Size, floor_div, product, short_name, size_max
 
 Accesses = dict[Node, Access]
+PANEL, M, N, DEPTH, J, I0 = variables("panel m n k j i")
+IA, IB, IC, RA, RC, KA, KB, CB, ROW, COL, WIDTH = variables("ia ib ic ra rc ka kb cb row col width")
 LARGE = {"f32": 1 << 30, "f64": 1 << 28}
 """Multiplications above which BLAS, which packs its operands, is faster than tiles of rows."""
 
@@ -107,7 +132,9 @@ class _Products:
         self.extents, self.strides = collapse(squeeze_strides(batch, batch), rows)
         self.kind = short_name(node.dtype)
         self.form = self._form() if vector_bits() and options.uses("tiles") else ""
-        self.build = Builder([node], self._blas_slots())
+        self.left, self.right, self.result, self.panel = (Pointer(name, self.kind) for name in "abct")
+        self.factor = Var("alpha", self.kind)
+        self.build = Builder([node], slots=self._blas_slots())
         self.alpha_at = self._alpha_address()
         self.most_at = 0
 
@@ -124,23 +151,20 @@ class _Products:
         """Return the nest."""
         blas = self._blas()
         if not self.form:
-            body: list[Statement] = [blas]
-            for d in reversed(range(len(self.extents))):
-                start, stop = ("lo", "hi") if d == 0 else ("0", self.build.size(self.extents[d]))
-                body = [Loop(f"d{d}", start, stop, body)]
-            nest = finish(self.build, body, self.extents, self._work())
+            nest = finish(self.build, nested(self.build, self.extents, [blas]), self.extents, self._work())
         else:
-            nest = self._tiled(blas)
-        return dataclasses.replace(nest, unit_ns=0.02, product=self._limits())
+            nest = dataclasses.replace(self._tiled(blas), options=KernelOptions(tiles=True))
+        return dataclasses.replace(nest, unit_ns=machine.MULTIPLY_ADD, product=self._limits())
 
     def summed(self) -> LoopNest:
         """Return the nest of products that all add to one result, zeros at first or what chunks of the batch left."""
         partials = Partials(self.build)
-        combine = partials.rows_loop("sum", self.node, "sums")
-        size = self.build.size(self.node.size)
+        sums = Pointer("sums", self.kind)
+        combine = partials.rows_loop("sum", self.node, sums)
+        zero = Store(sums, E, identity("sum", self.node.dtype))
         start: list[Statement] = [
-            f"sums = {self.kind}p(frame[14], 1)",
-            Loop("e", "0", size, [f"sums[e] = {identity('sum', self.node.dtype)}"]),
+            Let(sums, Address(self.kind, Word(14), (1,))),
+            Loop(E, ZERO, self.build.size(self.node.size), [zero]),
             combine,
         ]
         nest = self.nest()
@@ -190,84 +214,88 @@ class _Products:
             *(PointerSlot(a.base, a.offset) for a in self.operands),
         ]
 
-    def _alpha_address(self) -> str:
+    def _alpha_address(self) -> Expr:
         """Return the expression for the address of alpha: a slot of the frame, or a scalar in memory."""
         if self.alpha is None or isinstance(self.alpha.base.op, Constant):
-            return "frame[0] + 56"
-        return f"frame[{self.build.slot(PointerSlot(self.alpha.base, self.alpha.offset))}]"
+            return Word(0) + 56
+        return self.build.word(PointerSlot(self.alpha.base, self.alpha.offset))
 
-    def _blas(self) -> str:
+    def _blas(self) -> Call:
         width = self.node.dtype.itemsize
-        a, b, c = (f"frame[{12 + i}] + {width} * ({offset})" for i, offset in enumerate(self._offsets()))
-        at = [f"frame[0] + {8 * slot}" for slot in range(12)]
+        a, b, c = (Word(12 + i) + width * Group(offset) for i, offset in enumerate(self._offsets()))
+        at = [Word(0) + 8 * slot for slot in range(12)]
         arguments = [at[2], at[3], at[4], at[5], at[6], self.alpha_at, b, at[8], a, at[9], at[10], c, at[11]]
-        return f"call_void(frame[1], {', '.join(arguments)})"
+        return call("call_void", Word(1), *arguments)
 
-    def _offsets(self) -> list[str]:
-        variables = [f"d{d}" for d in range(len(self.extents))]
+    def _offsets(self) -> list[Expr]:
+        variables = [Var(f"d{d}") for d in range(len(self.extents))]
         return [self.build.index(s, variables) for s in self.strides]
 
     # -- tiles
 
-    def _tiled(self, blas: str) -> LoopNest:
+    def _tiled(self, blas: Call) -> LoopNest:
         """Choose at run time, by sizes; the range is that of the batch, or of blocks of columns."""
         columns = 2 * lanes(self.kind)
         blocks = floor_div(self.n + (columns - 1), columns)
-        pointers = [f"{v} = {self.kind}p(frame[{12 + i}]{scope})" for i, (v, scope) in enumerate(_POINTERS)]
-        pointers.append(f"alpha = {self.kind}p({self.alpha_at})[0]" if self.add else f"alpha = {self.kind}(1)")
+        head: list[Statement] = [
+            Let(p, Address(self.kind, Word(12 + i), (1,) if p is self.result else ()))
+            for i, p in enumerate((self.left, self.right, self.result))
+        ]
+        alpha = Address(self.kind, self.alpha_at)[0] if self.add else typed(1, self.kind)
+        head.append(Let(self.factor, alpha))
         if self.form == "turned":
             width = 2 * lanes(self.kind) * self.node.dtype.itemsize
-            pointers += [f"panel = stack({deepest() * width})", f"t = {self.kind}p(panel)"]
-        strides = [("ra", 0, -2), ("rc", 2, -2)]
-        strides += [("ka", 0, -1), ("kb", 1, -2) if self.form == "rows" else ("cb", 1, -1)]
-        steps = [f"{name} = {self._stride(operand, axis)}" for name, operand, axis in strides]
+            head += [Let(PANEL, call("stack", deepest() * width)), Let(self.panel, Address(self.kind, PANEL))]
+        strides = [(RA, 0, -2), (RC, 2, -2)]
+        strides += [(KA, 0, -1), (KB, 1, -2) if self.form == "rows" else (CB, 1, -1)]
+        head += [Let(name, self._stride(operand, axis)) for name, operand, axis in strides]
         m, n, k = (self.build.size(s) for s in (self.m, self.n, self.k))
         limits = self._limits()
         self.most_at = self.build.slot(LiteralSlot(limits.most))
-        tests = [f"({size} >= {least})" for size, least in zip((m, k, n), limits.least, strict=True) if least]
-        tests += [f"({k} <= {limits.deepest})"] if limits.deepest else []
-        own = f"own = {' & '.join(tests)} & ({m} * {n} * {k} <= frame[{self.most_at}])"
-        sizes = ["m = frame[5]", f"n = {n}", f"k = {k}"]  # a chunk has some of the rows
-        ia, ib, ic = self._offsets()
+        tests = [size >= least for size, least in zip((m, k, n), limits.least, strict=True) if least]
+        tests += [k <= limits.deepest] if limits.deepest else []
+        tests.append(m * n * k <= Word(self.most_at))
+        own = Var("own", "bool")
+        head += [Let(M, Word(5)), Let(N, n), Let(DEPTH, k)]  # a chunk has some of the rows
+        head.append(Let(own, functools.reduce(Expr.__and__, tests)))
         batched = bool(self.extents)
-        start, stop = ("0", self.build.size(blocks)) if batched else ("lo", "hi")
-        inside = [f"ia = {ia}", f"ib = {ib}", f"ic = {ic}", "if own:"]
-        inside += [f"    {line}" for line in self._blocks(start, stop, columns)]
-        inside += ["else:", f"    {blas}"] if batched else ["elif lo == 0:", f"    {blas}"]
-        for d in reversed(range(len(self.extents))):
-            first, last = ("lo", "hi") if d == 0 else ("0", self.build.size(self.extents[d]))
-            inside = [f"for d{d} in range({first}, {last}):", *(f"    {line}" for line in inside)]
-        body: list[Statement] = [*pointers, *steps, *sizes, own, *inside]
+        start, stop = (ZERO, self.build.size(blocks)) if batched else (LO, HI)
+        inside: list[Statement] = [Let(at, offset) for at, offset in zip((IA, IB, IC), self._offsets(), strict=True)]
+        otherwise: list[Statement] = [blas] if batched else [If(LO.eq(0), [blas], [])]
+        inside.append(If(own, [self._blocks(start, stop, columns)], otherwise))
+        body = [*head, *nested(self.build, self.extents, inside)]
         return finish(self.build, body, self.extents if batched else (blocks,), self._work())
 
-    def _stride(self, operand: int, axis: int) -> str:
+    def _stride(self, operand: int, axis: int) -> Word:
         """Return a stride, from a slot of its own: one kernel serves transposed and plain operands."""
-        return f"frame[{self.build.slot(SizeSlot(self.operands[operand].strides[axis]))}]"
+        return self.build.word(SizeSlot(self.operands[operand].strides[axis]))
 
-    def _blocks(self, start: str, stop: str, columns: int) -> list[str]:
+    def _blocks(self, start: Expr, stop: Expr, columns: int) -> Loop:
         """Return the loop over blocks of columns."""
-        lines = [f"for j in range({start}, {stop}):", f"    col = j * {columns}", "    width = n - col"]
-        lines += _indent(self._turn(columns), 1)
+        found: list[Statement] = []
         tests = self._widths(columns)
-        for number, (test, vectors, part) in enumerate(tests):
-            last = number == len(tests) - 1
-            word = "if True:" if len(tests) == 1 else "else:" if last else f"{'elif' if number else 'if'} {test}:"
-            lines += [f"    {word}", *_indent(self._rows(vectors, part), 2)]
-        return lines
+        for test, vectors, part in reversed(tests):
+            rows = self._rows(vectors, part)
+            found = [If(test, rows, found)] if found or len(tests) == 1 else rows
+        return Loop(J, start, stop, [Let(COL, J * columns), Let(WIDTH, N - COL), *self._turn(columns), *found])
 
-    def _turn(self, columns: int) -> list[str]:
+    def _turn(self, columns: int) -> list[Statement]:
         """Return what copies a block of columns to the stack, where they do not lie side by side."""
         if self.form == "rows":
             return []
         size = self.node.dtype.itemsize
-        routine = self.build.slot(RoutineSlot(f"transpose{size}"))
-        counts = f"k, select(width < {columns}, width, {columns}), {columns}"
-        return [f"call_transpose(frame[{routine}], {size}, panel, frame[13], ib + col * cb, cb, {counts})"]
+        routine = self.build.slot(TransposerSlot(size))
+        counts = DEPTH, select(columns > WIDTH, WIDTH, columns), columns
+        return [call("call_transpose", Word(routine), size, PANEL, Word(13), IB + COL * CB, CB, *counts)]
 
-    def _widths(self, columns: int) -> list[tuple[str, int, bool]]:
+    def _widths(self, columns: int) -> list[tuple[Expr, int, bool]]:
         """Return the tiles that blocks of columns need: the test of a block's width, vectors, and whether in part."""
         one = columns // VECTORS
-        found = [(f"width >= {columns}", VECTORS, False), (f"width > {one}", VECTORS, True), ("True", 1, True)]
+        found: list[tuple[Expr, int, bool]] = [
+            (columns <= WIDTH, VECTORS, False),
+            (one < WIDTH, VECTORS, True),
+            (TRUE, 1, True),
+        ]
         if not isinstance(self.n, int):
             return found
         # Two kinds of kernels, by the last block alone: layers of different widths share them.
@@ -275,32 +303,22 @@ class _Products:
         needed = (True, wide, not wide)
         return [tile for tile, need in zip(found, needed, strict=True) if need]
 
-    def _rows(self, vectors: int, part: bool) -> list[str]:
+    def _rows(self, vectors: int, part: bool) -> list[Statement]:
         """Return the loop over rows: overlapping tiles where they set, single rows at the end where they add."""
         rows = tile_rows()
         if not self.add:
             return _overlapping(rows, self._tile(rows, vectors, part))
-        rest = f"for row in range(m // {rows} * {rows}, m): {self._tile(1, vectors, part)}"
-        tile = self._tile(rows, vectors, part)
-        return [f"for i in range(m // {rows}):", f"    row = i * {rows}", f"    {tile}", rest]
+        rest = Loop(ROW, M // rows * rows, M, [self._tile(1, vectors, part)])
+        return [Loop(I0, ZERO, M // rows, [Let(ROW, I0 * rows), self._tile(rows, vectors, part)]), rest]
 
-    def _tile(self, rows: int, vectors: int, part: bool) -> str:
+    def _tile(self, rows: int, vectors: int, part: bool) -> Call:
         name = tile_name(self.kind, rows, vectors, part, self.add)
-        right = "b, ib + col, kb" if self.form == "rows" else f"t, 0, {2 * lanes(self.kind)}"
-        return f"{name}(a, ia + row * ra, ra, ka, {right}, c, ic + row * rc + col, rc, k, width, alpha)"
+        right = (self.right, IB + COL, KB) if self.form == "rows" else (self.panel, 0, 2 * lanes(self.kind))
+        left, result = (self.left, IA + ROW * RA, RA, KA), (self.result, IC + ROW * RC + COL, RC)
+        return call(name, *left, *right, *result, DEPTH, WIDTH, self.factor)
 
 
-_POINTERS: Sequence[tuple[str, str]] = (("a", ""), ("b", ""), ("c", ", 1"))
-
-
-def _overlapping(rows: int, call: str) -> list[str]:
+def _overlapping(rows: int, tile: Call) -> list[Statement]:
     """Return the loop over tiles of rows, the last of which ends at the last row."""
-    return [
-        f"for i in range((m + {rows - 1}) // {rows}):",
-        f"    row = select(i * {rows} + {rows} <= m, i * {rows}, m - {rows})",
-        f"    {call}",
-    ]
-
-
-def _indent(lines: Sequence[str], levels: int) -> list[str]:
-    return ["    " * levels + line for line in lines]
+    row = Let(ROW, select(I0 * rows + rows <= M, I0 * rows, M - rows))
+    return [Loop(I0, ZERO, (M + (rows - 1)) // rows, [row, tile])]

@@ -17,7 +17,7 @@ from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.control import Control, Project, Scan, Switch, While
 from graphc.ops.indexing import Offset, Scatter
-from graphc.passes.fuse import Kernel, Schedule
+from graphc.passes.kernels import Kernel, Schedule
 from graphc.passes.layout import COPY
 
 Pair = tuple[Node, Node]

@@ -4,33 +4,51 @@ The body's nests follow each other inside `for s in range(lo, hi)`. What does no
 literals, pointers that do not move) is read once before the loop. A scalar carry stays in a register: it is read
 from memory before the first step of a call and, where it has no row of its own in a stack, written after the last.
 
-Works on the text of the nests, whose variables are numbered and assigned in order; see `codegen/nest.py`.
+Works on nests, whose variables are numbered and assigned in order; see `codegen/nest.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from graphc.codegen.nest import STEP, FrameSlot, If, LiteralSlot, Loop, LoopNest, PointerSlot, SizeSlot, Slot, Statement
+from graphc.codegen.ir import (
+    CALLS,
+    HI,
+    LO,
+    ZERO,
+    Address,
+    Call,
+    Expr,
+    Formula,
+    If,
+    Let,
+    Load,
+    Loop,
+    Number,
+    Pointer,
+    Return,
+    Statement,
+    Store,
+    Var,
+    Word,
+    select,
+    variables,
+)
+from graphc.codegen.nest import FrameSlot, LiteralSlot, LoopNest, PointerSlot, SizeSlot, Slot
+from graphc.codegen.walks import changed, every, expressions, rewritten, walk
 from graphc.node import Node
 from graphc.ops.base import Constant, inside_node
+from graphc.ops.code import contents_of
+from graphc.passes.cost import is_special
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 from graphc.types import Size, short_name
 
-MAX_COST = 240
-"""Of statements in one kernel, a vector function counting as eight: LLVM is superlinear in straight-line code."""
-_NAME = re.compile(r"(?<![\w.])([a-z_]\w*)\b(?!\s*\()")
-_WORDS = {"frame", "for", "in", "while", "if", "or", "and", "not", "return", "else"}
-_FRAME = re.compile(r"\bframe\[(\d+)\]")
-_ASSIGNED = re.compile(r"([a-z_]\w*) = (.*)")
-_POINTER = re.compile(r"(\w+p)\(frame\[(\d+)\](?:, (\d+))?\)")
-_STORE = re.compile(r"^([a-z_]\w*)\[.*?\] = ")
-_GIVEN = re.compile(r"\b([a-z_]\w*)\b(?![\[(])")
-_CALL = re.compile(r"\b(?!f64|f32|i64|select|radd|prefetch|[a-z]\d+p)[a-z]\w+\(")
+MAX_COST, FUNCTION = 240, 8
+"""The most statements in one kernel, and as how many a special function counts: LLVM is superlinear in their number."""
+S, T, LENGTH = variables("s t length")
 
 
 @dataclass(frozen=True)
@@ -63,9 +81,20 @@ class Carry:
 
 def can_inline(nests: Sequence[LoopNest]) -> bool:
     """Tell whether a body is small enough, and has nothing inside that walks a tape or calls a library."""
-    texts = [text for nest in nests for text in _texts(nest.body)]
-    plain = not any(nest.inner or nest.stepped for nest in nests) and not any("call_" in text for text in texts)
-    return plain and sum(1 + 8 * len(_CALL.findall(text)) for text in texts) <= MAX_COST
+    if any(nest.inner or nest.stepped for nest in nests):
+        return False
+    statements = [s for nest in nests for s in every(nest.body) if not isinstance(s, If)]
+    words = [word for s in statements for e in expressions(s) for word in _words(e)]
+    return CALLS.isdisjoint(words) and len(statements) + FUNCTION * sum(map(is_special, words)) <= MAX_COST
+
+
+def _words(expression: Expr) -> Iterator[str]:
+    """Yield the words that an expression calls."""
+    for part in walk(expression):
+        if isinstance(part, Call):
+            yield part.word
+        elif isinstance(part, Formula):
+            yield from contents_of(part.code).words
 
 
 def inline_loop(
@@ -89,18 +118,6 @@ def inline_loop(
     return merged.statements(), tuple(merged.slots), tuple(merged.buffers.values())
 
 
-def _texts(body: Iterable[Statement]) -> Iterator[str]:
-    for statement in body:
-        if isinstance(statement, Loop):
-            yield f"{statement.variable} = {statement.start}"
-            yield from _texts(statement.body)
-        elif isinstance(statement, If):
-            yield from _texts(statement.body)
-            yield from _texts(statement.otherwise)
-        else:
-            yield statement
-
-
 class _Merged:
     """The kernel under construction: its frame, what runs before the loop, in a step and after the loop."""
 
@@ -108,13 +125,15 @@ class _Merged:
         self.moving = moving
         self.invariants = invariants
         self.slots: list[Slot] = [SizeSlot(length)]
-        self.step_number = "length - 1 - s" if reverse else "s"
-        self.top: list[Statement] = ["length = frame[0]"]
+        self.number = Let(T, LENGTH - 1 - S if reverse else S)
+        self.top: list[Statement] = [Let(LENGTH, Word(0))]
         self.before: list[Statement] = []
         self.step: list[Statement] = []
         self.end: list[Statement] = []
         self.after: list[Statement] = []
-        self.registers: dict[Node, str] = {}
+        self.registers: dict[Node, Var] = {}
+        self.stacked: set[Node] = set()
+        """Promoted values that are stored at every step all the same."""
         self.sizes: dict[Node, Size] = {}
         self.buffers: dict[Node, tuple[Node, Size]] = {}
         self.written: set[Node] = set()
@@ -130,46 +149,45 @@ class _Merged:
             self.buffers[value] = place, self.sizes.get(value, value.size)
         return self.buffers[value][0]
 
-    def word(self, slot: Slot, name: str) -> str:
+    def word(self, slot: Slot, name: str) -> Var:
         """Append a slot and return the variable that holds it."""
         self.slots.append(slot)
-        self.top.append(f"{name} = frame[{len(self.slots) - 1}]")
-        return name
+        found = Var(name)
+        self.top.append(Let(found, Word(len(self.slots) - 1)))
+        return found
 
-    def place(self, slot: PointerSlot, name: str) -> str:
+    def place(self, slot: PointerSlot, name: str) -> Expr:
         """Return the expression for the address of a moving slot at step `s`, number `t` of the stack."""
         at = self.moving[slot.base]
         base = self.word(PointerSlot(at.base, at.offset + slot.offset), f"b{name}")
         row = self.word(SizeSlot(at.row * slot.base.dtype.itemsize), f"r{name}")
         if at.paired:
-            return f"{base} + {row} * ((s + {at.phase}) & 1)"
-        place = f"{base} + {row} * t"
+            return base + row * ((S + at.phase) & 1)
+        place = base + row * T
         if at.first is None:
             return place
         first = self.word(PointerSlot(at.first.base, at.first.offset + slot.offset), f"f{name}")
-        return f"select(s == 0, {first}, {place})"
+        return select(S.eq(0), first, place)
 
     def promote(self, carry: Carry) -> None:
         """Keep a scalar carry in a register."""
-        number = len(self.registers) // 2
-        now, following = f"carry{number}", f"next{number}"
-        kind = short_name(carry.received.dtype)
+        count, kind = len(self.registers) // 2, short_name(carry.received.dtype)
+        now, following = Var(f"carry{count}", kind), Var(f"next{count}", kind)
         self.registers |= {carry.received: now, carry.given: following}
-        place = self.place(PointerSlot(carry.received, 0), f"c{number}")
-        self.before.append(f"{now} = {kind}p({place}, 0)[0]")
-        self.end.append(f"{now} = {following}")
+        place = self.place(PointerSlot(carry.received, 0), f"c{count}")
+        self.before.append(Let(now, Address(kind, place, (0,))[0]))
+        self.end.append(Let(now, following))
         if self.moving[carry.given].paired:
-            self.after += [f"back{number} = {kind}p({place}, 0)", f"back{number}[0] = {now}"]
-
-    def is_stacked(self, value: Node) -> bool:
-        """Tell whether a promoted value is stored at every step all the same."""
-        return self.registers[value].startswith("next") and not self.moving[value].paired
+            back = Pointer(f"back{count}", kind)
+            self.after += [Let(back, Address(kind, place, (0,))), Store(back, ZERO, now)]
+        else:
+            self.stacked.add(carry.given)
 
     def statements(self) -> tuple[Statement, ...]:
         """Return the whole kernel."""
-        number = f"t = {self.step_number}"
-        loop = Loop(STEP, "lo", "hi", [number, *self.step, *self.end])
-        return (*self.top, "s = lo", number, *self.before, loop, *(["s = hi", *self.after] if self.after else []))
+        loop = Loop(S, LO, HI, [self.number, *self.step, *self.end])
+        after = [Let(S, HI), *self.after] if self.after else []
+        return (*self.top, Let(S, LO), self.number, *self.before, loop, *after)
 
 
 @dataclass
@@ -184,16 +202,21 @@ class _Part:
     def __post_init__(self) -> None:
         self.shift = len(self.merged.slots)
         self.vectorised = any(isinstance(s, Loop) for s in self.nest.body)
-        self.assigned = Counter(m[1] for text in _texts(self.nest.body) if (m := _ASSIGNED.match(text)))
-        self.pointers: dict[str, PointerSlot] = {}
-        self.literals: set[str] = set()
-        for text in _texts(self.nest.body):
-            if (found := _ASSIGNED.match(text)) and (pointer := _POINTER.fullmatch(found[2])):
-                slot = self.nest.slots[int(pointer[2])]
+        self.all = list(every(self.nest.body))
+        assigned = [s.target if isinstance(s, Let) else s.variable for s in self.all if isinstance(s, Let | Loop)]
+        self.changing = {name for name, times in Counter(assigned).items() if times > 1}
+        self.slots: dict[Expr, PointerSlot] = {}
+        """Where the frame says of pointers what they point at."""
+        self.literals: set[Expr] = set()
+        """Pointers at literals in the frame."""
+        for s in self.all:
+            if isinstance(s, Let) and isinstance(s.value, Address) and isinstance(word := s.value.word, Word):
+                assert isinstance(word.slot, int)
+                slot = self.nest.slots[word.slot]
                 if isinstance(slot, PointerSlot):
-                    self.pointers[found[1]] = slot
+                    self.slots[s.target] = slot
                 elif isinstance(slot, FrameSlot):
-                    self.literals.add(found[1])
+                    self.literals.add(s.target)
         self.merged.slots += [self._slot(slot) for slot in self.nest.slots]
 
     def _slot(self, slot: Slot) -> Slot:
@@ -210,26 +233,28 @@ class _Part:
 
     def can_promote(self, carry: Carry) -> bool:
         """Tell whether the nest only loads a carry, and gives the next with one store per step."""
-        for name, slot in self.pointers.items():
+        for pointer, slot in self.slots.items():
             if slot.base in (carry.received, carry.given):
-                stored = [s for s in self.nest.body if isinstance(s, str) and s.startswith(f"{name}[0] = ")]
-                loads = [m for s in _texts(self.nest.body) if (m := _ASSIGNED.match(s)) and m[2] == f"{name}[0]"]
-                uses = sum(len(re.findall(rf"\b{name}\[", text)) for text in _texts(self.nest.body))
+                stored = [s for s in self.nest.body if isinstance(s, Store) and (s.pointer, s.index) == (pointer, ZERO)]
+                loads = [s for s in self.all if isinstance(s, Let) and s.value == Load(pointer, ZERO)]
+                uses = sum(part == pointer for s in self.all for e in expressions(s) for part in walk(e))
                 if len(stored) + len(loads) != uses or slot.offset != 0:
                     return False
         return True
 
-    def _register(self, text: str) -> list[str] | None:
+    def _register(self, statement: Statement) -> list[Statement] | None:
         """Return what a load or store of a promoted carry becomes, before its variables are renamed."""
-        if (found := re.fullmatch(r"(\w+) = (\w+)\[0\]", text)) and (name := self._promoted(found[2])):
-            return [f"{self._named(found[1])} = {name}"]
-        if (found := re.fullmatch(r"(\w+)\[0\] = (.*)", text)) and (name := self._promoted(found[1])):
-            kept = [self._renamed(text)] if self.merged.is_stacked(self.pointers[found[1]].base) else []
-            return [f"{name} = {self._renamed(found[2])}", *kept]
+        if isinstance(statement, Let) and isinstance(load := statement.value, Load):
+            name = self._promoted(load.pointer, load.index)
+            return None if name is None else [Let(self._target(statement), name)]
+        if isinstance(statement, Store) and (name := self._promoted(statement.pointer, statement.index)):
+            stacked = self.slots[statement.pointer].base in self.merged.stacked
+            kept = [changed(statement, self._renamed)] if stacked else []
+            return [Let(name, rewritten(statement.value, self._renamed)), *kept]
         return None
 
-    def _promoted(self, pointer: str) -> str | None:
-        slot = self.pointers.get(pointer)
+    def _promoted(self, pointer: Expr, index: Expr) -> Var | None:
+        slot = self.slots.get(pointer) if index == ZERO else None
         return None if slot is None else self.merged.registers.get(slot.base)
 
     # -- statements
@@ -238,90 +263,81 @@ class _Part:
         """Add the nest to the kernel: what does not change to its top, the rest to the step."""
         extent = len(self.merged.slots)
         self.merged.slots.append(SizeSlot(self.nest.extent))
-        self.merged.top.append(f"hi_{self.number} = frame[{extent}]")
-        self.changing = {name for name, times in self.assigned.items() if times > 1}
+        self.merged.top.append(Let(self.extent, Word(extent)))
         for statement in self.nest.body:
             self._statement(statement)
 
     def _statement(self, statement: Statement) -> None:
-        if not isinstance(statement, str):
-            self.merged.step += self._block([statement])
-            return
-        found = _ASSIGNED.match(statement)
-        if found and found[1] in self.pointers and _POINTER.fullmatch(found[2]):
-            self._pointer(found[1], found[2])
-        elif found and self._is_invariant(found[1], found[2]):
-            self.merged.top.append(self._renamed(statement))
+        if isinstance(statement, Let) and statement.target in self.slots:
+            self._pointer(statement)
+        elif isinstance(statement, Let) and self._is_invariant(statement):
+            self.merged.top.append(changed(statement, self._renamed))
         else:
-            self.changing |= {found[1]} if found else set()
-            self.merged.step += self._register(statement) or [self._renamed(statement)]
+            self.changing |= {statement.target} if isinstance(statement, Let) else set()
+            self.merged.step += self._inside(statement)
 
-    def _pointer(self, name: str, code: str) -> None:
+    def _pointer(self, statement: Let) -> None:
         """Make a pointer: at every step if it moves."""
-        slot = self.pointers[name]
-        found = _POINTER.fullmatch(code)
-        assert found
-        scope = f"{found[3] or 0}, {self.number + 1}" if self.vectorised else "0"
+        slot, address = self.slots[statement.target], statement.value
+        assert isinstance(address, Address)
+        scope = (*(address.scope or (0,)), self.number + 1) if self.vectorised else (0,)
         at = self.merged.moving.get(slot.base)
         if at is None or at.still:
-            self.merged.top.append(f"{self._named(name)} = {found[1]}(frame[{self.shift + int(found[2])}], {scope})")
-        elif slot.base not in self.merged.registers or self.merged.is_stacked(slot.base):
-            self.changing.add(name)
-            place = self.merged.place(slot, f"{name[1:]}_{self.number}")
-            self.merged.step.append(f"{self._named(name)} = {found[1]}({place}, {scope})")
+            word = rewritten(address.word, self._renamed)
+            self.merged.top.append(Let(self._target(statement), Address(address.kind, word, scope)))
+        elif slot.base not in self.merged.registers or slot.base in self.merged.stacked:
+            self.changing.add(statement.target)
+            place = self.merged.place(slot, f"{statement.target.name[1:]}_{self.number}")
+            self.merged.step.append(Let(self._target(statement), Address(address.kind, place, scope)))
 
-    def _is_invariant(self, name: str, code: str) -> bool:
-        if (
-            not self.merged.invariants
-            or name in self.changing
-            or any(used in self.changing for used in _names(code))
-            or ")[" in code
-        ):
+    def _is_invariant(self, statement: Let) -> bool:
+        """Tell whether a variable holds the same at every step: it is computed from such, and from what none writes."""
+        parts = list(walk(statement.value))
+        if not self.merged.invariants or statement.target in self.changing or not self.changing.isdisjoint(parts):
             return False
-        return all(used == "frame" or self._is_fixed(used) for used in re.findall(r"(\w+)\[", code))
+        return all(self._is_fixed(part.pointer) for part in parts if isinstance(part, Load))
 
-    def _is_fixed(self, pointer: str) -> bool:
+    def _is_fixed(self, pointer: Expr) -> bool:
         """Tell whether no step writes what a pointer points at."""
-        if pointer not in self.pointers:
+        if pointer not in self.slots:
             return pointer in self.literals
-        base = self.pointers[pointer].base
+        base = self.slots[pointer].base
         at = self.merged.moving.get(base)
         return isinstance(base.op, Constant) if at is None else at.still and at.base not in self.merged.written
 
     def stored(self) -> set[Node]:
         """Return the values that the nest writes into, or may: those whose pointer is given away."""
         found: set[Node] = set()
-        for text in _texts(self.nest.body):
-            if (assigned := _ASSIGNED.match(text)) and assigned[1] in self.pointers:
-                continue
-            places = [*_STORE.findall(text), *_GIVEN.findall(text)]
-            found |= {self.pointers[name].base for name in places if name in self.pointers}
+        for s in self.all:
+            loaded = [part.pointer for e in expressions(s) for part in walk(e) if isinstance(part, Load)]
+            used = Counter(part for e in expressions(s) for part in walk(e) if part in self.slots)
+            found |= {self.slots[p].base for p in used - Counter(loaded)}
         return found
 
-    def _block(self, statements: Iterable[Statement]) -> list[Statement]:
-        body: list[Statement] = []
-        for statement in statements:
-            if isinstance(statement, Loop):
-                start, stop, step = (self._renamed(t) for t in (statement.start, statement.stop, statement.step))
-                inner = self._block(statement.body)
-                body.append(Loop(self._named(statement.variable), start, stop, inner, step))
-            elif isinstance(statement, If):
-                branches = self._block(statement.body), self._block(statement.otherwise)
-                body.append(If(self._renamed(statement.condition), *branches))
-            else:
-                body += self._register(statement) or [self._renamed(statement)]
-        return body
+    def _inside(self, statement: Statement) -> list[Statement]:
+        """Return a statement of the step: with its variables renamed, promoted carries in registers."""
+        found = self._register(statement)
+        if found is not None:
+            return found
+        if isinstance(statement, Return):
+            return [Return(Number(1))]
+        return [changed(statement, self._renamed, self._inside)]
 
-    def _renamed(self, text: str) -> str:
-        text = _NAME.sub(lambda m: m[1] if m[1] in _WORDS else self._named(m[1]), text)
-        text = _FRAME.sub(lambda m: f"frame[{int(m[1]) + self.shift}]", text)
-        return re.sub(r"return \d+$", "return 1", text)
+    def _target(self, statement: Let) -> Var | Pointer:
+        found = self._renamed(statement.target)
+        assert isinstance(found, Var | Pointer)
+        return found
 
-    def _named(self, name: str) -> str:
-        if name == "lo":
-            return "0"
-        return f"hi_{self.number}" if name == "hi" else f"{name}_{self.number}"
+    @property
+    def extent(self) -> Var:
+        """The variable that holds the end of the nest's range."""
+        return Var(f"hi_{self.number}")
 
-
-def _names(text: str) -> Iterator[str]:
-    return (found[1] for found in _NAME.finditer(text) if found[1] not in _WORDS)
+    def _renamed(self, part: Expr) -> Expr | None:
+        if isinstance(part, Var):
+            if part == LO:
+                return ZERO
+            return self.extent if part == HI else Var(f"{part.name}_{self.number}", part.kind)
+        if isinstance(part, Pointer):
+            return replace(part, name=f"{part.name}_{self.number}")
+        return Word(part.slot + self.shift) if isinstance(part, Word) and isinstance(part.slot, int) else None

@@ -18,7 +18,8 @@ from graphc.ops.linalg import MatMulUpdate
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import Concat, contiguous_strides
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import INNER, Kernel, Schedule, squeeze_strides
+from graphc.passes.fuse import squeeze_strides
+from graphc.passes.kernels import INNER, Kernel, Schedule
 from graphc.passes.layout import Access
 from graphc.passes.scatters import scatter_chain
 from graphc.types import Shape, Size
@@ -33,6 +34,8 @@ def updates_in_place(schedule: Schedule) -> dict[Node, tuple[Node, ...]]:
     by anything later, other late scatters included.
     """
     graph = schedule.graph
+    if not graph.updates:  # bodies of loops have none
+        return {}
     place = {n: i for i, k in enumerate(schedule) for n in k.nodes}
     values = dict(zip(graph.updates, graph.outputs[len(graph.outputs) - len(graph.updates) :], strict=True))
     late = _late_scatters(schedule, place, values)

@@ -1,4 +1,4 @@
-"""Compile kernel source to object code: `frontend` lowers it to LLVM text, a pipeline of our own does the rest.
+"""Compile kernel source to object code: Numba types and lowers it to LLVM's text, a pipeline of our own does the rest.
 
 The module gets the vector variants of its mathematics and the preferred vector width, is optimised once and emitted.
 Nothing imports this module before the first kernel that is not in the cache.
@@ -6,7 +6,6 @@ Nothing imports this module before the first kernel that is not in the cache.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from graphc.codegen import roots
+from graphc.codegen.kernels import KERNEL, KernelOptions
 from graphc.codegen.libmvec import declarations
 from graphc.codegen.loader import binding, compile_text, target_machine
 from graphc.codegen.numba_compiler import Options, lower_kernel
@@ -25,58 +25,46 @@ from graphc.passes.machine import IN_TURNS
 LONG_LOOP = 20
 """Instructions in a loop, but for those of positions, from which it is mathematics that waits for itself; LLVM
 interleaves loads and sums as it should."""
-_WHOLE = re.compile(r"\bfor whole\d")
-"""Of kernels with loops over whole vectors, in which a second one would leave some over."""
-_TURNS = re.compile(r"# (\d+) in turns\n")
 _ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
 
 
-def compile_kernel(source: str, symbol: str, precision: str = "vector") -> tuple[bytes, tuple[str, ...]]:
+def compile_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) -> tuple[bytes, tuple[str, ...]]:
     """Return the object code of a kernel, whose entry is called `symbol`, and its undefined symbols.
 
-    Raises `CompileError` with the source where we or LLVM refuse it.
+    Pointers of a control kernel may share anything. Raises `CompileError` with the source where Numba or LLVM refuses it.
     """
     with FORK_LOCK:
         try:
-            module = optimised_module(source, symbol, precision)
+            if options.control:
+                return compile_text(lower_kernel(source, symbol, Options(aliasing=False))), ()
+            module = optimised_module(source, symbol, options)
             undefined = tuple(f.name for f in module.functions if f.is_declaration and not _is_intrinsic(f.name))
             foreign = [name for name in undefined if name not in EXTERNAL_SYMBOLS]
             if foreign:
                 raise CompileError(f"kernel refers to {', '.join(foreign)}")
-            with in_order(in_turns(source) > IN_TURNS):
+            with in_order(options.turns > IN_TURNS):
                 return target_machine().emit_object(module), undefined
         except Exception as error:
             raise CompileError(f"kernel does not compile: {error}\n{source}") from error
-
-
-def compile_words(source: str, symbol: str) -> bytes:
-    """Return the object code of a program that decides and calls, whose pointers may share anything.
-
-    Raises `CompileError` with the source.
-    """
-    try:
-        return compile_text(lower_kernel(source, symbol, Options(aliasing=False)))
-    except (CompileError, RuntimeError) as error:
-        raise CompileError(f"program of words does not compile: {error}\n{source}") from error
 
 
 def _is_intrinsic(name: str) -> bool:
     return name.startswith("llvm.")
 
 
-def optimised_module(source: str, symbol: str, precision: str = "vector") -> Any:
+def optimised_module(source: str, symbol: str, options: KernelOptions = KERNEL) -> Any:
     """Return the optimised LLVM module of a kernel."""
     binding()
-    turns, least = (1, 0) if _WHOLE.search(source) else (in_turns(source), LONG_LOOP)
-    text = lower_kernel(source, symbol, Options(precision, turns, least, attributes=_ATTRIBUTES))
+    turns, least = (1, 0) if options.whole_vectors else (options.turns, LONG_LOOP)
+    text = lower_kernel(source, symbol, Options(options.precision, turns, least, attributes=_ATTRIBUTES))
     text += declarations(text) + roots.declarations(text)
     module = llvm.parse_assembly(text)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
-    options.slp_vectorization = True
-    options.loop_unrolling = not re.search("_(tile|part)_f", source)  # register tiles are unrolled as they should be
-    builder = llvm.create_pass_builder(target_machine(), options)
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = True
+    tuning.slp_vectorization = True
+    tuning.loop_unrolling = not options.tiles
+    builder = llvm.create_pass_builder(target_machine(), tuning)
     _inline(module, builder)
     builder.getModulePassManager().run(module, builder)
     if "_graphc_" in text:
@@ -92,16 +80,17 @@ def _inline_own(module: Any, builder: Any) -> None:
 
 
 def _inline(module: Any, builder: Any) -> None:
+    """Inline the words: what follows sees a kernel as if its formulas had been written out."""
     manager = llvm.create_new_module_pass_manager()
     manager.add_always_inliner_pass()
     manager.run(module, builder)
 
 
-def assembly(source: str, precision: str = "vector") -> str:
+def assembly(source: str, options: KernelOptions = KERNEL) -> str:
     """Return the machine code of a kernel as text, for people and for tests of its structure."""
     with FORK_LOCK:
-        module = optimised_module(source, "kernel", precision)
-        with in_order(in_turns(source) > IN_TURNS):
+        module = optimised_module(source, "kernel", options)
+        with in_order(options.turns > IN_TURNS):
             return str(target_machine().emit_assembly(module))
 
 
@@ -119,9 +108,3 @@ def in_order(wanted: bool) -> Iterator[None]:
     finally:
         if wanted:
             llvm.set_option("graphc", "-misched-regpressure=true")
-
-
-def in_turns(source: str) -> int:
-    """Return how many vectors the long loops of a kernel take at a time, as its first line may say."""
-    found = _TURNS.match(source)
-    return int(found[1]) if found else IN_TURNS

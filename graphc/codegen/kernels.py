@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 from graphc.codegen import loader
 from graphc.codegen.cache import current_cache
 from graphc.forks import FORK_LOCK
+from graphc.passes.machine import IN_TURNS
 
 
 @dataclass
@@ -27,10 +28,30 @@ class Counters:
     from_cache: int = 0
 
 
-WORDS = "# words\n"
-"""The first line of programs that decide and call: drivers, entries, the control of loops. They have no vectors."""
+@dataclass(frozen=True, slots=True)
+class KernelOptions:
+    """How a kernel is compiled, beside what its text says; part of the key under which it is cached."""
+
+    turns: int = IN_TURNS
+    """How many vectors its long loops take at a time."""
+    whole_vectors: bool = False
+    """Whether it has loops over whole vectors, in which a second one at a time would leave some over."""
+    tiles: bool = False
+    """Whether it has register tiles, which are unrolled as they should be."""
+    control: bool = False
+    """Whether it decides and calls: drivers, entries, the control of loops. It has no vectors."""
+    precision: str = "vector"
+    """Where its elementary functions come from; see `emit.Emitter`."""
+
+    def at(self, precision: str) -> KernelOptions:
+        """Return the same for functions from elsewhere; control has none."""
+        return self if self.control or precision == self.precision else replace(self, precision=precision)
+
+
+KERNEL = KernelOptions()
+CONTROL = KernelOptions(control=True)
 counters = Counters()
-_addresses: dict[tuple[str, str], int] = {}
+_addresses: dict[tuple[str, KernelOptions], int] = {}
 
 
 def emitting_files() -> list[Path]:
@@ -51,7 +72,7 @@ def environment() -> str:
     digest = hashlib.sha256()
     for path in emitting_files():
         digest.update(path.read_bytes())
-    versions = [_version("llvmlite")]
+    versions = [_version("llvmlite"), _version("numba")]
     machine = [loader.cpu_name(), loader.cpu_features(), loader.libc_version()]
     return "\n".join([digest.hexdigest(), *versions, *machine])
 
@@ -66,20 +87,18 @@ def _version(package: str) -> str:
     return str(importlib.import_module("importlib.metadata").version(package))
 
 
-def kernel_key(source: str, precision: str) -> str:
+def kernel_key(source: str, options: KernelOptions | str) -> str:
     """Return the name under which a kernel's object code is cached."""
-    text = "\n".join([environment(), precision, source])
+    text = "\n".join([environment(), str(options), source])
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def kernel_address(source: str, precision: str = "vector") -> int:
+def kernel_address(source: str, options: KernelOptions = KERNEL) -> int:
     """Return the address of the compiled kernel `source`, compiling it at most once per process and cache."""
-    if source.startswith(WORDS):
-        precision = "words"
     with FORK_LOCK:
-        known = _addresses.get((source, precision))
+        known = _addresses.get((source, options))
         if known is None:
-            known = _addresses[source, precision] = _obtain(source, precision)
+            known = _addresses[source, options] = _obtain(source, options)
         return known
 
 
@@ -99,22 +118,20 @@ def text_addresses(text: Callable[[str], str], names: Sequence[str]) -> tuple[in
         return loader.load_all(code, symbols)
 
 
-def _obtain(source: str, precision: str) -> int:
-    key = kernel_key(source, precision)
+def _obtain(source: str, options: KernelOptions) -> int:
+    key = kernel_key(source, options)
     symbol = f"graphc_{key}"
     cached = current_cache().load(key)
     if cached is not None and loader.resolvable(cached[1]):
         counters.from_cache += 1
         return loader.load(cached[0], symbol)
-    code, symbols = _compile(source, symbol, precision)
+    code, symbols = _compile(source, symbol, options)
     current_cache().save(key, code, symbols)
     counters.compiled += 1
     return loader.load(code, symbol)
 
 
-def _compile(source: str, symbol: str, precision: str) -> tuple[bytes, tuple[str, ...]]:
+def _compile(source: str, symbol: str, options: KernelOptions) -> tuple[bytes, tuple[str, ...]]:
     from graphc.codegen import jit
 
-    if precision == "words":
-        return jit.compile_words(source, symbol), ()
-    return jit.compile_kernel(source, symbol, precision)
+    return jit.compile_kernel(source, symbol, options)

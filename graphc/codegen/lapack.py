@@ -12,29 +12,50 @@ from collections.abc import Callable
 
 import numpy as np
 
+from graphc.codegen.ir import (
+    HI,
+    LO,
+    ZERO,
+    Binary,
+    Call,
+    Cast,
+    Expr,
+    Group,
+    If,
+    Let,
+    Loop,
+    Pointer,
+    Return,
+    Statement,
+    Store,
+    Var,
+    both,
+    call,
+    number,
+    select,
+    total,
+    variables,
+)
 from graphc.codegen.lower import Accesses
 from graphc.codegen.nest import (
     Builder,
     FrameSlot,
-    If,
     LiteralSlot,
-    Loop,
     LoopNest,
     PointerSlot,
     RoutineSlot,
     SizeSlot,
     Slot,
-    Statement,
     literal_bits,
 )
 from graphc.codegen.sorting import private
 from graphc.node import Node
 from graphc.ops.decompositions import Cholesky, Cofactor, LuFactor, LuSolve, SolveTriangular
 from graphc.ops.spectral import Eigh, Qr, Svd
+from graphc.passes import machine
 from graphc.types import INT64, DType, Size, TensorType, as_dtype, product, size_max, size_min
 
 INT32 = as_dtype("int32")
-_FLOP_NS = 0.1
 _BLOCK = 64
 """More than the width of the blocks that LAPACK works in: an upper bound of its best workspace."""
 
@@ -48,11 +69,11 @@ class _Nest:
         self.rows = {name: private(name, TensorType(dtype, (size,))) for name, (dtype, size) in rows.items()}
         self.build = Builder([node, *self.rows.values()])
 
-    def size(self, size: Size) -> str:
+    def size(self, size: Size) -> Var:
         """Return a variable that holds a size."""
         return self.build.size(size)
 
-    def pointer(self, base: Node | str) -> str:
+    def pointer(self, base: Node | str) -> Pointer:
         """Return a typed pointer at an operand, the result or a private buffer."""
         return self.build.pointer(*self._place(base))
 
@@ -66,14 +87,14 @@ class _Nest:
 
     # -- arguments of routines
 
-    def address(self, base: Node | str, index: str = "") -> str:
+    def address(self, base: Node | str, index: Expr | None = None) -> Expr:
         """Return the address of an element."""
         node, offset = self._place(base)
         slot = PointerSlot(node, offset)
-        start = self.build.once(("address", slot), "a", lambda: f"frame[{self.build.slot(slot)}]")
-        return f"{start} + {node.dtype.itemsize} * ({index})" if index else start
+        start = self.build.once(("address", slot), "a", lambda: self.build.word(slot))
+        return start if index is None else start + node.dtype.itemsize * Group(index)
 
-    def scalar(self, value: Size | float | str) -> str:
+    def scalar(self, value: Size | float | str) -> Var:
         """Return the address of a size, a number of the dtype of the matrices, or a letter."""
         slot: Slot
         if isinstance(value, str):
@@ -82,23 +103,23 @@ class _Nest:
             slot = LiteralSlot(literal_bits(np.asarray(value, self.node.dtype)))
         else:
             slot = SizeSlot(value)
-        own = self.build.once("own", "w", lambda: f"frame[{self.build.slot(FrameSlot())}]")
-        return self.build.once(("scalar", slot), "s", lambda: f"{own} + {8 * self.build.slot(slot)}")
+        own = self.build.once("own", "w", lambda: self.build.word(FrameSlot()))
+        return self.build.once(("scalar", slot), "s", lambda: own + 8 * self.build.slot(slot))
 
-    def call(self, routine: str, *arguments: str) -> str:
+    def call(self, routine: str, *arguments: Expr) -> Call:
         """Return the call of a routine of the dtype of the matrices."""
         slot = RoutineSlot(("d" if self.node.dtype.itemsize == 8 else "s") + routine)
-        function = self.build.once(slot, "r", lambda: f"frame[{self.build.slot(slot)}]")
-        return f"call_void({function}, {', '.join(arguments)})"
+        function = self.build.once(slot, "r", lambda: self.build.word(slot))
+        return call("call_void", function, *arguments)
 
-    def checked(self, routine: str, *arguments: str, otherwise: Loop | None = None) -> list[Statement]:
+    def checked(self, routine: str, *arguments: Expr, otherwise: Loop | None = None) -> list[Statement]:
         """Return the call of a routine whose last argument says how it went; a failure ends the run, or `otherwise`."""
         info = self.pointer("info")
-        call = self.call(routine, *arguments, self.address("info"))
-        wrong = f"({info}[0] & 4294967295) != 0"
-        return [f"{info}[0] = 0", call, f"if {wrong}: return 1" if otherwise is None else If(wrong, [otherwise], [])]
+        called = self.call(routine, *arguments, self.address("info"))
+        wrong = (info[0] & 4294967295).ne(0)
+        return [Store(info, ZERO, ZERO), called, If(wrong, [otherwise or Return(number(1))], [])]
 
-    def leading(self, size: Size) -> str:
+    def leading(self, size: Size) -> Var:
         """Return a leading dimension by address: at least 1."""
         return self.scalar(size_max(1, size))
 
@@ -108,26 +129,29 @@ class _Nest:
         """Return the nest; `work` is the number of operations a matrix."""
         batch = product(self.node.shape[:-2])
         nest = LoopNest(
-            (*self.build.top, Loop("d0", "lo", "hi", body)),
+            (*self.build.top, Loop(D0, LO, HI, body)),
             tuple(self.build.slots),
             batch,
             batch * work,
             (self.node,),
             tuple((row, row.shape[0]) for row in self.rows.values()),
             divisible=not self.rows,
-            unit_ns=_FLOP_NS,
+            unit_ns=machine.LAPACK_OPERATION,
         )
         return [nest]
 
 
-def _every(variable: str, stop: str, *body: Statement) -> Loop:
-    return Loop(variable, "0", stop, list(body))
+D0, I0, J, K, Q, R, O0, F, AT, ROW, COLUMN, ZEROS, FAILURES = variables("d0 i j k q r o f m row column zeros failures")
 
 
-def _copy(nest: _Nest, count: Size, source: Node, shift: str = "") -> Loop:
+def _every(variable: Var, stop: Expr, *body: Statement) -> Loop:
+    return Loop(variable, ZERO, stop, list(body))
+
+
+def _copy(nest: _Nest, count: Size, source: Node, shift: Expr = ZERO) -> Loop:
     """Copy the contiguous matrix of an operand into the result; `o` and `f` are where they start."""
     out, x = nest.pointer(nest.node), nest.pointer(source)
-    return _every("i", nest.size(count), f"{out}[o{shift} + i] = {x}[f + i]")
+    return _every(I0, nest.size(count), Store(out, total(O0, shift, I0), x[F + I0]))
 
 
 def _cholesky(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -137,54 +161,56 @@ def _cholesky(node: Node, accesses: Accesses) -> list[LoopNest]:
     n, out, a = nest.size(size), nest.pointer(node), nest.pointer(node.inputs[0])
     zero = nest.build.literal(np.zeros((), node.dtype))
     row: list[Statement] = [
-        f"r = o + i * {n}",
-        Loop("j", "0", "i + 1", [f"{out}[r + j] = {a}[r + j]"]),
-        Loop("j", "i + 1", n, [f"{out}[r + j] = {zero}"]),
+        Let(R, O0 + I0 * n),
+        Loop(J, ZERO, I0 + 1, [Store(out, R + J, a[R + J])]),
+        Loop(J, I0 + 1, n, [Store(out, R + J, zero)]),
     ]
     op = node.op
     assert isinstance(op, Cholesky)
-    arguments = [nest.scalar("U"), nest.scalar(size), nest.address(node, "o"), nest.leading(size)]
+    arguments = [nest.scalar("U"), nest.scalar(size), nest.address(node, O0), nest.leading(size)]
     body: list[Statement] = [
-        f"o = d0 * {nest.size(size * size)}",
-        _every("i", n, *row),
+        Let(O0, D0 * nest.size(size * size)),
+        _every(I0, n, *row),
         *nest.checked("potrf", *arguments, otherwise=_not_a_number(nest, size * size) if op.nan else None),
     ]
     return nest.finish(body, size * size * size)
 
 
-def _right_solve(nest: _Nest, matrix: Node, start: str, upper: bool, transposed: bool, unit: bool) -> str:
-    """Return the call that divides X^T, in the result, by a column-major triangle from the right."""
+def _right_solve(nest: _Nest, matrix: Node, upper: bool, transposed: bool, unit: bool) -> Call:
+    """Return the call that divides X^T, in the result, by a column-major triangle at `m` from the right."""
     n, k = nest.node.shape[-2:]
     letters = [nest.scalar(c) for c in ("R", "U" if upper else "L", "T" if transposed else "N", "U" if unit else "N")]
     sizes = [nest.scalar(k), nest.scalar(n), nest.scalar(1.0)]
-    a, x = nest.address(matrix, start), nest.address(nest.node, "o")
+    a, x = nest.address(matrix, AT), nest.address(nest.node, O0)
     return nest.call("trsm", *letters, *sizes, a, nest.leading(n), x, nest.leading(k))
 
 
 def _not_a_number(nest: _Nest, count: Size) -> Loop:
     """Fill the result of one matrix."""
     nan = nest.build.literal(np.asarray(np.nan, nest.node.dtype))
-    return _every("i", nest.size(count), f"{nest.pointer(nest.node)}[o + i] = {nan}")
+    stop = nest.size(count)
+    return _every(I0, stop, Store(nest.pointer(nest.node), O0 + I0, nan))
 
 
 def _guarded(nest: _Nest, matrix: Node, nan: bool, solve: list[Statement]) -> list[Statement]:
     """Return a solve by a triangle at `m`, for whose diagonal the op ends the run or gives NaN."""
     n, k = nest.node.shape[-2:]
     if not nan:
-        return [_refuse_zero_diagonal(nest, matrix, "m"), *solve]
-    size = nest.size(n)
+        return [_refuse_zero_diagonal(nest, matrix), *solve]
+    size, triangle = nest.size(n), nest.pointer(matrix)
+    pivot = Var("pivot", triangle.kind)
     look = _every(
-        "i",
+        I0,
         size,
-        f"pivot = {nest.pointer(matrix)}[m + i * {size} + i]",
-        "failures = failures + select((pivot == 0) | (pivot != pivot), 1, 0)",
+        Let(pivot, triangle[AT + I0 * size + I0]),
+        Let(FAILURES, FAILURES + select(pivot.eq(0) | pivot.ne(pivot), 1, 0)),
     )
-    return ["failures = 0", look, If("failures == 0", solve, [_not_a_number(nest, n * k)])]
+    return [Let(FAILURES, ZERO), look, If(FAILURES.eq(0), solve, [_not_a_number(nest, n * k)])]
 
 
-def _refuse_zero_diagonal(nest: _Nest, matrix: Node, start: str) -> Loop:
+def _refuse_zero_diagonal(nest: _Nest, matrix: Node) -> Loop:
     n = nest.size(nest.node.shape[-2])
-    return _every("i", n, f"if {nest.pointer(matrix)}[{start} + i * {n} + i] == 0: return 1")
+    return _every(I0, n, If(nest.pointer(matrix)[AT + I0 * n + I0].eq(0), [Return(number(1))], []))
 
 
 def _solve_triangular(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -195,12 +221,12 @@ def _solve_triangular(node: Node, accesses: Accesses) -> list[LoopNest]:
     n, k = node.shape[-2:]
     solve: list[Statement] = [
         _copy(nest, n * k, b),
-        _right_solve(nest, a, "m", op.lower, op.transposed, op.unit),
+        _right_solve(nest, a, op.lower, op.transposed, op.unit),
     ]
     body: list[Statement] = [
-        f"o = d0 * {nest.size(n * k)}",
-        "f = o",
-        f"m = d0 * {nest.size(n * n)}",
+        Let(O0, D0 * nest.size(n * k)),
+        Let(F, O0),
+        Let(AT, D0 * nest.size(n * n)),
         *(solve if op.unit else _guarded(nest, a, op.nan, solve)),
     ]
     return nest.finish(body, n * n * k)
@@ -212,13 +238,13 @@ def _lu_factor(node: Node, accesses: Accesses) -> list[LoopNest]:
     n = node.shape[-1]
     nest = _Nest(node, accesses, info=(INT64, 1), exchanges=(INT32, n))
     out, exchanges = nest.pointer(node), nest.pointer("exchanges")
-    arguments = [nest.scalar(n), nest.scalar(n), nest.address(node, "o"), nest.leading(n)]
+    arguments = [nest.scalar(n), nest.scalar(n), nest.address(node, O0), nest.leading(n)]
     body: list[Statement] = [
-        f"o = d0 * {nest.size((n + 1) * n)}",
-        f"f = d0 * {nest.size(n * n)}",
+        Let(O0, D0 * nest.size((n + 1) * n)),
+        Let(F, D0 * nest.size(n * n)),
         _copy(nest, n * n, a),
         nest.call("getrf", *arguments, nest.address("exchanges"), nest.address("info")),
-        _every("i", nest.size(n), f"{out}[o + {nest.size(n * n)} + i] = {exchanges}[i] - 1"),
+        _every(I0, nest.size(n), Store(out, O0 + nest.size(n * n) + I0, exchanges[I0] - 1)),
     ]
     return nest.finish(body, n * n * n)
 
@@ -231,9 +257,9 @@ def _lu_solve(node: Node, accesses: Accesses) -> list[LoopNest]:
     nest = _Nest(node, accesses)
     n, k = node.shape[-2:]
     body: list[Statement] = [
-        f"o = d0 * {nest.size(n * k)}",
-        "f = o",
-        f"m = d0 * {nest.size((n + 1) * n)}",
+        Let(O0, D0 * nest.size(n * k)),
+        Let(F, O0),
+        Let(AT, D0 * nest.size((n + 1) * n)),
         *_guarded(nest, factors, op.nan, [_copy(nest, n * k, b), *_divide_by_factors(nest, factors, op.transposed)]),
     ]
     return nest.finish(body, n * n * k)
@@ -241,8 +267,8 @@ def _lu_solve(node: Node, accesses: Accesses) -> list[LoopNest]:
 
 def _divide_by_factors(nest: _Nest, factors: Node, transposed: bool) -> list[Statement]:
     """Return what replaces right sides in the result, at `o`, by solutions; the factors lie at `m`."""
-    upper = _right_solve(nest, factors, "m", True, transposed, False)
-    lower = _right_solve(nest, factors, "m", False, transposed, True)
+    upper = _right_solve(nest, factors, True, transposed, False)
+    lower = _right_solve(nest, factors, False, transposed, True)
     exchange = _exchange_rows(nest, factors, backwards=not transposed)
     return [exchange, lower, upper] if transposed else [upper, lower, exchange]
 
@@ -257,76 +283,78 @@ def _cofactor(node: Node, accesses: Accesses) -> list[LoopNest]:
     n, out, given, lu = nest.size(size), nest.pointer(node), nest.pointer(a), nest.pointer(factors)
     u, right, down, rows, columns = (nest.pointer(name) for name in ("u", "right", "down", "rows", "columns"))
     zero, one = (nest.build.literal(np.asarray(value, dtype)) for value in (0, 1))
+    scale, pivot, held, best, large, times, across, along = variables(
+        "scale pivot held best size times across along", u.kind
+    )
+    better, exchanged, other = Var("better", "bool"), Var("exchanged", "bool"), Var("number")
     regular: list[Statement] = [
-        _every("i", n, _every("j", n, f"{out}[o + i * {n} + j] = select(i == j, scale, {zero})")),
+        _every(I0, n, _every(J, n, Store(out, O0 + I0 * n + J, select(I0.eq(J), scale, zero)))),
         *_divide_by_factors(nest, factors, True),
     ]
-    find = [
-        f"size = fabs({u}[i * {n} + j])",
-        "better = size > best",
-        "best = select(better, size, best)",
-        "row = select(better, i, row)",
-        "column = select(better, j, column)",
+    find: list[Statement] = [
+        Let(large, call("fabs", u[I0 * n + J])),
+        Let(better, large > best),
+        Let(best, select(better, large, best)),
+        Let(ROW, select(better, I0, ROW)),
+        Let(COLUMN, select(better, J, COLUMN)),
     ]
     eliminate: list[Statement] = [
-        f"times = select(pivot == {zero}, {zero}, {u}[i * {n} + k] / pivot)",
-        f"{u}[i * {n} + k] = times",
-        Loop("j", "k + 1", n, [f"{u}[i * {n} + j] = {u}[i * {n} + j] - times * {u}[k * {n} + j]"]),
+        Let(times, select(pivot.eq(zero), zero, u[I0 * n + K] / pivot)),
+        Store(u, I0 * n + K, times),
+        Loop(J, K + 1, n, [Store(u, I0 * n + J, u[I0 * n + J] - times * u[K * n + J])]),
     ]
     step: list[Statement] = [
-        *(f"best = -{one}", "row = k", "column = k"),
-        Loop("i", "k", n, [Loop("j", "k", n, [*find])]),
-        _every("j", n, *_exchanged(u, f"k * {n} + j", f"row * {n} + j", "held")),
-        _every("i", n, *_exchanged(u, f"i * {n} + k", f"i * {n} + column", "held")),
-        *_exchanged(rows, "k", "row", "number"),
-        *_exchanged(columns, "k", "column", "number"),
-        f"pivot = {u}[k * {n} + k]",
-        "scale = select((row != k) != (column != k), -scale, scale) * pivot",
-        Loop("i", "k + 1", n, eliminate),
+        *(Let(best, -one), Let(ROW, K), Let(COLUMN, K)),
+        Loop(I0, K, n, [Loop(J, K, n, find)]),
+        _every(J, n, *_exchanged(u, K * n + J, ROW * n + J, held)),
+        _every(I0, n, *_exchanged(u, I0 * n + K, I0 * n + COLUMN, held)),
+        *_exchanged(rows, K, ROW, other),
+        *_exchanged(columns, K, COLUMN, other),
+        Let(pivot, u[K * n + K]),
+        Let(scale, select(ROW.ne(K).ne(COLUMN.ne(K)), -scale, scale) * pivot),
+        Loop(I0, K + 1, n, eliminate),
     ]
     back: list[Statement] = [
-        f"k = {n} - 2 - q",
-        *(f"across = {zero}", f"along = {zero}", f"pivot = {u}[k * {n} + k]"),
+        Let(K, n - 2 - Q),
+        *(Let(across, zero), Let(along, zero), Let(pivot, u[K * n + K])),
         Loop(
-            "i",
-            "k + 1",
+            I0,
+            K + 1,
             n,
-            [
-                f"across = across + {u}[k * {n} + i] * {right}[i]",
-                f"along = along + {u}[i * {n} + k] * {down}[i]",
-            ],
+            [Let(across, across + u[K * n + I0] * right[I0]), Let(along, along + u[I0 * n + K] * down[I0])],
         ),
-        f"{right}[k] = select(pivot == {zero}, {zero}, -across / pivot)",
-        f"{down}[k] = -along",
+        Store(right, K, select(pivot.eq(zero), zero, -across / pivot)),
+        Store(down, K, -along),
     ]
+    outer = Store(out, O0 + rows[I0] * n + columns[J], scale * down[I0] * right[J])
     singular: list[Statement] = [
-        _every("i", nest.size(size * size), f"{u}[i] = {given}[o + i]"),
-        _every("i", n, f"{rows}[i] = i", f"{columns}[i] = i"),
-        f"scale = {one}",
-        Loop("k", "0", f"{n} - 1", step),
-        *(f"{right}[{n} - 1] = {one}", f"{down}[{n} - 1] = {one}"),
-        Loop("q", "0", f"{n} - 1", back),
-        _every("i", n, _every("j", n, f"{out}[o + {rows}[i] * {n} + {columns}[j]] = scale * {down}[i] * {right}[j]")),
+        _every(I0, nest.size(size * size), Store(u, I0, given[O0 + I0])),
+        _every(I0, n, Store(rows, I0, I0), Store(columns, I0, I0)),
+        Let(scale, one),
+        Loop(K, ZERO, n - 1, step),
+        *(Store(right, n - 1, one), Store(down, n - 1, one)),
+        Loop(Q, ZERO, n - 1, back),
+        _every(I0, n, _every(J, n, outer)),
     ]
     body: list[Statement] = [
-        f"o = d0 * {nest.size(size * size)}",
-        f"m = d0 * {nest.size((size + 1) * size)}",
-        *(f"scale = {one}", "zeros = 0"),
+        Let(O0, D0 * nest.size(size * size)),
+        Let(AT, D0 * nest.size((size + 1) * size)),
+        *(Let(scale, one), Let(ZEROS, ZERO)),
         _every(
-            "i",
+            I0,
             n,
-            f"pivot = {lu}[m + i * {n} + i]",
-            f"zeros = zeros + select(pivot == {zero}, 1, 0)",
-            f"exchanged = i64({lu}[m + {nest.size(size * size)} + i]) != i",
-            "scale = select(exchanged, -scale, scale) * pivot",
+            Let(pivot, lu[AT + I0 * n + I0]),
+            Let(ZEROS, ZEROS + select(pivot.eq(zero), 1, 0)),
+            Let(exchanged, Cast("i64", lu[AT + nest.size(size * size) + I0]).ne(I0)),
+            Let(scale, select(exchanged, -scale, scale) * pivot),
         ),
-        If("zeros == 0", regular, singular),
+        If(ZEROS.eq(0), regular, singular),
     ]
     return nest.finish(body, size * size * size)
 
 
-def _exchanged(pointer: str, one: str, other: str, held: str) -> list[str]:
-    return [f"{held} = {pointer}[{one}]", f"{pointer}[{one}] = {pointer}[{other}]", f"{pointer}[{other}] = {held}"]
+def _exchanged(pointer: Pointer, one: Expr, other: Expr, held: Var) -> list[Statement]:
+    return [Let(held, pointer[one]), Store(pointer, one, pointer[other]), Store(pointer, other, held)]
 
 
 def _exchange_rows(nest: _Nest, factors: Node, *, backwards: bool) -> Loop:
@@ -336,16 +364,13 @@ def _exchange_rows(nest: _Nest, factors: Node, *, backwards: bool) -> Loop:
     """
     size, columns = nest.node.shape[-2:]
     n, k, out = nest.size(size), nest.size(columns), nest.pointer(nest.node)
+    held = Var("t", out.kind)
     return _every(
-        "i",
+        I0,
         n,
-        f"r = {n} - 1 - i" if backwards else "r = i",
-        f"q = i64({nest.pointer(factors)}[m + {nest.size(size * size)} + r])",
-        f"if q > r and q < {n}:",
-        f"    for j in range({k}):",
-        f"        t = {out}[o + r * {k} + j]",
-        f"        {out}[o + r * {k} + j] = {out}[o + q * {k} + j]",
-        f"        {out}[o + q * {k} + j] = t",
+        Let(R, n - 1 - I0 if backwards else I0),
+        Let(Q, Cast("i64", nest.pointer(factors)[AT + nest.size(size * size) + R])),
+        If(both(Q > R, Binary("<", Q, n)), [_every(J, k, *_exchanged(out, O0 + R * k + J, O0 + Q * k + J, held))], []),
     )
 
 
@@ -355,16 +380,16 @@ def _eigh(node: Node, accesses: Accesses) -> list[LoopNest]:
     n = node.shape[-1]
     work, whole = 1 + 6 * n + 2 * n * n, 3 + 5 * n
     nest = _Nest(node, accesses, info=(INT64, 1), work=(node.dtype, work), whole=(INT32, whole))
-    rows = f"o + {nest.size(n)}"
+    rows = O0 + nest.size(n)
     arguments = [
         *(nest.scalar("V"), nest.scalar("U"), nest.scalar(n)),
-        *(nest.address(node, rows), nest.leading(n), nest.address(node, "o")),
+        *(nest.address(node, rows), nest.leading(n), nest.address(node, O0)),
         *(nest.address("work"), nest.scalar(work), nest.address("whole"), nest.scalar(whole)),
     ]
     body: list[Statement] = [
-        f"o = d0 * {nest.size((n + 1) * n)}",
-        f"f = d0 * {nest.size(n * n)}",
-        _copy(nest, n * n, a, f" + {nest.size(n)}"),
+        Let(O0, D0 * nest.size((n + 1) * n)),
+        Let(F, D0 * nest.size(n * n)),
+        _copy(nest, n * n, a, nest.size(n)),
         *nest.checked("syevd", *arguments),
     ]
     return nest.finish(body, 9 * n * n * n)
@@ -382,17 +407,17 @@ def _qr(node: Node, accesses: Accesses) -> list[LoopNest]:
     zero = nest.build.literal(np.zeros((), node.dtype))
     shared = [nest.address("copy"), nest.leading(m), nest.address("scales"), nest.address("work"), nest.scalar(work)]
     shared.append(nest.address("info"))
-    here, there = f"o + i * {columns} + j", f"j * {rows} + i"
-    below = f"o + ({rows} + i) * {columns} + j"
+    here, there = O0 + I0 * columns + J, J * rows + I0
+    below = O0 + (rows + I0) * columns + J
     body: list[Statement] = [
-        f"o = d0 * {nest.size((m + n) * n)}",
-        f"f = d0 * {nest.size(m * n)}",
-        _every("i", rows, _every("j", columns, f"{copy}[{there}] = {x}[f + i * {columns} + j]")),
+        Let(O0, D0 * nest.size((m + n) * n)),
+        Let(F, D0 * nest.size(m * n)),
+        _every(I0, rows, _every(J, columns, Store(copy, there, x[F + I0 * columns + J]))),
         nest.call("geqrf", nest.scalar(m), nest.scalar(n), *shared),
-        _every("i", columns, _every("j", "i", f"{out}[{below}] = {zero}")),
-        _every("i", columns, Loop("j", "i", columns, [f"{out}[{below}] = {copy}[{there}]"])),
+        _every(I0, columns, _every(J, I0, Store(out, below, zero))),
+        _every(I0, columns, Loop(J, I0, columns, [Store(out, below, copy[there])])),
         nest.call("orgqr", nest.scalar(m), nest.scalar(n), nest.scalar(n), *shared),
-        _every("i", rows, _every("j", columns, f"{out}[{here}] = {copy}[{there}]")),
+        _every(I0, rows, _every(J, columns, Store(out, here, copy[there]))),
     ]
     return nest.finish(body, 4 * m * n * n)
 
@@ -410,20 +435,20 @@ def _svd(node: Node, accesses: Accesses) -> list[LoopNest]:
     count, rows, line = nest.size(k), nest.size(m), nest.size(width)
     arguments = [
         *(nest.scalar("S"), nest.scalar(n), nest.scalar(m), nest.address("copy"), nest.leading(n)),
-        *(nest.address("values"), nest.address(node, f"o + 1 + {rows}"), nest.leading(width)),
+        *(nest.address("values"), nest.address(node, O0 + 1 + rows), nest.leading(width)),
         *(nest.address("left"), nest.leading(k), nest.address("work"), nest.scalar(work), nest.address("whole")),
     ]
     body: list[Statement] = [
-        f"o = d0 * {nest.size(k * width)}",
-        f"f = d0 * {nest.size(m * n)}",
-        _every("i", nest.size(m * n), f"{copy}[i] = {x}[f + i]"),
+        Let(O0, D0 * nest.size(k * width)),
+        Let(F, D0 * nest.size(m * n)),
+        _every(I0, nest.size(m * n), Store(copy, I0, x[F + I0])),
         *nest.checked("gesdd", *arguments),
         _every(
-            "i",
+            I0,
             count,
-            f"r = o + i * {line}",
-            f"{out}[r] = {nest.pointer('values')}[i]",
-            _every("j", rows, f"{out}[r + 1 + j] = {nest.pointer('left')}[j * {count} + i]"),
+            Let(R, O0 + I0 * line),
+            Store(out, R, nest.pointer("values")[I0]),
+            _every(J, rows, Store(out, R + 1 + J, nest.pointer("left")[J * count + I0])),
         ),
     ]
     return nest.finish(body, 20 * m * n * k)

@@ -6,19 +6,16 @@ or more nests, which run in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from graphc.codegen.copies import collapse, copy_nest, finish, nested
 from graphc.codegen.gemm import lower_matmul, lower_matmul_add, lower_matmul_sum, lower_matmul_update
+from graphc.codegen.ir import ZERO, Cast, Expr, Let, Loop, Statement, Store, Var, call, select, typed, variables
 from graphc.codegen.lapack import LAPACK
 from graphc.codegen.lower import Accesses, lower, lower_loop
-from graphc.codegen.nest import (
-    Builder,
-    Loop,
-    LoopNest,
-    Statement,
-)
-from graphc.codegen.reduce import combine, identity
+from graphc.codegen.nest import Builder, LoopNest
+from graphc.codegen.places import Places
+from graphc.codegen.reduce import combine, identity, rounding
 from graphc.codegen.sorting import SORTING
 from graphc.codegen.windows import WINDOWED
 from graphc.node import Node
@@ -26,12 +23,14 @@ from graphc.ops.cumulative import Cumulative, LinearRecurrence, Running
 from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.shape import Concat, Unslice, contiguous_strides
-from graphc.passes.fuse import Kernel, Schedule, squeeze_strides
+from graphc.passes.fuse import squeeze_strides
+from graphc.passes.kernels import Kernel, Schedule
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
-from graphc.types import DType, Shape, Size, product
+from graphc.types import DType, Shape, Size, product, short_name
 
 Products = Callable[[Node, Accesses, Options], list[LoopNest]]
+J = Var("j")
 
 
 def lower_kernel(
@@ -60,14 +59,14 @@ def lower_kernel(
     return lowerings[type(node.op)](node, schedule.accesses)
 
 
-def concat_nests(node: Node, accesses: Accesses, placed: Mapping[Node, tuple[Node, Size]]) -> list[LoopNest]:
+def concat_nests(node: Node, accesses: Accesses, places: Places) -> list[LoopNest]:
     """Return the nests that copy the operands of a concatenation, except those that are computed in their place."""
     assert isinstance(node.op, Concat)
     strides = contiguous_strides(node.shape)
     nests = []
     offset: Size = 0
     for x in node.inputs:
-        if placed.get(accesses[x].base, (x, 0))[0] is not node:
+        if places.parts.get(accesses[x].base, (x, 0))[0] is not node:
             nests.append(copy_nest(node, x.shape, accesses[x], Access(node, offset * strides[node.op.axis], strides)))
         offset = offset + x.shape[node.op.axis]
     return nests
@@ -83,7 +82,7 @@ def _unslice(node: Node, accesses: Accesses) -> list[LoopNest]:
     for start, stride in zip(op.starts, own, strict=True):
         offset = offset + start * stride
     place = Access(node, offset, tuple(s * k for s, k in zip(own, op.steps, strict=True)))
-    zero = identity("sum", node.dtype) if node.dtype.kind != "b" else "False"
+    zero = typed(0, short_name(node.dtype))
     return [copy_nest(node, node.shape, whole, whole, fill=zero), copy_nest(node, x.shape, accesses[x], place)]
 
 
@@ -96,16 +95,16 @@ def _cumulative(node: Node, accesses: Accesses) -> list[LoopNest]:
     sources, own = [accesses[x] for x in node.inputs], contiguous_strides(node.shape)
     rows = [squeeze_strides(s[:-1], lead) for s in (own, *(source.strides for source in sources))]
     extents, (to, *of) = collapse(squeeze_strides(lead, lead), rows)
-    variables = [f"d{k}" for k in range(len(extents))]
+    at = [*(Var(f"d{k}") for k in range(len(extents))), J]
     count = build.size(node.shape[-1])
     out, pointers = build.pointer(node, 0), [build.pointer(source.base, source.offset) for source in sources]
     values = [
-        f"{pointer}[{build.index((*strides, source.strides[-1]), [*variables, 'j'])}]"
+        pointer[build.index((*strides, source.strides[-1]), at)]
         for pointer, strides, source in zip(pointers, of, sources, strict=True)
     ]
     start, steps, result = _running(op, node.dtype, values)
-    inner: list[Statement] = [*steps, f"{out}[{build.index((*to, 1), [*variables, 'j'])}] = {result}"]
-    body = nested(build, extents, [*start, Loop("j", "0", count, inner)])
+    inner: list[Statement] = [*steps, Store(out, build.index((*to, 1), at), result)]
+    body = nested(build, extents, [*start, Loop(J, ZERO, count, inner)])
     return [finish(build, body, extents, product(node.shape))]
 
 
@@ -121,28 +120,31 @@ def _offset(node: Node, accesses: Accesses) -> LoopNest:
     build = Builder([node])
     number, count = accesses[node.inputs[1]], build.size(product(node.shape))
     out = build.pointer(node, 0)
-    value = build.once("number", "x", lambda: f"{build.pointer(number.base, number.offset)}[0]")
-    stop = build.once("stop", "n", lambda: f"select({value} == 0, 0, {count})")
-    return finish(build, [Loop("d0", "0", stop, [f"{out}[d0] = {out}[d0] + {value}"])], (), 1)
+    value = build.once("number", "x", lambda: build.pointer(number.base, number.offset)[ZERO])
+    stop = build.once("stop", "n", lambda: select(value.eq(0), 0, count))
+    d0 = Var("d0")
+    return finish(build, [Loop(d0, ZERO, stop, [Store(out, d0, out[d0] + value)])], (), 1)
 
 
-def _running(op: Running, dtype: DType, values: Sequence[str]) -> tuple[list[str], list[str], str]:
+def _running(op: Running, dtype: DType, values: Sequence[Expr]) -> tuple[list[Let], list[Let], Expr]:
     """Return what sets the accumulator `a` before the loop, what step `j` does to it, and the value after that step.
 
     A sum of float32 is a float64; one of float64 keeps the errors of its additions beside it, which are not on the path
     from one sum to the next. It starts from -0.0, so that a sum of negative zeros is one.
     """
+    a, v, s, z, e = variables("a v s z e", short_name(dtype))
     if isinstance(op, LinearRecurrence):
         factor, term = values
-        follows = combine("sum", dtype, term, combine("prod", dtype, factor, "a"))
-        return [f"a = {identity('sum', dtype)}"], [f"a = select(j > 0, {follows}, {term})"], "a"
-    name = "sum" if op.name == "cumulative_sum" else "prod"
-    if name == "prod" or dtype.kind != "f":
-        return [f"a = {identity(name, dtype)}"], [f"a = {combine(name, dtype, 'a', values[0])}"], "a"
+        follows = combine("sum", dtype, term, combine("prod", dtype, factor, a))
+        return [Let(a, identity("sum", dtype))], [Let(a, select(J > 0, follows, term))], a
+    name = op.name.removeprefix("cumulative_")
+    if name != "sum" or dtype.kind != "f":
+        return [Let(a, identity(name, dtype))], [Let(a, combine(name, dtype, a, values[0]))], a
     if dtype.itemsize == 4:
-        return ["a = f64(-0.0)"], [f"a = a + f64({values[0]})"], "f32(a)"
-    steps = [f"v = {values[0]}", "s = a + v", "z = s - a", "e = e + ((a - (s - z)) + (v - z))", "a = s"]
-    return ["a = f64(-0.0)", "e = f64(0)"], steps, "select(isfinite(e) & (e != 0), a + e, a)"
+        a = Var("a", "f64")
+        return [Let(a, typed(-0.0, "f64"))], [Let(a, a + Cast("f64", values[0]))], Cast("f32", a)
+    steps = [Let(v, values[0]), Let(s, a + v), Let(z, s - a), Let(e, e + rounding(a, v, s, z)), Let(a, s)]
+    return [Let(a, typed(-0.0, "f64")), Let(e, typed(0, "f64"))], steps, select(call("isfinite", e) & e.ne(0), a + e, a)
 
 
 def scatter_copy(node: Node, accesses: Accesses) -> LoopNest:
@@ -197,11 +199,11 @@ def _check_nest(node: Node, left: list[Check]) -> LoopNest:
     build = Builder([node])
     build.checks.append(node)
     extents = squeeze_strides(shape, shape)
-    variables = [f"d{k}" for k in range(len(extents))]
+    at = [Var(f"d{k}") for k in range(len(extents))]
     body: list[Statement] = []
     for access, _, size in left:
-        index = build.index(squeeze_strides(access.strides, shape), variables)
-        raw = build.name("r")
-        body.append(f"{raw} = {build.pointer(access.base, access.offset)}[{index}]")
+        index = build.index(squeeze_strides(access.strides, shape), at)
+        raw = build.name("r", short_name(access.base.dtype))
+        body.append(Let(raw, build.pointer(access.base, access.offset)[index]))
         build.checked(body, raw, size)
     return finish(build, nested(build, extents, body), extents, product(shape))

@@ -14,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from graphc.codegen import ir
 from graphc.codegen.accumulated import AccumulatedBlocks, block_of, row_in_blocks
 from graphc.codegen.framing import divided, framed_axes, framed_value
-from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
+from graphc.codegen.ir import HI, LO, ZERO, Expr, Loop, Statement, Store, Var, total
+from graphc.codegen.kernels import KernelOptions
+from graphc.codegen.nest import Builder, LoopNest
 from graphc.codegen.partials import Partials, assemble_whole, may_be_large, share
 from graphc.codegen.phases import Phase, first_phases, roots_by_phase, rows_to_keep
 from graphc.codegen.reduce import combine, reduce_row, reduce_rows
 from graphc.codegen.row_strips import with_row_strips
 from graphc.codegen.rows import ask_ahead, indexed_shape, row_length
-from graphc.codegen.scalars import scalar_code, unit_ns
+from graphc.codegen.scalars import scalar_code
 from graphc.codegen.strips import with_strips
 from graphc.codegen.target_rows import with_target_rows
 from graphc.node import Node
@@ -34,7 +37,9 @@ from graphc.ops.pointwise import DimValue
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import gains_from_vectors
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule, squeeze_strides
+from graphc.passes.fuse import squeeze_strides
+from graphc.passes.fusion_costs import element_ns
+from graphc.passes.kernels import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
 from graphc.passes.layout import Access, base_strides, is_inline
 from graphc.types import INT64, Shape, Size, product, short_name
 
@@ -43,7 +48,7 @@ Accesses = dict[Node, Access]
 
 def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
     """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
-    lowering = _Lowering(kernel, schedule, aliased, divide=False)
+    lowering = Lowering(kernel, schedule, aliased, divide=False)
     divide = divide and schedule.options.uses("target_rows")
     return with_target_rows(lowering, lowering.nest()) if divide else lowering.nest()
 
@@ -53,20 +58,19 @@ def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *,
 
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
-    lowering = _Lowering(kernel, schedule, aliased, divide)
+    lowering = Lowering(kernel, schedule, aliased, divide)
     strips, form = (with_strips, "strips") if kernel.split is None else (with_row_strips, "row_strips")
     return strips(lowering, lowering.nest()) if schedule.options.uses(form) else [lowering.nest()]
 
 
-class _Lowering:
+class Lowering:
     """Lowers one loop kernel; see the module's docstring."""
 
     def __init__(self, kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], divide: bool) -> None:
         self.kernel = kernel
-        self.unit_ns = 0.1 + sum(map(unit_ns, kernel.nodes))
+        self.unit_ns = 0.1 + sum(map(element_ns, kernel.nodes))
         self.accesses = schedule.accesses
         self.inline = schedule.inline
-        self.aliased = aliased
         self.divide = divide
         self.options = schedule.options
         self.dear = self.options.uses("vector_gathers") and any(map(gains_from_vectors, kernel.nodes))
@@ -76,17 +80,20 @@ class _Lowering:
         self.kept = rows_to_keep(kernel, self.accesses, self.roots, self.options)
         self.blocks = AccumulatedBlocks(self)
         written = [*kernel.stored, *(n for n in self.kept if n not in kernel.in_memory)]
-        self.build = Builder([*written, *self.blocks.memory])
+        self.build = Builder([*written, *self.blocks.memory], aliased)
         chunks = divide and self.options.uses("partial_chunks") and may_be_large(kernel.space, self.unit_ns)
         self.partials = Partials(self.build) if chunks else None
         self.framed = framed_axes(kernel.nodes)
         self.groups = self._collapsed()
-        self.variables = [f"d{k}" for k in range(len(self.groups))]
-        self.outer_values: dict[object, str] = {}
+        self.variables = [Var(f"d{k}") for k in range(len(self.groups))]
+        self.outer_values: dict[object, Expr] = {}
         self.outer_loads: list[Statement] = []
         self.phases = [Phase() for _ in range(1 + max(self.phase_of.values(), default=0))]
         self.done: dict[Node, int] = {}
         self.shared = False
+        self.whole_vectors = False
+        self.positions: dict[Node, list[Var]] = {}
+        """The checked positions at which members gather and scatter."""
         self.before: list[Statement] = []
         self.after: list[Statement] = []
 
@@ -175,7 +182,7 @@ class _Lowering:
 
     # -- reading operands
 
-    def _operand(self, node: Node, position: int, phase: int | None) -> str:
+    def _operand(self, node: Node, position: int, phase: int | None) -> Expr:
         """Return the expression for one operand of a member; phase None is the outer level."""
         x = node.inputs[position]
         base = self.accesses[x].base
@@ -191,7 +198,7 @@ class _Lowering:
             return self._inline(base, self.accesses[x].offset, strides)
         return self._load(base, self.accesses[x].offset, strides, phase)
 
-    def read(self, access: Access, node: Node) -> str:
+    def read(self, access: Access, node: Node) -> Expr:
         """Return the expression that reads an operand of a framed value, where its region holds."""
         base, strides = access.base, squeeze_strides(access.strides, node.shape)
         if base in self.inline:
@@ -200,66 +207,64 @@ class _Lowering:
             return self._inline(base, access.offset, strides)
         groups = self.group_strides(strides)
         index = self.build.index(groups, self.variables[: len(groups)])
-        return f"{self.build.pointer(self.aliased.get(base, base), access.offset)}[{index}]"
+        return self.build.pointer(base, access.offset)[index]
 
-    def _in_kernel(self, base: Node, phase: int | None) -> str | None:
+    def _in_kernel(self, base: Node, phase: int | None) -> Expr | None:
         if base in self.outer_values:
             return self.outer_values[base]
         return None if phase is None else self.phases[phase].values.get(base)
 
-    def _inline(self, base: Node, offset: Size, strides: Shape) -> str:
+    def _inline(self, base: Node, offset: Size, strides: Shape) -> Expr:
         op = base.op
         if isinstance(op, Constant):
             return self.build.literal(op.value.reshape(()))
         name = short_name(base.dtype)
         if isinstance(op, DimValue):
-            return self.build.once(("dim", op.dim, name), "c", lambda: f"{name}({self.build.size(op.dim)})")
+            return self.build.once(("dim", op.dim, name), "c", lambda: ir.Cast(name, self.build.size(op.dim)))
         assert isinstance(op, Iota)
         return self._counter(name, offset, strides)
 
-    def _counter(self, name: str, offset: Size, strides: Shape) -> str:
+    def _counter(self, name: str, offset: Size, strides: Shape) -> Expr:
         """Return the expression for an element of a range, in the dtype called `name`."""
         groups = self.group_strides(strides)
         index = self.build.index(groups, self.variables[: len(groups)])
-        shift = f" + {self.build.size(offset)}" if offset != 0 else ""
-        return f"{name}({index}{shift})"
+        return ir.Cast(name, index if offset == 0 else index + self.build.size(offset))
 
-    def _inline_scalar(self, node: Node) -> str:
+    def _inline_scalar(self, node: Node) -> Expr:
         """Compute a scalar of sizes and literals at the top of the kernel; fusion bounds its depth."""
 
-        def code() -> str:
+        def code() -> Expr:
             places = [self.accesses[x] for x in node.inputs]
             return scalar_code(node, [self._scalar_operand(at.base, at.offset) for at in places])
 
         return self.build.once(("scalar", node), "c", code)
 
-    def index(self, groups: Shape) -> str:
+    def index(self, groups: Shape) -> Expr:
         """Return the flat index of an element that is loaded; functions like exp gain most from vectors."""
         variables = self.variables[: len(groups)]
         if not groups or len(groups) < len(self.groups):
             return self.build.index(groups, variables)
         return self.build.load_index(groups, variables, steps=self.dear)
 
-    def _scalar_operand(self, base: Node, offset: Size) -> str:
+    def _scalar_operand(self, base: Node, offset: Size) -> Expr:
         return self._inline_scalar(base) if base in self.inline else self._inline(base, offset, ())
 
-    def _load(self, base: Node, offset: Size, strides: Shape, phase: int | None) -> str:
+    def _load(self, base: Node, offset: Size, strides: Shape, phase: int | None) -> Expr:
         """Load once per loop level: at the top, in the outer loops or in the phase."""
         groups = self.group_strides(strides)
         index = self.index(groups)
-        pointer = self.build.pointer(self.aliased.get(base, base), offset)
+        pointer = self.build.pointer(base, offset)
         inner = any(s != 0 and g[-1] >= self.split for s, g in zip(groups, self.groups, strict=False))
         key = (base, offset, groups)
-        if index == "0" and base not in self.build.scopes:
-            return self.build.once(key, "x", lambda: f"{pointer}[0]")
+        if index == ZERO and base not in self.build.scopes:
+            return self.build.once(key, "x", lambda: pointer[ZERO])
         reread = base in self.kernel.levels  # an earlier phase stores it: only a load after that sees it
         if phase is None or not (inner or self._single or reread):
             values, statements = self.outer_values, self.outer_loads
         else:
             values, statements = self.phases[phase].values, self.phases[phase].body
         if key not in values:
-            values[key] = self.build.name("x")
-            statements.append(f"{values[key]} = {pointer}[{index}]")
+            values[key] = self.build.let(statements, "x", pointer[index])
         return values[key]
 
     # -- computing members
@@ -283,11 +288,11 @@ class _Lowering:
     def _reread(self, node: Node, phase: int) -> bool:
         return self.done.get(node, phase) < phase and (node in self.kernel.in_memory or node in self.kept)
 
-    def _compute(self, node: Node, phase: int | None) -> str:
+    def _compute(self, node: Node, phase: int | None) -> Var:
         """Emit the statement of one pointwise, gather or framed member and return its variable."""
         if isinstance(node.op, Framed):
             assert phase is not None
-            name = self.phases[phase].values[node] = self.build.name("t")
+            name = self.phases[phase].values[node] = self.build.name("t", short_name(node.dtype))
             self.phases[phase].body.append(framed_value(self, node, name))
             return name
         if isinstance(node.op, Gather):
@@ -295,19 +300,14 @@ class _Lowering:
         else:
             operands = [self._operand(node, i, phase) for i in range(len(node.inputs))]
             code = scalar_code(node, operands if node.op is not EQUAL else self._halved(node, operands))
-        if isinstance(node.op, DimValue):
-            code = code.format(dim=self.build.size(node.op.dim))
-        name = self.build.name("t")
         if phase is None:
-            self.outer_values[node] = name
-            self.phases[self.phase_of[node] - 1].after.append(f"{name} = {code}")
+            name = self.outer_values[node] = self.build.let(self.phases[self.phase_of[node] - 1].after, "t", code)
             return name
-        self.phases[phase].body.append(f"{name} = {code}")
-        self.phases[phase].values[node] = name
+        name = self.phases[phase].values[node] = self.build.let(self.phases[phase].body, "t", code)
         self.done.setdefault(node, phase)
         return name
 
-    def _halved(self, node: Node, operands: list[str]) -> list[str]:
+    def _halved(self, node: Node, operands: list[Expr]) -> list[Expr]:
         """Compare an index that is the same along a row with a counter, as one-hot values do, by half the bits."""
         for number, counter in ((0, 1), (1, 0)) if self.options.uses("narrow_counters") else ():
             x, iota = node.inputs[number], self.accesses[node.inputs[counter]].base.op
@@ -317,18 +317,19 @@ class _Lowering:
             whole = len(groups) == len(self.groups) > 0
             if isinstance(extent, int) and extent < 2**31 and whole and groups[-1] == 0:
                 n, row = self.build.size(extent), operands[number]
-                inside = f"i32(select({row} < {n}, select({row} < 0, i64(-1), {row}), i64(-1)))"
+                outside = ir.Number(-1, cast=True)
+                inside = ir.Cast("i32", ir.select(row < n, ir.select(row < 0, outside, row), outside))
                 other = node.inputs[counter]
                 position = self._counter("i32", self.accesses[other].offset, self.operand_strides(node, other))
                 return [inside, position]
         return operands
 
-    def _gather(self, node: Node, phase: int | None) -> str:
+    def _gather(self, node: Node, phase: int | None) -> Expr:
         assert isinstance(node.op, Gather)
         access = self.accesses[node.inputs[0]]
         body = self.phases[self.phase_of[node] - 1].after if phase is None else self.phases[phase].body
         place = self._indexed_place(node, access.strides, 1, phase, body)
-        return f"{self.build.pointer(self.aliased.get(access.base, access.base), access.offset)}[{place}]"
+        return self.build.pointer(access.base, access.offset)[place]
 
     def _scatter(self, node: Node, phase: int) -> None:
         """Emit the write of a scatter; a target that is not written in place has been copied before."""
@@ -336,11 +337,11 @@ class _Lowering:
         body = self.phases[phase].body
         value = self._operand(node, 1, phase)
         index = self._indexed_place(node, base_strides(node), 2, phase, body)
-        place = f"{self.build.pointer(node, 0)}[{index}]"
-        new = combine("sum", node.dtype, place, value) if node.op.mode == "add" else value
-        self.phases[phase].stores.append(f"{place} = {new}")
+        pointer = self.build.pointer(node, 0)
+        new = combine("sum", node.dtype, pointer[index], value) if node.op.mode == "add" else value
+        self.phases[phase].stores.append(Store(pointer, index, new))
 
-    def _indexed_place(self, node: Node, whole: Shape, first: int, phase: int | None, body: list[Statement]) -> str:
+    def _indexed_place(self, node: Node, whole: Shape, first: int, phase: int | None, body: list[Statement]) -> Expr:
         """Emit the checks of the indices, operands from `first` on, and return the flat index of the element."""
         assert isinstance(node.op, (Gather, Scatter))
         strides = self.group_strides(self.indexed_strides(node))
@@ -348,9 +349,10 @@ class _Lowering:
         self.build.checks.append(node)
         for position, axis in enumerate(node.op.axes, start=first):
             j = self.build.checked(body, self._operand(node, position, phase), node.inputs[0].shape[axis])
+            self.positions.setdefault(node, []).append(j)
             stride = whole[axis]
-            terms.append(j if stride == 1 else f"{j} * {self.build.size(stride)}")
-        return " + ".join(t for t in terms if t != "0") or "0"
+            terms.append(j if stride == 1 else j * self.build.size(stride))
+        return total(*terms)
 
     # -- assembling the nest
 
@@ -379,7 +381,7 @@ class _Lowering:
             rows,
             divisible=not self.shared and not rows and self.kernel.kind != "scatter",
             unit_ns=self.unit_ns,
-            turns=self.kernel.turns,
+            options=KernelOptions(self.kernel.turns, self.whole_vectors),
             parts=parts,
         )
 
@@ -402,12 +404,13 @@ class _Lowering:
         if self.kernel.levels[root] == ACCUMULATED:
             self.blocks.accumulate(root, number, value, self.group_strides(self._store_strides(root)))
         elif self.kernel.levels[root] == TOTAL:
-            row = reduce_row(root, self.build, phase, value, "", self._blocked(root, phase))
-            total = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
-            self.after.append(self._store(root, total))
-            share(self, root, total, number)
+            row = reduce_row(root, self.build, phase, value, ZERO, self._blocked(root, phase))
+            found = reduce_rows(root, self.build, self.before, phase.after, self.after, row)
+            self.after.append(self._store(root, found))
+            share(self, root, found, number)
         else:
-            position = self.variables[-1] if self.groups and self.groups[-1][-1] >= self.split else "0"  # for argmax
+            inside = self.groups and self.groups[-1][-1] >= self.split
+            position = self.variables[-1] if inside else ZERO  # for argmax
             result = reduce_row(root, self.build, phase, value, position, self._blocked(root, phase))
             self.outer_values[root] = result
             if self.split == 0:
@@ -415,22 +418,22 @@ class _Lowering:
 
     def _blocked(self, root: Node, phase: Phase) -> bool:
         inner = self.kernel.space[self.split :]
-        total = product(inner)
+        count = product(inner)
         longest = block_of(phase)
-        return root.op.name == "sum" and root.dtype.kind == "f" and not (isinstance(total, int) and total <= longest)
+        return root.op.name == "sum" and root.dtype.kind == "f" and not (isinstance(count, int) and count <= longest)
 
-    def _store(self, node: Node, value: str) -> str:
+    def _store(self, node: Node, value: Expr) -> Store:
         groups = self.group_strides(self._store_strides(node))
         index = self.build.index(groups, self.variables[: len(groups)])
-        return f"{self.build.pointer(node, 0)}[{index}] = {value}"
+        return Store(self.build.pointer(node, 0), index, value)
 
     def _assemble(self) -> tuple[Size, list[Statement]]:
         outer = [k for k, g in enumerate(self.groups) if g[-1] < self.split and not self._single]
         inner = [k for k in range(len(self.groups)) if k not in outer]
         extents = [product(self.kernel.space[a] for a in g) for g in self.groups]
         length = row_length(self, extents)
-        stops = [self.build.size(e) for e in (extents if length is None else extents[:-1])]
-        stops += [] if length is None else [str(length)]
+        stops: list[Expr] = [self.build.size(e) for e in (extents if length is None else extents[:-1])]
+        stops += [] if length is None else [ir.Number(length)]
         if any(isinstance(n.op, Framed) for n in self.kernel.nodes):
             return extents[0], self._framed_nest(stops)
         if not outer and not self._single:
@@ -438,41 +441,41 @@ class _Lowering:
         ahead = ask_ahead(self, extents, stops) if self._single or len(inner) == 1 else []
         body: list[Statement] = list(self.outer_loads) + (ahead if outer else [])
         for phase in self.phases:
-            bounds = None if outer else ("lo", "hi")
+            bounds = None if outer else (LO, HI)
             nest = self.inner_nest(phase, inner, stops, bounds=bounds, ahead=() if outer else ahead)
             body += [*phase.before, *nest, *phase.after]
         for k in reversed(outer):
-            start, stop = ("lo", "hi") if k == outer[0] else ("0", stops[k])
+            start, stop = (LO, HI) if k == outer[0] else (ZERO, stops[k])
             body = self.blocks.loop(k, None, start, stop, partial(self._loop_over, k, body))
         if not isinstance(body[-1], Loop):
             return 1, body
         body = body if self.partials is None else self.partials.wrap(body)
         return extents[0], [*self.before, *body, *self.after]
 
-    def _framed_nest(self, stops: list[str]) -> list[Statement]:
+    def _framed_nest(self, stops: list[Expr]) -> list[Statement]:
         """Return the loops of a kernel with framed values: it has one phase."""
         (phase,) = self.phases
-        starts = ["lo", *("0" for _ in stops[1:])]
-        stops = ["hi", *stops[1:]]
+        starts = [LO, *(ZERO for _ in stops[1:])]
+        stops = [HI, *stops[1:]]
         body = divided(self, [*phase.body, *phase.stores], starts[-1], stops[-1])
         for k in reversed(range(len(stops) - 1)):
             body = self.blocks.loop(k, None, starts[k], stops[k], partial(self._loop_over, k, body))
         return body
 
-    def _loop_over(self, k: int, body: list[Statement], start: str, stop: str) -> list[Statement]:
+    def _loop_over(self, k: int, body: list[Statement], start: Expr, stop: Expr) -> list[Statement]:
         return [Loop(self.variables[k], start, stop, body)]
 
     def inner_nest(
         self,
         phase: Phase,
         inner: list[int],
-        stops: list[str],
+        stops: list[Expr],
         *,
-        bounds: tuple[str, str] | None = None,
+        bounds: tuple[Expr, Expr] | None = None,
         ahead: Sequence[Statement] = (),
     ) -> list[Statement]:
         """Return the loops of a phase; `bounds`: the range of the outermost; `ahead` stands before the innermost."""
-        starts = {k: bounds[0] if bounds and k == inner[0] else "0" for k in inner}
+        starts = {k: bounds[0] if bounds and k == inner[0] else ZERO for k in inner}
         stops = [bounds[1] if bounds and k == inner[0] else stop for k, stop in enumerate(stops)]
         statements: list[Statement] = [*phase.body, *phase.stores]
         if not statements and not phase.block_end:

@@ -27,8 +27,8 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
 from graphc.codegen.frames import Memory
-from graphc.codegen.kernels import kernel_address
-from graphc.codegen.nest import RoutineSlot
+from graphc.codegen.kernels import CONTROL, kernel_address
+from graphc.codegen.nest import PythonSlot
 from graphc.codegen.numba_pointers import CONSTRUCTORS, NUMBA_TYPES, call_i64
 from graphc.codegen.program import Program
 from graphc.codegen.tape import DRIVER, Descriptor, Words
@@ -78,7 +78,7 @@ def _ignore_signals(descriptor: Descriptor) -> None:
         for section, starts in memory.starts.items():
             for nest, start in zip(memory.nests[section], starts, strict=True):
                 for position, slot in enumerate(nest.slots, start):
-                    if isinstance(slot, RoutineSlot) and slot.routine.startswith("Py"):
+                    if isinstance(slot, PythonSlot):
                         memory.frames[position] = 0
 
 
@@ -185,7 +185,7 @@ def vocabulary() -> dict[str, Any]:
         "unlock": unlock,
         "address_here": address_here,
     }
-    space |= {"np": np, "carray": carray, "DRIVER": kernel_address(DRIVER), "YIELD": _yield_address()}
+    space |= {"np": np, "carray": carray, "DRIVER": kernel_address(DRIVER, CONTROL), "YIELD": _yield_address()}
     exec(compile(RUN, "<graphc native>", "exec"), space)
     for name in ("acquire", "run"):
         space[name] = numba.njit(space[name], error_model="numpy")

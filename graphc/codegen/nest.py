@@ -1,25 +1,37 @@
-"""`LoopNest`: what lowering produces, loops, loads, stores and scalar expressions, with the layout of its frame.
+"""`LoopNest`: what lowering produces, the statements of `ir` with the layout of their frame.
 
-Statements are lines of Python over flat arrays; a `Loop` holds statements and loops. Everything that may change
-without recompiling (extents, strides, pointers, literal numbers) is a `Slot` of the frame, so that kernels of
-equal structure have equal text. Invariant: the text mentions no name of the user's graph.
+Everything that may change without recompiling (extents, strides, pointers, literal numbers) is a `Slot` of the frame,
+so that kernels of equal structure have equal text. Invariant: the text mentions no name of the user's graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Union
+from typing import Protocol
 
 import numpy as np
 
+from graphc.codegen.ir import (
+    Address,
+    Cast,
+    Expr,
+    If,
+    Let,
+    Pointer,
+    Return,
+    Statement,
+    Var,
+    Word,
+    either,
+    number,
+    select,
+    total,
+)
+from graphc.codegen.kernels import KERNEL, KernelOptions
 from graphc.node import Node
+from graphc.passes import machine
 from graphc.types import Array, DType, Shape, Size, Sizes, short_name, size_value
-
-STEP = "s"
-"""The variable of the loop over the steps of a scan, in a kernel that contains it."""
-
-Statement = Union[str, "Loop", "If"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +65,28 @@ class FrameSlot:
 
 @dataclass(frozen=True, slots=True)
 class RoutineSlot:
-    """A frame slot that holds the address of a library routine."""
+    """A frame slot that holds the address of a routine of BLAS or LAPACK."""
 
     routine: str
 
-    @property
-    def is_library(self) -> bool:
-        """Whether the routine is one of BLAS or LAPACK, not of Python or our own."""
-        return not self.routine.startswith(("driver", "Py", "transpose"))
+
+@dataclass(frozen=True, slots=True)
+class DriverSlot:
+    """A frame slot that holds the address of the driver, which walks tapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSlot:
+    """A frame slot that holds the address of a function of the Python interpreter; 0 where none may be called."""
+
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransposerSlot:
+    """A frame slot that holds the address of the routine that turns elements of a size around."""
+
+    itemsize: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +119,20 @@ class PeriodSlot:
     body: int
 
 
-Slot = PeriodSlot | SizeSlot | PointerSlot | LiteralSlot | FrameSlot | RoutineSlot | TapeSlot | CountSlot | BodySlot
-
-
-@dataclass
-class Loop:
-    """`for variable in range(start, stop)`, with its body."""
-
-    variable: str
-    start: str
-    stop: str
-    body: list[Statement]
-    step: str = ""
+Slot = (
+    PeriodSlot
+    | SizeSlot
+    | PointerSlot
+    | LiteralSlot
+    | FrameSlot
+    | RoutineSlot
+    | DriverSlot
+    | PythonSlot
+    | TransposerSlot
+    | TapeSlot
+    | CountSlot
+    | BodySlot
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +173,20 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An accumulator: its variables, and the statements that take the state of another, `part_...`, into it."""
+    """An accumulator: its variables, and the statements that take the state of another, of `part`s, into it."""
 
-    variables: tuple[tuple[str, DType], ...]
-    merge: tuple[str, ...]
+    variables: tuple[Var, ...]
+    merge: tuple[Let, ...]
+
+
+def part(variable: Var) -> Var:
+    """Return the variable that holds another chunk's value of a variable."""
+    return Var(f"part_{variable.name}", variable.kind)
+
+
+def part_end(last: Var, first: Expr, width: int | Expr, stop: Expr) -> Let:
+    """Return the statement that sets where a stretch of a range ends: it is `width` long, but for the last one."""
+    return Let(last, select(first + width < stop, first + width, stop))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,15 +236,6 @@ class Choice:
         return found == self.large
 
 
-@dataclass
-class If:
-    """`if condition:`, with what is done where it holds and where it does not."""
-
-    condition: str
-    body: list[Statement]
-    otherwise: list[Statement]
-
-
 @dataclass(frozen=True, eq=False)
 class LoopNest:
     """One kernel before rendering: its statements, its frame, the range `lo:hi` of its outermost loop.
@@ -224,17 +253,14 @@ class LoopNest:
     checks: tuple[Node, ...] = ()
     rows: tuple[tuple[Node, Size], ...] = ()
     divisible: bool = True
-    unit_ns: float = 0.5
-    turns: int = 0
-    """How many vectors a long innermost loop takes at a time; 0 for what the compiler takes by itself."""
+    unit_ns: float = machine.COPIED_ELEMENT
+    options: KernelOptions = KERNEL
     inner: tuple[tuple[int, Node], ...] = ()
     """The sections that this nest runs, by number, each with the node that stands for its arena."""
     stepped: bool = False
     """Whether this is a loop with its body inside: its pointers are computed, step by step."""
     target_rows: bool = False
     """Whether the range is that of rows of a scatter, each of which reads all indices: one thread runs it whole."""
-    words: bool = False
-    """Whether all values are words: control, which needs no vectors."""
     product: Product | None = None
     parts: Parts | None = None
     """How chunks run that reduce over the range or need rows of their own; None where they share the nest's frame."""
@@ -254,7 +280,7 @@ class LoopNest:
     @property
     def routines(self) -> tuple[str, ...]:
         """The routines of BLAS and LAPACK that the nest may call."""
-        return tuple(dict.fromkeys(s.routine for s in self.slots if isinstance(s, RoutineSlot) and s.is_library))
+        return tuple(dict.fromkeys(s.routine for s in self.slots if isinstance(s, RoutineSlot)))
 
 
 ABSENT = LoopNest((), ())
@@ -274,95 +300,124 @@ class Builder:
     """Collects the slots, pointers and hoisted statements of one nest; names are numbered by first use."""
 
     written: Sequence[Node] = ()
+    over: Mapping[Node, Node] = field(default_factory=dict)
+    """Old values that the nest writes over, each with the new one: both are read and written through one pointer."""
     slots: list[Slot] = field(default_factory=list)
     top: list[Statement] = field(default_factory=list)
     checks: list[Node] = field(default_factory=list)
-    states: dict[str, State] = field(default_factory=dict)
+    states: dict[Expr, State] = field(default_factory=dict)
     """The accumulators in registers, by the variables that hold their results."""
-    _known: dict[object, str] = field(default_factory=dict)
+    _known: dict[object, Var | Pointer] = field(default_factory=dict)
     _names: int = 0
 
     def __post_init__(self) -> None:
         self.scopes = {node: number for number, node in enumerate(self.written, 1)}
         """The number that tells the pointers of a buffer that is written from those of others."""
 
-    def name(self, prefix: str) -> str:
+    def name(self, prefix: str, kind: str = "i64") -> Var:
         """Return a new variable."""
         self._names += 1
-        return f"{prefix}{self._names}"
+        return Var(f"{prefix}{self._names}", kind)
+
+    def let(self, body: list[Statement], prefix: str, value: Expr) -> Var:
+        """Assign a new variable in `body` and return it."""
+        found = self.name(prefix, value.kind)
+        body.append(Let(found, value))
+        return found
 
     def slot(self, slot: Slot) -> int:
         """Append a slot and return its position."""
         self.slots.append(slot)
         return len(self.slots) - 1
 
-    def once(self, key: object, prefix: str, code: Callable[[], str]) -> str:
+    def word(self, slot: Slot) -> Word:
+        """Append a slot and return what it holds."""
+        return Word(self.slot(slot))
+
+    def once(self, key: object, prefix: str, code: Callable[[], Expr]) -> Var:
         """Return the variable for `key`, assigned at the top of the kernel at its first use."""
-        if key not in self._known:
-            text = code()
-            self._known[key] = self.name(prefix)
-            self.top.append(f"{self._known[key]} = {text}")
-        return self._known[key]
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self.let(self.top, prefix, code())
+        assert isinstance(found, Var)
+        return found
 
-    def size(self, size: Size) -> str:
+    def pointer_once(
+        self, key: object, prefix: str, code: Callable[[], Address], base: Node | None = None, offset: Size = 0
+    ) -> Pointer:
+        """Return the same of a pointer, at an element of a stored value."""
+        found = self._known.get(key)
+        if found is None:
+            address = code()
+            found = self._known[key] = Pointer(self.name(prefix).name, address.kind, base, offset)
+            self.top.append(Let(found, address))
+        assert isinstance(found, Pointer)
+        return found
+
+    def size(self, size: Size) -> Var:
         """Return a variable that holds a size."""
-        return self.once(("size", size), "n", lambda: f"frame[{self.slot(SizeSlot(size))}]")
+        found = self._known.get(("size", size))  # most sizes are known
+        if found is None:
+            found = self.once(("size", size), "n", lambda: self.word(SizeSlot(size)))
+        assert isinstance(found, Var)
+        return found
 
-    def literal(self, value: Array) -> str:
+    def literal(self, value: Array) -> Var:
         """Return a variable that holds a number; its bits travel in the frame."""
         slot = LiteralSlot(literal_bits(value))
         return self.once(("literal", value.dtype, slot.bits), "c", lambda: self._literal_code(value.dtype, slot))
 
-    def _literal_code(self, dtype: DType, slot: LiteralSlot) -> str:
+    def _literal_code(self, dtype: DType, slot: LiteralSlot) -> Expr:
         """Floats are read through a pointer at the frame itself, a bit cast (`w`: an `f32` would hide the dtype)."""
         name = short_name(dtype)
         if dtype.kind != "f":
-            bits = f"frame[{self.slot(slot)}]"
-            return f"{bits} != 0" if dtype.kind == "b" else f"{name}({bits})"
-        own = self.once(("frame", dtype), "w", lambda: f"{name}p(frame[{self.slot(FrameSlot())}])")
-        return f"{own}[{self.slot(slot) * 8 // dtype.itemsize}]"
+            bits = self.word(slot)
+            return bits.ne(0) if dtype.kind == "b" else Cast(name, bits)
+        own = self.pointer_once(("frame", dtype), "w", lambda: Address(name, self.word(FrameSlot())))
+        return own[self.slot(slot) * 8 // dtype.itemsize]
 
-    def pointer(self, base: Node, offset: Size) -> str:
+    def place(self, x: Node) -> Node:
+        """Return the value through whose pointer a stored value is read."""
+        return self.over.get(x, x)
+
+    def pointer(self, base: Node, offset: Size) -> Pointer:
         """Return a variable that points at an element of a stored value."""
-        kind = short_name(base.dtype) + "p"
-        scope = f", {self.scopes[base]}" if base in self.scopes else ""
-        key = ("pointer", base, offset)
-        return self.once(key, "p", lambda: f"{kind}(frame[{self.slot(PointerSlot(base, offset))}]{scope})")
+        place = self.place(base)
+        scope = (self.scopes[place],) if place in self.scopes else ()
 
-    def pointers(self) -> dict[str, tuple[Node, Size]]:
-        """Return where each pointer variable points: the stored value, and the element of it."""
-        keys = ((key, name) for key, name in self._known.items() if isinstance(key, tuple) and key[0] == "pointer")
-        return {name: (key[1], key[2]) for key, name in keys}
+        def address() -> Address:
+            return Address(short_name(place.dtype), self.word(PointerSlot(place, offset)), scope)
 
-    def checked(self, body: list[Statement], raw: str, size: Size) -> str:
+        return self.pointer_once(("pointer", place, offset), "p", address, place, offset)
+
+    def checked(self, body: list[Statement], raw: Expr, size: Size) -> Var:
         """Emit the check of an index, which may count from the end, and return the variable of its position."""
         limit, j = self.size(size), self.name("j")
-        body.append(f"{j} = select({raw} < 0, {raw} + {limit}, {raw})")
-        body.append(f"if {j} < 0 or {j} >= {limit}: return {len(self.checks)}")
+        body.append(Let(j, select(raw < 0, raw + limit, raw)))
+        body.append(If(either(j < 0, j >= limit), [Return(number(len(self.checks)))], []))
         return j
 
-    def index(self, strides: Shape, variables: Sequence[str]) -> str:
+    def index(self, strides: Shape, variables: Sequence[Expr]) -> Expr:
         """Return the flat index of loop variables under element strides."""
-        terms = [self._term(v, s) for v, s in zip(variables, strides, strict=True) if s != 0]
-        return " + ".join(terms) or "0"
+        return total(*[self._term(v, s) for v, s in zip(variables, strides, strict=True) if s != 0])
 
-    def _term(self, variable: str, stride: Size) -> str:
-        return variable if stride == 1 else f"{variable} * {self.size(stride)}"
+    def _term(self, variable: Expr, stride: Size) -> Expr:
+        return variable if stride == 1 else variable * self.size(stride)
 
-    def load_index(self, strides: Shape, variables: Sequence[str], *, steps: bool) -> str:
+    def load_index(self, strides: Shape, variables: Sequence[Expr], *, steps: bool) -> Expr:
         """Return the flat index of what the innermost loop loads, in the form that LLVM vectorises best.
 
         It sees neighbours in a step of -1 that is in the text. For a stride that a variable holds it makes a loop for
         a stride of 1, if it should turn out as that, and does not vectorise the one for all others; where vectors pay
         all the same, `steps`, the stride is a sum that it does not look into.
         """
+        last: Expr
         if strides[-1] == -1:
-            last = f"-{variables[-1]}"
+            last = -variables[-1]
         elif steps and strides[-1] not in (0, 1):
             size = self.size(strides[-1])
-            nothing = self.once("nothing", "n", lambda: f"frame[{self.slot(LiteralSlot(0))}]")
-            last = f"{variables[-1]} * {self.once(('step', strides[-1]), 'n', lambda: f'{size} + {nothing}')}"
+            nothing = self.once("nothing", "n", lambda: self.word(LiteralSlot(0)))
+            last = variables[-1] * self.once(("step", strides[-1]), "n", lambda: size + nothing)
         else:
             return self.index(strides, variables)
-        before = self.index(strides[:-1], variables[:-1])
-        return last if before == "0" else f"{before} + {last}"
+        return total(self.index(strides[:-1], variables[:-1]), last)

@@ -13,21 +13,40 @@ is summed in memory is filled in the stage that sums it, and combined at the ver
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from graphc.codegen import division
-from graphc.codegen.nest import Builder, FrameSlot, If, LiteralSlot, Loop, Parts, State, Statement
+from graphc.codegen.ir import (
+    HI,
+    LO,
+    ZERO,
+    Address,
+    Expr,
+    If,
+    Let,
+    Loop,
+    Number,
+    Pointer,
+    Return,
+    Statement,
+    Store,
+    Var,
+    Word,
+    itemsize,
+    select,
+)
+from graphc.codegen.nest import Builder, FrameSlot, LiteralSlot, Parts, State, part
 from graphc.codegen.reduce import combine
 from graphc.node import Node
-from graphc.types import DType, Shape, Size, product, short_name
+from graphc.types import Shape, Size, product, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
-_STORE = re.compile(r"p\d+\[")
+Q, E = Var("q"), Var("e")
+"""Count the chunks, and the elements of a value that they reduce in memory."""
 
 
 def may_be_large(space: Shape, unit_ns: float) -> bool:
@@ -60,48 +79,49 @@ class Partials:
                 self.build.slot(LiteralSlot(0))
         return self._first
 
-    def count(self) -> str:
+    def count(self) -> Var:
         """Return the variable that holds how many chunks have run."""
         at = self._header() + 1
-        return self.build.once("chunks", "n", lambda: f"frame[{at}]")
+        return self.build.once("chunks", "n", lambda: Word(at))
 
-    def add_rows(self, node: Node, pointer: str) -> None:
+    def add_rows(self, node: Node, pointer: Pointer) -> None:
         """Let the nest start a value that it sums in memory from the rows of the chunks."""
         self.combines.append(self.rows_loop(node.op.name, node, pointer))
         self.build.top.append(self.combines[-1])
 
-    def rows_loop(self, name: str, node: Node, pointer: str) -> Loop:
+    def rows_loop(self, name: str, node: Node, pointer: Pointer) -> Loop:
         """Return the loop that takes the rows of the chunks into a value, by the reduction of a name."""
         count, size = self.count(), self.build.size(node.size)
         at = self.build.slot(LiteralSlot(0))
         self.build.slot(LiteralSlot(0))
         self.rows.append((node, at))
         kind = short_name(node.dtype)
-        rows = self.build.once(("rows", node), "p", lambda: f"{kind}p(frame[{at}])")
-        stride = self.build.once(("rows between", node), "n", lambda: f"frame[{at + 1}]")
-        code = combine(name, node.dtype, f"{pointer}[e]", f"{rows}[q * {stride} + e]")
-        return Loop("q", "0", count, [Loop("e", "0", size, [f"{pointer}[e] = {code}"])])
+        rows = self.build.pointer_once(("rows", node), "p", lambda: Address(kind, Word(at)))
+        stride = self.build.once(("rows between", node), "n", lambda: Word(at + 1))
+        value = combine(name, node.dtype, pointer[E], rows[Q * stride + E])
+        return Loop(Q, ZERO, count, [Loop(E, ZERO, size, [Store(pointer, E, value)])])
 
     def wrap(self, loops: Sequence[Statement]) -> list[Statement]:
         """Return loops with the start of their accumulators before them, and the end of a chunk after them."""
         if not self.states:
             return list(loops)
         load, store = self._transfers([state for _, state in self.states])
-        return [Loop("q", "0", self.count(), load), *loops, *store, f"if frame[{self._header()}] != 0: return 0"]
+        end = If(Word(self._header()).ne(0), [Return(ZERO)], [])
+        return [Loop(Q, ZERO, self.count(), load), *loops, *store, end]
 
-    def _transfers(self, states: Sequence[State]) -> tuple[list[Statement], list[str]]:
+    def _transfers(self, states: Sequence[State]) -> tuple[list[Statement], list[Statement]]:
         """Return what takes the states of chunk `q` into accumulators, and what leaves those of this chunk."""
         names = [variable for state in states for variable in state.variables]
         first, own = self._header(), self._own_words()
         load: list[Statement] = []
-        store = []
-        for number, (name, dtype) in enumerate(names):
-            scale = 8 // dtype.itemsize
-            word = f"q * {self._stride(first + 3)} + {number}"
-            theirs, ours = self._words_at(dtype, first + 2), self._words_at(dtype, own)
-            load.append(f"part_{name} = {theirs}[{word if scale == 1 else f'({word}) * {scale}'}]")
-            store.append(f"{ours}[{number * scale}] = {name}")
-        return [*load, *(text for state in states for text in state.merge)], store
+        store: list[Statement] = []
+        for number, name in enumerate(names):
+            scale = 8 // itemsize(name.kind)
+            word = Q * self._stride(first + 3) + number
+            theirs, ours = self._words_at(name.kind, first + 2), self._words_at(name.kind, own)
+            load.append(Let(part(name), theirs[word if scale == 1 else word * scale]))
+            store.append(Store(ours, Number(number * scale), name))
+        return [*load, *(s for state in states for s in state.merge)], store
 
     def _own_words(self) -> int:
         """Return the slot of the address of this frame's words, of which there are enough for any stage."""
@@ -119,46 +139,46 @@ class Partials:
         moved = {id(loop) for loop in (*self.combines, *(fill for _, fill in self.fills))}
         self.build.top = [s for s in self.build.top if id(s) not in moved]
 
-    def bounds(self) -> tuple[str, str]:
+    def bounds(self) -> tuple[Var, Var]:
         """Return the range of the loops of the next stage."""
-        return f"low{self.stages}", f"high{self.stages}"
+        return Var(f"low{self.stages}"), Var(f"high{self.stages}")
 
     def stage(self, phase: int, loops: Sequence[Statement]) -> list[Statement]:
         """Return the loops of a phase, which its own stage runs; later ones start from what that has left."""
+        low, high = self.bounds()
         self.stages += 1
         number, which, count = self.stages, self._which(), self.count()
-        now, later = f"({which} == 0) | ({which} == {number})", f"{which} > {number}"
-        body: list[Statement] = [f"low{number - 1} = select({now}, lo, 0)", f"high{number - 1} = select({now}, hi, 0)"]
+        now, later = which.eq(0) | which.eq(number), which > number
+        body: list[Statement] = [Let(low, select(now, LO, 0)), Let(high, select(now, HI, 0))]
         fills = [fill for at, fill in self.fills if at == phase]
         body += [If(now, list(fills), [])] if fills else []
         states = [state for at, state in self.states if at == phase]
         load, store = self._transfers(states)
         if states:
-            first, last = (f"select({later}, {n} * {count}, 0)" for n in (number - 1, number))
-            body.append(Loop("q", first, last, load))
-        return [*body, *loops, *store, f"if {which} == {number}: return 0"]
+            first, last = (select(later, n * count, 0) for n in (number - 1, number))
+            body.append(Loop(Q, first, last, load))
+        return [*body, *loops, *store, If(which.eq(number), [Return(ZERO)], [])]
 
     def end(self) -> list[Statement]:
         """Return what follows the last stage: the combination of the rows of all chunks."""
-        shared = [fill for _, fill in self.fills if fill.start == "0"]
-        return [If(f"{self._which()} != 0", [*shared, *self.combines], [])] if self.combines else []
+        shared = [fill for _, fill in self.fills if fill.start == ZERO]
+        return [If(self._which().ne(0), [*shared, *self.combines], [])] if self.combines else []
 
     def at_last(self, statements: Sequence[Statement], stages: int) -> list[Statement]:
         """Return what follows a phase: numbers, which all stages compute, and stores, which happen once."""
-        once = f"if ({self._which()} == 0) | ({self._which()} > {stages}): "
-        return [once + s if isinstance(s, str) and _STORE.match(s) else s for s in statements]
+        once = self._which().eq(0) | (self._which() > stages)
+        return [If(once, [s], []) if isinstance(s, Store) else s for s in statements]
 
-    def _which(self) -> str:
+    def _which(self) -> Var:
         """Return the variable that holds the stage that runs, from 1 on; 0 for all, and in the end one more."""
         first = self._header()
-        return self.build.once("which", "n", lambda: f"frame[{first}]")
+        return self.build.once("which", "n", lambda: Word(first))
 
-    def _words_at(self, dtype: DType, slot: int) -> str:
-        kind = short_name(dtype)
-        return self.build.once(("words", kind, slot), "v", lambda: f"{kind}p(frame[{slot}], 0)")
+    def _words_at(self, kind: str, slot: int) -> Pointer:
+        return self.build.pointer_once(("words", kind, slot), "v", lambda: Address(kind, Word(slot), (0,)))
 
-    def _stride(self, slot: int) -> str:
-        return self.build.once(("words between", slot), "n", lambda: f"frame[{slot}]")
+    def _stride(self, slot: int) -> Var:
+        return self.build.once(("words between", slot), "n", lambda: Word(slot))
 
     def finish(self, kept: bool, scratch: Sequence[Node] = ()) -> Parts | None:
         """Return what the memory of a program must know; None where chunks need no frames of their own."""
@@ -167,17 +187,18 @@ class Partials:
         return Parts(self._first, self._words, tuple(self.rows), max(1, self.stages), tuple(scratch))
 
 
-def share(nest: _Lowering, root: Node, result: str, phase: int) -> None:
+def share(nest: Lowering, root: Node, result: Var | Pointer, phase: int) -> None:
     """Note a reduction to which all steps of the outermost loop add: in a variable, or in memory through a pointer."""
     nest.shared = True
     if nest.partials is not None and result in nest.build.states:
         nest.partials.states.append((phase, nest.build.states[result]))
     elif nest.partials is not None:
+        assert isinstance(result, Pointer)
         nest.partials.add_rows(root, result)
 
 
 def assemble_whole(
-    nest: _Lowering, inner: list[int], extents: list[Size], stops: list[str]
+    nest: Lowering, inner: list[int], extents: list[Size], stops: list[Expr]
 ) -> tuple[Size, list[Statement]]:
     """Return the statements of a nest that reduces all axes; its range is that of its loops."""
     loops = sum(1 for phase in nest.phases if phase.body or phase.stores or phase.block_end)
@@ -191,7 +212,7 @@ def assemble_whole(
         if partials is None:
             body += [*phase.before, *nest.inner_nest(phase, inner, stops), *phase.after]
             continue
-        block = nest.inner_nest(phase, inner, stops, bounds=("lo", "hi") if loops == 1 else partials.bounds())
+        block = nest.inner_nest(phase, inner, stops, bounds=(LO, HI) if loops == 1 else partials.bounds())
         if block:
             block = partials.wrap(block) if loops == 1 else partials.stage(number, block)
         body += [*phase.before, *block, *(phase.after if loops == 1 else partials.at_last(phase.after, loops))]

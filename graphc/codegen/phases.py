@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphc.codegen.nest import Statement
+from graphc.codegen.ir import Expr, Statement
 from graphc.node import Node
 from graphc.ops.reduction import Reduction
 from graphc.passes.cost import is_expensive
-from graphc.passes.fuse import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
+from graphc.passes.kernels import ACCUMULATED, INNER, OUTER, TOTAL, Kernel, Schedule
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 
@@ -28,7 +28,7 @@ class Phase:
     block_start: list[Statement] = field(default_factory=list)
     block_end: list[Statement] = field(default_factory=list)
     after: list[Statement] = field(default_factory=list)
-    values: dict[object, str] = field(default_factory=dict)
+    values: dict[object, Expr] = field(default_factory=dict)
 
 
 def first_phases(kernel: Kernel, accesses: Accesses) -> dict[Node, int]:

@@ -2,7 +2,7 @@
 
 Values that no one outside the program sees share one arena: offsets by live range over the tape (`packing`), 64-byte
 alignment. No two live values share bytes, except a value and what is written over it, or is a part of it, on
-purpose (`placed`: they have one block, that of the first). Outputs, arguments and state have memory of their own. The
+purpose (`places`: they have one block, that of the first). Outputs, arguments and state have memory of their own. The
 plan's peak is exact and printable.
 """
 
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.nest import LoopNest, PointerSlot
 from graphc.codegen.packing import pack
+from graphc.codegen.places import Places
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.control import Project, Scan
-from graphc.types import Size, Sizes, size_value
+from graphc.types import Sizes, size_value
 
 ALIGNMENT = 64
 
@@ -70,7 +71,6 @@ def _stacked(node: Node) -> bool:
     return isinstance(loop, Scan) and loop.results[node.op.index][0] != "final"
 
 
-Placed = Mapping[Node, tuple[Node, Size]]
 """Values that are parts of others, or take their place: the other, and the offset in elements."""
 
 
@@ -87,15 +87,18 @@ class Plan:
     peak_bytes: int
     names: Mapping[Node, str]
     checkpoints: tuple[Checkpoints, ...] = ()
-    placed: Placed = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
     chunks: Mapping[str, int] = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
+    fit: object | None = None
+    """What a limit of memory has led to; see `budget.Fit`."""
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
         lines = [f"arena of {self.peak_bytes} bytes" + (f" at {shown}" if shown else "")]
+        lines += [] if self.fit is None else [str(self.fit)]
         inside: dict[Node, list[str]] = {}
-        for node, (whole, _) in self.placed.items():
+        for node, (whole, _) in self.places.parts.items():
             inside.setdefault(whole, []).append(self.names.get(node, "?"))
         for b in self.blocks:
             span, others = f"{b.offset}..{b.offset + b.nbytes}", ", ".join(inside.get(b.node, ()))
@@ -108,7 +111,7 @@ class Plan:
 
 
 def live_ranges(
-    nests: Sequence[LoopNest], placed: Placed, together: Sequence[range] = ()
+    nests: Sequence[LoopNest], places: Places, together: Sequence[range] = ()
 ) -> dict[Node, tuple[int, int]]:
     """Return the first and last instruction that touches each stored value, or a value placed in it.
 
@@ -120,7 +123,7 @@ def live_ranges(
         first, last = spans.get(position, (position, position))
         for slot in nest.slots:
             if isinstance(slot, PointerSlot):
-                base = placed[slot.base][0] if slot.base in placed else slot.base
+                base = places.whole(slot.base)
                 ranges[base] = (ranges.get(base, (first, last))[0], last)
     return ranges
 
@@ -131,17 +134,18 @@ def plan_buffers(
     sizes: Sizes,
     names: Mapping[Node, str],
     regions: Mapping[Node, int] | None = None,
-    placed: Placed | None = None,
+    places: Places | None = None,
     together: Sequence[range] = (),
     *,
     share: bool = True,
 ) -> Plan:
     """Give every node of `arena` an offset by its live range, and return the plan.
 
-    `regions` has the bytes of the arenas of loop bodies, which live while their loop runs; a value in `placed` is a
-    part of another; `together` are the nests that run by turns. Without `share` no two values use the same bytes.
+    `regions` has the bytes of the arenas of loop bodies, which live while their loop runs; `places` tells which values
+    are parts of others; `together` are the nests that run by turns. Without `share` no two values use the same bytes.
     """
-    ranges = live_ranges(nests, placed or {}, together)
+    places = places or Places()
+    ranges = live_ranges(nests, places, together)
     rows = {node: size for nest in nests for node, size in nest.rows}
     spans = []
     stored = sorted((n for n in arena if n in ranges), key=lambda n: ranges[n][0])
@@ -152,4 +156,4 @@ def plan_buffers(
     offsets, peak = pack(spans) if share else pack([(0, 0, nbytes) for _, _, nbytes in spans])
     placed_at = zip(stored, offsets, spans, strict=True)
     blocks = tuple(Block(node, offset, nbytes, first, last) for node, offset, (first, last, nbytes) in placed_at)
-    return Plan(dict(sizes), blocks, peak, names, placed=placed or {})
+    return Plan(dict(sizes), blocks, peak, names, places=places)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graphc.codegen.budget import Fit, within
 from graphc.codegen.debug import register
 from graphc.codegen.division import SEGMENT_NS
 from graphc.codegen.forms import forms_of
 from graphc.codegen.frames import Memory, Row
-from graphc.codegen.kernels import counters, kernel_address
+from graphc.codegen.kernels import KernelOptions, counters, kernel_address
 from graphc.codegen.plan import Plan
 from graphc.codegen.section import Section
 from graphc.codegen.tape import Descriptor, make_descriptor, prepare
@@ -23,8 +24,11 @@ from graphc.errors import ShapeError, at
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
+from graphc.ops.control import Control, Scan
 from graphc.ops.reduction import Reduction
+from graphc.passes.machine import IN_TURNS
 from graphc.passes.options import EVERYTHING, Options
+from graphc.passes.rematerialise import Choice
 from graphc.types import Array, Sizes, size_value
 
 RELEASE_NS = 50_000
@@ -61,12 +65,19 @@ class Program:
         *,
         compiled: bool = True,
         threads: int = 1,
+        memory: int | None = None,
     ) -> None:
         started, before = time.perf_counter(), (counters.compiled, counters.from_cache)
-        self.graph = graph
         self.threads = threads if compiled else 1
-        obtain = (lambda source: kernel_address(source, precision)) if compiled else register
-        self.main = Section(graph, obtain, options)
+        self.fit: Fit | None = None
+        """What a limit of memory has led to."""
+        choice: Choice | None = None
+        if memory is not None:
+            way = within(graph, memory, options, self.threads)
+            graph, choice, options, self.fit = way.graph, way.choice, way.options, way.fit
+        self.graph = graph
+        obtain = (lambda source, o: kernel_address(source, o.at(precision))) if compiled else register
+        self.main = Section(graph, obtain, options, choice=choice)
         lowered = time.perf_counter()
         self.main.finish()
         self.sections = list(self.main.every())
@@ -78,7 +89,14 @@ class Program:
     @property
     def sources(self) -> list[str]:
         """The source of every kernel, loop bodies included, in order."""
-        return [source for section in self.sections for source in section.sources]
+        return [source for source, _ in self.kernels]
+
+    @property
+    def kernels(self) -> list[tuple[str, KernelOptions]]:
+        """Every kernel in order: its source, and how it is compiled."""
+        return [
+            (s, n.options) for section in self.sections for s, n in zip(section.sources, section.nests, strict=False)
+        ]
 
     @property
     def results(self) -> tuple[Node, ...]:
@@ -96,8 +114,7 @@ class Program:
 
         `threads` replaces the program's own number.
         """
-        for section in self.sections:
-            _check_extents(section.graph, sizes)
+        _check_extents(self.main.graph, sizes)
         memory = Memory(self.main, self.graph, sizes, self.threads if threads is None else threads)
         rows, segments, release, instructions = self._rows(memory)
         descriptor = make_descriptor(
@@ -111,7 +128,8 @@ class Program:
             mode=mode,
         )
         descriptor.keep += [memory, self]
-        return Bound(replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory)), descriptor, instructions)
+        plan = replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory), fit=self.fit)
+        return Bound(plan, descriptor, instructions)
 
     def _rows(self, memory: Memory) -> tuple[Any, list[int], bool, list[int]]:
         """Return the tape, the places to look for signals, whether to release the GIL, and each row's nest."""
@@ -134,22 +152,31 @@ class Program:
 
     def describe(self) -> str:
         """Return every distinct kernel source once, each with the kernels that run it."""
-        users: dict[str, list[str]] = {}
+        users: dict[tuple[str, int], list[str]] = {}
         for depth, section in enumerate(self.sections):
             place = f"body {depth}, " if depth else ""
-            for source, number in [] if section.inlined else zip(section.sources, section.kernel_of, strict=True):
-                users.setdefault(source, []).append(f"{place}kernel {number}" if number >= 0 else f"{place}copy")
+            kernels = [] if section.inlined else zip(section.sources, section.nests, section.kernel_of, strict=True)
+            for source, nest, number in kernels:
+                user = f"{place}kernel {number}" if number >= 0 else f"{place}copy"
+                users.setdefault((source, nest.options.turns), []).append(user)
         parts = []
-        for source, kernels in users.items():
-            kernels = list(dict.fromkeys(kernels))
-            shown = ", ".join(kernels[:8]) + (f" and {len(kernels) - 8} more" if len(kernels) > 8 else "")
+        for (source, turns), found in users.items():
+            names = list(dict.fromkeys(found))
+            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            shown += f"; long loops take {turns} vectors at a time" if turns > IN_TURNS else ""
             parts.append(f"# {shown}\n{source}")
         return "\n".join(parts)
 
 
 def _check_extents(graph: Graph, sizes: Sizes) -> None:
+    """Refuse the largest element of nothing, but in the steps of a loop that makes none."""
     for node in graph.nodes:
         if isinstance(node.op, Reduction) and node.op.needs_elements:
             shape = node.inputs[0].shape
             if any(size_value(shape[a], sizes) == 0 for a in node.op.axes):
                 raise ShapeError(f"{node.op.name} of an empty axis: {node.inputs[0].type}{at(node.source)}")
+        elif isinstance(node.op, Control) and not (
+            isinstance(node.op, Scan) and size_value(node.op.length, sizes) == 0
+        ):
+            for region in node.op.regions():
+                _check_extents(region, sizes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.node import Node
-from graphc.passes.fuse import Schedule
+from graphc.passes.kernels import Schedule
 
 
 class Reads:

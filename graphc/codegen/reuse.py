@@ -15,30 +15,31 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from graphc.codegen.inplace import reads_in_place
+from graphc.codegen.places import Places
 from graphc.codegen.reads import Reads
 from graphc.node import Node
 from graphc.ops.control import Project, Scan
-from graphc.passes.fuse import Kernel
+from graphc.passes.kernels import Kernel
 from graphc.types import Size
 
 
 class Reuse:
     """What is known of the memory of a section's temporary values, while it is lowered.
 
-    Values in `closed` have memory that others know of; `placed` grows with what `pairs` finds.
+    Values in `closed` have memory that others know of; `places` grows with what `pairs` finds.
     """
 
-    def __init__(self, reads: Reads, closed: Container[Node]) -> None:
+    def __init__(self, reads: Reads, places: Places, closed: Container[Node]) -> None:
         self.schedule = schedule = reads.schedule
         self.closed = closed
-        self.placed: dict[Node, tuple[Node, Size]] = {}
+        self.places = places
         self.last = {x: reads.end if x in closed else reads.last(x) for x in schedule.readers}
         self._end = reads.end
         self._shared: dict[Node, tuple[int, int]] = {}
 
     def place(self, parts: Mapping[Node, tuple[Node, Size]]) -> None:
         """Note values that are parts of others, with their offsets there in elements."""
-        self.placed |= parts
+        self.places.put(parts)
         for x, (whole, _) in parts.items():
             self._shared[whole] = _later(self._block(whole), (self._last(x), 1))
 
@@ -54,14 +55,14 @@ class Reuse:
         kernel = self.schedule.kernels[number]
         found: dict[Node, Node] = {}
         stored = kernel.stored if self.schedule.options.uses("reuse") else ()
-        free = [y for y in stored if y not in self.closed and y not in self.placed]
+        free = [y for y in stored if y not in self.closed and y not in self.places.parts]
         for x in self.schedule.reading[number] if free and kernel.kind == "loop" else []:
             if x in self.schedule.kernel_of and self._dies(x, number):
                 y = next((y for y in free if self._fits(kernel, number, x, y)), None)
                 if y is not None:
                     free.remove(y)
                     found[x] = y
-                    self.place({y: self.placed.get(x, (x, 0))})
+                    self.place({y: self.places.of(x)})
         return found
 
     def rows(self, number: int) -> dict[Node, Node]:
@@ -88,7 +89,7 @@ class Reuse:
     def _stacked(self, kernel: Kernel, op: Scan) -> dict[int, Node]:
         """Return the results of a loop that have a row of every step and no memory yet, by number."""
         results = {op.results[n.op.index]: n for n in kernel.nodes if isinstance(n.op, Project)}
-        free = {n for n in results.values() if n not in self.closed and n not in self.placed}
+        free = {n for n in results.values() if n not in self.closed and n not in self.places.parts}
         return {j: n for (kind, j), n in results.items() if kind == "stacked" and n in free}
 
     def steps(self, rows: Mapping[Node, Node]) -> dict[int, dict[Node, Node]]:
@@ -113,11 +114,11 @@ class Reuse:
         for pairs in steps.values():
             for x, y in pairs.items():
                 base = self.schedule.accesses[outer[x]].base
-                self.place({given[y]: self.placed.get(base, (base, 0))})
+                self.place({given[y]: self.places.of(base)})
 
     def _dies(self, x: Node, number: int) -> bool:
         """Tell whether a kernel is the last to read a value, and alone reads what shares its bytes."""
-        whole = self.placed.get(x, (x, 0))[0]
+        whole = self.places.whole(x)
         return self.last[x] == number and self._block(whole) == (number, 1)
 
     def _fits(self, kernel: Kernel, number: int, x: Node, y: Node) -> bool:

@@ -28,7 +28,8 @@ from graphc.ops.indexing import Gather
 from graphc.ops.linalg import MatMul, MatMulAdd, factors_of
 from graphc.ops.shape import contiguous_strides
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import Kernel, squeezed
+from graphc.passes.fuse import squeezed
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.types import Size, Sizes, size_value, sum_sizes
 
@@ -140,7 +141,7 @@ class _Run:
         return all(x not in self.in_state and self._memory(x) not in self.outside for x in stored)
 
     def _memory(self, x: Node) -> Node:
-        return self.section.placed.get(x, (x, 0))[0]
+        return self.section.places.whole(x)
 
     def _note(self, kernel: Kernel, stored: dict[Node, Size]) -> None:
         self.widths |= stored

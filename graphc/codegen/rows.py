@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphc.codegen.nest import Statement
+from graphc.codegen.ir import HI, Expr, Let, Statement, Var, call, select, total
 from graphc.node import Node
 from graphc.ops.indexing import Gather, Scatter
 from graphc.passes.layout import base_strides, is_inline
-from graphc.types import Shape, Size
+from graphc.types import Shape, Size, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 AHEAD = 8
 """Steps between the wish for a row and its use: a row of four lines takes less than what a line takes to arrive."""
@@ -35,14 +35,14 @@ def indexed_shape(node: Node) -> Shape:
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def row_length(nest: _Lowering, extents: list[Size]) -> int | None:
+def row_length(nest: Lowering, extents: list[Size]) -> int | None:
     """Return the extent of the innermost loop where it is to be in the text: that of short rows at indices."""
     extent = extents[-1] if len(extents) > 1 else None
     walked = any(is_by_rows(nest, n) for n in nest.kernel.nodes) and nest.options.uses("row_lengths")
     return extent if walked and isinstance(extent, int) and extent <= MAX_LITERAL else None
 
 
-def ask_ahead(nest: _Lowering, extents: list[Size], stops: list[str]) -> list[Statement]:
+def ask_ahead(nest: Lowering, extents: list[Size], stops: list[Expr]) -> list[Statement]:
     """Return the statements, to stand before the innermost loop, that ask for the rows of some steps later."""
     length = row_length(nest, extents)
     if length is None or not nest.options.uses("prefetch"):
@@ -56,8 +56,8 @@ def ask_ahead(nest: _Lowering, extents: list[Size], stops: list[str]) -> list[St
             lines += _wishes(nest, node, [*nest.variables[:level], then], length)
     if not lines:
         return []
-    stop = "hi" if level == 0 else stops[level]
-    return [f"{then} = select({now} + {AHEAD} < {stop}, {now} + {AHEAD}, {now})", *lines]
+    stop = HI if level == 0 else stops[level]
+    return [Let(then, select(now + AHEAD < stop, now + AHEAD, now)), *lines]
 
 
 def _table(node: Node) -> Node:
@@ -68,7 +68,7 @@ def _is_large(table: Node) -> bool:
     return not isinstance(table.size, int) or table.size * table.dtype.itemsize > CACHED_BYTES
 
 
-def is_by_rows(nest: _Lowering, node: Node) -> bool:
+def is_by_rows(nest: Lowering, node: Node) -> bool:
     """Tell whether a member walks contiguous rows, at indices in memory that do not change along a row."""
     if not isinstance(node.op, (Gather, Scatter)):
         return False
@@ -80,33 +80,32 @@ def _indices(node: Node) -> tuple[Node, ...]:
     return node.inputs[2 if isinstance(node.op, Scatter) else 1 :]
 
 
-def _is_steady(nest: _Lowering, node: Node, x: Node) -> bool:
+def _is_steady(nest: Lowering, node: Node, x: Node) -> bool:
     base = nest.accesses[x].base
     there = base not in nest.kernel.levels and base not in nest.inline and not is_inline(base.op)
     return there and nest.group_strides(nest.operand_strides(node, x))[-1] == 0
 
 
-def _wishes(nest: _Lowering, node: Node, variables: list[str], length: int) -> list[Statement]:
+def _wishes(nest: Lowering, node: Node, variables: list[Var], length: int) -> list[Statement]:
     """Return the statements that ask for the lines of one row; a bad index asks for nothing that could fault."""
     assert isinstance(node.op, (Gather, Scatter))
     build, access = nest.build, nest.accesses[node.inputs[0]]
     whole = base_strides(node) if isinstance(node.op, Scatter) else access.strides
     own = nest.group_strides(nest.indexed_strides(node))[:-1]
     start = build.name("h")
-    terms = [t for t in [build.index(own, variables)] if t != "0"]
+    terms = [build.index(own, variables)]
     lines: list[Statement] = []
     for x, axis in zip(_indices(node), node.op.axes, strict=True):
         strides = nest.group_strides(nest.operand_strides(node, x))[:-1]
-        raw, place = build.name("h"), nest.accesses[x]
-        pointer = build.pointer(nest.aliased.get(place.base, place.base), place.offset)
-        lines.append(f"{raw} = {pointer}[{build.index(strides, variables)}]")
+        place = nest.accesses[x]
+        raw = build.name("h", short_name(place.base.dtype))
+        pointer = build.pointer(place.base, place.offset)
+        lines.append(Let(raw, pointer[build.index(strides, variables)]))
         size = build.size(node.inputs[0].shape[axis])
-        terms.append(f"select({raw} < 0, {raw} + {size}, {raw}) * {build.size(whole[axis])}")
-    if isinstance(node.op, Scatter):
-        pointer = build.pointer(node, 0)
-    else:
-        pointer = build.pointer(nest.aliased.get(access.base, access.base), access.offset)
-    lines.append(f"{start} = {' + '.join(terms)}")
+        terms.append(select(raw < 0, raw + size, raw) * build.size(whole[axis]))
+    scatters = isinstance(node.op, Scatter)
+    pointer = build.pointer(node, 0) if scatters else build.pointer(access.base, access.offset)
+    lines.append(Let(start, total(*terms)))
     step = LINE // node.dtype.itemsize
     places = range(0, min(length, MAX_LINES * step), step)
-    return [*lines, *(f"prefetch({pointer}, {start} + {k})" for k in places)]
+    return [*lines, *(call("prefetch", pointer, start + k) for k in places)]

@@ -8,7 +8,7 @@ kernels are too short for threads becomes one kernel with the loop inside (`inli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 
 from graphc.codegen import division
@@ -16,44 +16,88 @@ from graphc.codegen.copies import copy_nest
 from graphc.codegen.division import may_divide
 from graphc.codegen.handed_on import chain
 from graphc.codegen.inline import Carry, Moving, can_inline, inline_loop
+from graphc.codegen.ir import (
+    HI,
+    LO,
+    ZERO,
+    Address,
+    Expr,
+    If,
+    Let,
+    Loop,
+    Number,
+    Pointer,
+    Return,
+    Statement,
+    Store,
+    Word,
+    call,
+    select,
+    variables,
+)
+from graphc.codegen.kernels import CONTROL, KernelOptions
 from graphc.codegen.nest import (
     BodySlot,
     Choice,
     CountSlot,
+    DriverSlot,
     LiteralSlot,
     LoopNest,
     PointerSlot,
-    RoutineSlot,
     SizeSlot,
     Slot,
     TapeSlot,
 )
+from graphc.codegen.places import Places
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import inside_node
 from graphc.ops.control import Project, Result, Scan
 from graphc.ops.shape import contiguous_strides
-from graphc.passes.fuse import Kernel
+from graphc.passes import machine
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.passes.options import Options
 from graphc.types import FLOAT64, Size, TensorType, floor_div, product, size_min, sum_sizes
 
-STEP_NS = 15.0
-"""What a step of a loop costs beside its work."""
 ENTRY = 6
 """Words of the table of slots to write: slot, base, stride, whether in a pair, its phase, the first step's place."""
+INTERRUPTED = 65535
+"""The status of a run that a signal ended, with Python's exception set."""
+STATUS, S, T, K, E, LENGTH, PLACE = variables("status s t k e length place")
+SLOT = Pointer("slot", "i64")
+PASS_ON = If(STATUS.ne(0), [Return(select((STATUS & INTERRUPTED).eq(INTERRUPTED), INTERRUPTED, 1))], [])
+
+
+def place_of(row: Expr) -> Expr:
+    """Return the address that the entry at `k` of a table says for step `s`, whose number in a stack is `row`."""
+    return Word(K + 1) + Word(K + 2) * select(Word(K + 3).ne(0), (S + Word(K + 4)) & 1, row)
+
+
+def write_slots(first: Expr, count: Expr, *write: Statement) -> list[Statement]:
+    """Return the statements that write the slots of a table."""
+    slot = Let(SLOT, Address("i64", Word(K), (1,)))
+    return [Let(K, first), Loop(E, ZERO, count, [slot, *write, Let(K, K + ENTRY)])]
+
+
 LOOP = (
-    "length = frame[3]",
-    "for s in range(lo, hi):",
-    "    t = select(frame[4] != 0, length - 1 - s, s)",
-    "    k = 7",
-    "    for e in range(select(s == lo, frame[6], frame[5])):",
-    "        slot = i64p(frame[k], 1)",
-    "        place = frame[k + 1] + frame[k + 2] * select(frame[k + 3] != 0, (s + frame[k + 4]) & 1, t)",
-    "        slot[0] = select((s == 0) & (frame[k + 5] != 0), frame[k + 5], place)",
-    f"        k = k + {ENTRY}",
-    "    status = call_i64(frame[2], frame[0], 0, frame[1])",
-    "    if status != 0: return select((status & 65535) == 65535, 65535, 1)",
+    Let(LENGTH, Word(3)),
+    Loop(
+        S,
+        LO,
+        HI,
+        [
+            Let(T, select(Word(4).ne(0), LENGTH - 1 - S, S)),
+            *write_slots(
+                Number(7),
+                select(S.eq(LO), Word(6), Word(5)),
+                Let(PLACE, place_of(T)),
+                Store(SLOT, ZERO, select(S.eq(0) & Word(K + 5).ne(0), Word(K + 5), PLACE)),
+            ),
+            Let(STATUS, call("call_i64", Word(2), Word(0), 0, Word(1))),
+            PASS_ON,
+        ],
+    ),
 )
 
 
@@ -65,14 +109,12 @@ class Body:
     graph: Graph
     nests: list[LoopNest]
     append: Callable[[list[LoopNest], int], None]
-    claim: Callable[[set[Node]], None]
-    """Take values out of the body's arena: they live where the op around it says."""
     inline: Callable[[], None]
     """Say that the nests have become part of another nest: they are neither compiled nor walked."""
     in_place: dict[Node, Node]
     """Values that are written over a carry, or over what others have made of it, and what each is written over."""
-    placed: Mapping[Node, tuple[Node, Size]]
-    """Values that are parts of others, and their offsets there in elements."""
+    places: Places
+    """Where its values live; the op around it says that of what it gives."""
 
 
 @dataclass
@@ -118,7 +160,7 @@ def lower_scan(
         place.moving[y] = Moving(results["stacked", j], 0, product(y.shape))
     for i, x in enumerate(node.inputs[: op.carries]):
         _place_carry(op, i, accesses[x], body, results, place)
-    body.claim({x for x in place.moving if x not in inside})
+    body.places.elsewhere.update({x for x in place.moving if x not in inside})
     return [*place.starts, *_loops(node, op, body, place, options), *place.ends], place.placed
 
 
@@ -253,7 +295,7 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Option
     """Return the loop as one kernel."""
     pairs = zip(body.graph.inputs, body.graph.outputs[: op.carries], strict=False)
     carries = [Carry(received, given) for received, given in pairs]
-    nests = [_in_wholes(nest, body.placed) for nest in body.nests]
+    nests = [_in_wholes(nest, body.places) for nest in body.nests]
     text, slots, buffers = inline_loop(nests, place.moving, carries, op.length, op.reverse, options)
     work = sum_sizes(nest.work for nest in body.nests)
     return LoopNest(
@@ -263,17 +305,18 @@ def _inlined(node: Node, op: Scan, body: Body, place: Placement, options: Option
         work=op.length * work,
         checks=(node,),
         rows=(*buffers, *((p, p.size) for p in place.private)),
-        unit_ns=max((nest.unit_ns for nest in body.nests), default=STEP_NS),
+        unit_ns=max((nest.unit_ns for nest in body.nests), default=machine.CALL),
+        options=KernelOptions(whole_vectors=any(nest.options.whole_vectors for nest in body.nests)),
         stepped=True,
     )
 
 
-def _in_wholes(nest: LoopNest, placed: Mapping[Node, tuple[Node, Size]]) -> LoopNest:
+def _in_wholes(nest: LoopNest, places: Places) -> LoopNest:
     """Return a nest whose pointers to parts of values are pointers into those values."""
     slots: list[Slot] = []
     for slot in nest.slots:
-        while isinstance(slot, PointerSlot) and slot.base in placed:
-            whole, offset = placed[slot.base]
+        if isinstance(slot, PointerSlot):
+            whole, offset = places.of(slot.base)
             slot = PointerSlot(whole, slot.offset + offset)
         slots.append(slot)
     return replace(nest, slots=tuple(slots))
@@ -284,7 +327,7 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
     head: list[Slot] = [
         TapeSlot(body.number),
         CountSlot(body.number),
-        RoutineSlot("driver"),
+        DriverSlot(),
         SizeSlot(op.length),
         LiteralSlot(int(op.reverse)),
         LiteralSlot(moving),
@@ -298,9 +341,9 @@ def _loop(node: Node, op: Scan, body: Body, place: Placement) -> LoopNest:
         work=op.length,
         checks=(node,),
         rows=((region, 0), *((p, p.size) for p in place.private)),
-        unit_ns=STEP_NS,
+        unit_ns=machine.CALL,
         inner=((body.number, region),),
-        words=True,
+        options=CONTROL,
     )
 
 

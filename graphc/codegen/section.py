@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from graphc.codegen import nest_passes
 from graphc.codegen.branch import lower_switch, lower_while
 from graphc.codegen.copies import copy_nest
 from graphc.codegen.handed_on import HandedOn, Pair, carried, without_copies
 from graphc.codegen.inplace import late_order, operands_in_place, parts_in_place, updates_in_place
+from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.loops import Check, check_nests, concat_nests, lower_kernel, made_checks, scatter_nest
 from graphc.codegen.nest import LoopNest
+from graphc.codegen.places import Places
 from graphc.codegen.reads import Reads
 from graphc.codegen.render import render
 from graphc.codegen.reuse import Reuse
@@ -24,25 +27,25 @@ from graphc.lazy import lazy_property
 from graphc.node import Node, Shared
 from graphc.ops.control import Scan, Switch, While
 from graphc.ops.shape import Concat, contiguous_strides
-from graphc.passes.fuse import Kernel, fuse
+from graphc.passes import make_schedule
+from graphc.passes.kernels import Kernel
 from graphc.passes.layout import Access
 from graphc.passes.options import EVERYTHING, Options
-from graphc.passes.recompute import recompute
-from graphc.types import Size
+from graphc.passes.rematerialise import Choice
 
 
 class Section:
     """A graph, lowered; `obtain` gives the address of a kernel's source.
 
-    `elsewhere` are values whose memory is not this section's. `carries` are what the graph around receives and gives,
+    `places` says where values live. `carries` are what the graph around receives and gives,
     which may stay in its place. `rows` are what a step of a loop receives and gives in the same place, if its kernels
-    allow it; `steps` are those that do, by kernel.
+    allow it; `steps` are those that do, by kernel. `choice` is what the graph computes again to save memory.
     """
 
     def __init__(
         self,
         graph: Graph,
-        obtain: Callable[[str], int],
+        obtain: Callable[[str, KernelOptions], int],
         options: Options = EVERYTHING,
         *,
         inner: bool = False,
@@ -50,12 +53,15 @@ class Section:
         branch: bool = False,
         rows: Mapping[Node, Node] | None = None,
         handed_on: HandedOn | None = None,
+        choice: Choice | None = None,
     ) -> None:
         self.graph = graph
         self.inner = inner
         self.obtain = obtain
         self.options = options
-        self.handed_on = handed_on or HandedOn(lambda inside: recompute(fuse(inside, options)))
+        self.handed_on = handed_on or HandedOn(
+            lambda inside: make_schedule(inside, options, choice if inside is graph else None)
+        )
         self.in_place: dict[Node, Node] = {}
         for pair in carries if options.uses("carries_in_place") else ():
             self.in_place |= self.handed_on.between(graph, pair, branch=branch)
@@ -67,16 +73,16 @@ class Section:
         self.inlined = False
         self.kernel_of: list[int] = []
         changed = {n for values in self.in_state.values() for n in values}
-        self.elsewhere: set[Node] = {*(graph.outputs if inner else self.results), *changed}
+        self.places = Places({*(graph.outputs if inner else self.results), *changed})
         late = late_order(self.schedule, self.in_state)
-        kept = {*self.elsewhere, *self.in_place}
+        kept = {*self.places.elsewhere, *self.in_place}
         waiting = frozenset(late)
         temporary = operands_in_place(self.schedule, kept) if options.uses("operands_in_place") else {}
         in_place = {*self.in_place, *changed}
-        self.reuse = Reuse(Reads(self.schedule, late), {*graph.outputs, *self.elsewhere, *self.in_place})
+        self.reuse = Reuse(Reads(self.schedule, late), self.places, {*graph.outputs, *kept})
         self.reuse.place({x: (node, 0) for x, node in temporary.items()})
         if options.uses("parts_in_place"):
-            self.reuse.place(parts_in_place(self.schedule, self.elsewhere))
+            self.reuse.place(parts_in_place(self.schedule, self.places.elsewhere))
         self.steps = self.reuse.steps(rows or {})
         writes: list[tuple[LoopNest, int]] = []
         self.first_state_write: int | None = None
@@ -114,7 +120,7 @@ class Section:
 
     def append(self, nests: list[LoopNest], kernel: int) -> None:
         """Add nests at the end of the tape."""
-        self.nests += nests
+        self.nests += [nest_passes.run(nest, self.options) for nest in nests]
         self.kernel_of += [kernel] * len(nests)
 
     def _lower(self, kernel: Kernel, number: int) -> list[LoopNest]:
@@ -122,18 +128,18 @@ class Section:
         if isinstance(op, Scan):
             body = self._open(op.body, carried(op), rows=self.reuse.rows(number))
             self.reuse.place_rows(number, self.bodies[body.number].steps)
-            nests, placed = lower_scan(kernel, accesses, body, self.elsewhere, self.in_place, self.options)
+            nests, placed = lower_scan(kernel, accesses, body, self.places.elsewhere, self.in_place, self.options)
             self.reuse.place(placed)
             return nests
         if isinstance(op, Switch):
             return lower_switch(kernel, accesses, self._open, self.in_place)
         if isinstance(op, While):
-            place = Placement(self.elsewhere, self.in_place)
+            place = Placement(self.places.elsewhere, self.in_place)
             nests = lower_while(kernel, accesses, self._open, place)
             self.reuse.place(place.placed)
             return nests
         if isinstance(op, Concat):
-            return concat_nests(kernel.nodes[0], accesses, self.placed)
+            return concat_nests(kernel.nodes[0], accesses, self.places)
         over = {x: y for y, x in self.in_place.items() if y in kernel.levels}
         aliased = {**self.aliased, **over, **self.steps.get(number, {}), **self.reuse.pairs(number)}
         return lower_kernel(kernel, self.schedule, aliased, divide=not self.inner)
@@ -158,9 +164,8 @@ class Section:
             handed_on=self.handed_on,
         )
         self.bodies.append(section)
-        number, claim = len(self.bodies) - 1, section.elsewhere.update
-        parts, inline = section.placed, section.inline
-        return Body(number, graph, section.nests, section.append, claim, inline, section.in_place, parts)
+        number, inline = len(self.bodies) - 1, section.inline
+        return Body(number, graph, section.nests, section.append, inline, section.in_place, section.places)
 
     def inline(self) -> None:
         """Note that the nests have become part of a nest of the section around this one."""
@@ -171,11 +176,6 @@ class Section:
         return zip(self.graph.updates, self.graph.outputs[first:], strict=True)
 
     @property
-    def placed(self) -> dict[Node, tuple[Node, Size]]:
-        """The values that are parts of others, or take their place: each with the other and the offset in elements."""
-        return self.reuse.placed
-
-    @property
     def results(self) -> tuple[Node, ...]:
         """The outputs that the caller receives."""
         return self.graph.outputs[: len(self.graph.outputs) - len(self.graph.updates)]
@@ -183,7 +183,7 @@ class Section:
     def finish(self) -> None:
         """Render and compile every nest, inner sections too."""
         self.sources = [] if self.inlined else [render(nest) for nest in self.nests]
-        self.addresses = [self.obtain(source) for source in self.sources]
+        self.addresses = [self.obtain(s, n.options) for s, n in zip(self.sources, self.nests, strict=False)]
         for body in self.bodies:
             body.finish()
 
@@ -196,5 +196,5 @@ class Section:
     @property
     def arena(self) -> list[Node]:
         """The values that live in this section's arena."""
-        stored = [n for k in self.schedule for n in k.stored if n not in self.elsewhere and n not in self.placed]
+        stored = [n for k in self.schedule for n in k.stored if self.places.in_arena(n)]
         return stored + [n for nest in self.nests for n, _ in nest.rows]

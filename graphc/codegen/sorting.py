@@ -9,17 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from graphc.codegen.ir import (
+    HI,
+    LO,
+    ZERO,
+    Binary,
+    Expr,
+    If,
+    Let,
+    Load,
+    Loop,
+    Number,
+    Pointer,
+    Statement,
+    Store,
+    Var,
+    While,
+    both,
+    select,
+    total,
+    variables,
+)
 from graphc.codegen.lower import Accesses
-from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
+from graphc.codegen.nest import Builder, LoopNest, part_end
 from graphc.node import Node
 from graphc.ops.base import Placeholder
 from graphc.ops.sorting import ArgSort, SearchSorted, Sort
-from graphc.types import INT64, TensorType, product
+from graphc.passes import machine
+from graphc.types import INT64, TensorType, product, short_name
 
 RUN = 12
 """The length of runs that are sorted by insertion."""
-_SORT_NS = 40.0
-_SEARCH_NS = 20.0
 
 
 def private(name: str, type_: TensorType) -> Node:
@@ -40,125 +60,115 @@ def _sort(node: Node, accesses: Accesses) -> list[LoopNest]:
     n, out = build.size(size), build.pointer(node, 0)
     source = build.pointer(accesses[x].base, accesses[x].offset)
     buffers = [build.pointer(r, 0) for r in rows]
-    start = f"d0 * {n}"
     # The row lies at `first` of the pointers in `front`, at 0 of those in `back`; the first pointer holds the keys.
-    front = [(buffers[0], ""), (out, "first + ")] if indices else [(out, "first + ")]
-    back = [(b, "") for b in buffers[1:]] if indices else [(buffers[0], "")]
-    less = "{0} > {1}" if op.descending else "{0} < {1}"
-    is_float = x.dtype.kind == "f"
+    front: Columns = [(buffers[0], ZERO), (out, FIRST)] if indices else [(out, FIRST)]
+    back: Columns = [(b, ZERO) for b in buffers[1:]] if indices else [(buffers[0], ZERO)]
+    less = Expr.__gt__ if op.descending else Expr.__lt__
+    key = short_name(x.dtype)
     body: list[Statement] = [
-        f"first = {start}",
-        *_load(source, front, n, is_float),
-        *_insertion(front, less),
-        f"width = {RUN}",
-        "while width < count:",
-        *_indent(_merge(front, back, "width", less)),
-        *_indent(_merge(back, front, "2 * width", less)),
-        "    width = 4 * width",
+        Let(FIRST, D0 * n),
+        *_load(source, front, n, key),
+        *_insertion(front, less, key),
+        Let(WIDTH, Number(RUN)),
+        While(
+            WIDTH < COUNT,
+            [
+                *_merge(front, back, WIDTH, less, key),
+                *_merge(back, front, 2 * WIDTH, less, key),
+                Let(WIDTH, 4 * WIDTH),
+            ],
+        ),
     ]
     extent = product(x.shape[:-1])
     nest = LoopNest(
-        (*build.top, Loop("d0", "lo", "hi", body)),
+        (*build.top, Loop(D0, LO, HI, body)),
         tuple(build.slots),
         extent,
         x.size,
         rows=tuple((r, size) for r in rows),
         divisible=False,
-        unit_ns=_SORT_NS,
+        unit_ns=machine.SORTED_ELEMENT,
     )
     return [nest]
 
 
-Columns = Sequence[tuple[str, str]]
+Columns = Sequence[tuple[Pointer, Expr]]
 """Pointers with what is added to an index; the first holds the keys, a second one the indices."""
+Less = Callable[[Expr, Expr], Expr]
+D0, FIRST, COUNT, WIDTH, START, MIDDLE, STOP, STEP, I0, J, K = variables(
+    "d0 first count width start middle stop step i j k"
+)
 
 
-def _indent(lines: Sequence[str]) -> list[str]:
-    return ["    " + line for line in lines]
+def _put(columns: Columns, index: Expr, values: Sequence[Expr]) -> list[Statement]:
+    return [Store(pointer, total(shift, index), value) for (pointer, shift), value in zip(columns, values, strict=True)]
 
 
-def _put(columns: Columns, index: str, values: Sequence[str]) -> list[str]:
-    return [f"{pointer}[{shift}{index}] = {value}" for (pointer, shift), value in zip(columns, values, strict=True)]
+def _get(column: tuple[Pointer, Expr], index: Expr) -> Load:
+    return column[0][total(column[1], index)]
 
 
-def _move(target: Columns, to: str, source: Columns, of: str) -> list[str]:
-    return _put(target, to, [f"{pointer}[{shift}{of}]" for pointer, shift in source])
+def _move(target: Columns, to: Expr, source: Columns, of: Expr) -> list[Statement]:
+    return _put(target, to, [_get(column, of) for column in source])
 
 
-def _load(source: str, columns: Columns, n: str, is_float: bool) -> list[str]:
+def _next(*counters: Var) -> list[Statement]:
+    return [Let(counter, counter + 1) for counter in counters]
+
+
+def _load(source: Pointer, columns: Columns, n: Var, key: str) -> list[Statement]:
     """Copy the row, NaN last; `count` is the number of the others."""
-    value = ["x", "j"][: len(columns)]
-    if not is_float:
-        return [
-            f"count = {n}",
-            f"for j in range({n}):",
-            f"    x = {source}[first + j]",
-            *_indent(_put(columns, "j", value)),
-        ]
+    x = Var("x", key)
+    value = [x, J][: len(columns)]
+    read = Let(x, source[FIRST + J])
+    if key[0] != "f":
+        return [Let(COUNT, n), Loop(J, ZERO, n, [read, *_put(columns, J, value)])]
+    last: list[Statement] = [If(x.ne(x), [*_put(columns, K, value), *_next(K)], [])]
     return [
-        "count = 0",
-        f"for j in range({n}):",
-        f"    x = {source}[first + j]",
-        *_indent(_put(columns, "count", value)),
-        "    count = count + select(x == x, 1, 0)",
-        f"if count < {n}:",
-        "    k = count",
-        f"    for j in range({n}):",
-        f"        x = {source}[first + j]",
-        "        if x != x:",
-        *_indent(_indent(_indent(_put(columns, "k", value)))),
-        "            k = k + 1",
+        Let(COUNT, ZERO),
+        Loop(J, ZERO, n, [read, *_put(columns, COUNT, value), Let(COUNT, COUNT + select(x.eq(x), 1, 0))]),
+        If(Binary("<", COUNT, n), [Let(K, COUNT), Loop(J, ZERO, n, [read, *last])], []),
     ]
 
 
-def _insertion(columns: Columns, less: str) -> list[str]:
+def _insertion(columns: Columns, less: Less, key: str) -> list[Statement]:
     """Sort each run in place."""
-    key, shift = columns[0]
-    value = ["x", "y"][: len(columns)]
-    return [
-        f"for start in range(0, count, {RUN}):",
-        f"    stop = select(start + {RUN} < count, start + {RUN}, count)",
-        "    for j in range(start + 1, stop):",
-        *[f"        {v} = {p}[{s}j]" for v, (p, s) in zip(value, columns, strict=True)],
-        "        k = j",
-        f"        while k > start and {less.format('x', f'{key}[{shift}k - 1]')}:",
-        *_indent(_indent(_indent(_move(columns, "k", columns, "k - 1")))),
-        "            k = k - 1",
-        *_indent(_indent(_put(columns, "k", value))),
+    value = [Var("x", key), Var("at")][: len(columns)]
+    before = both(K > START, less(value[0], _get(columns[0], K - 1)))
+    insert: list[Statement] = [
+        *(Let(v, _get(column, J)) for v, column in zip(value, columns, strict=True)),
+        Let(K, J),
+        While(before, [*_move(columns, K, columns, K - 1), Let(K, K - 1)]),
+        *_put(columns, K, value),
     ]
+    run: list[Statement] = [part_end(STOP, START, RUN, COUNT), Loop(J, START + 1, STOP, insert)]
+    return [Loop(START, ZERO, COUNT, run, RUN)]
 
 
-def _merge(source: Columns, target: Columns, width: str, less: str) -> list[str]:
+def _merge(source: Columns, target: Columns, width: Expr, less: Less, key: str) -> list[Statement]:
     """Merge pairs of neighbouring runs of `width`; of equal keys the left one comes first."""
-    key, shift = source[0]
-    picked = [f"select(later, {p}[{s}j], {p}[{s}i])" for p, s in source[1:]]
-    return [
-        "start = 0",
-        "while start < count:",
-        f"    middle = select(start + {width} < count, start + {width}, count)",
-        f"    stop = select(middle + {width} < count, middle + {width}, count)",
-        "    i = start",
-        "    j = middle",
-        "    k = start",
-        "    while i < middle and j < stop:",
-        f"        x = {key}[{shift}i]",
-        f"        y = {key}[{shift}j]",
-        f"        later = {less.format('y', 'x')}",
-        *_indent(_indent(_put(target, "k", ["select(later, y, x)", *picked]))),
-        "        step = select(later, 1, 0)",
-        "        j = j + step",
-        "        i = i + 1 - step",
-        "        k = k + 1",
-        "    while i < middle:",
-        *_indent(_indent(_move(target, "k", source, "i"))),
-        "        i = i + 1",
-        "        k = k + 1",
-        "    while j < stop:",
-        *_indent(_indent(_move(target, "k", source, "j"))),
-        "        j = j + 1",
-        "        k = k + 1",
-        "    start = stop",
+    x, y, later = Var("x", key), Var("y", key), Var("later", "bool")
+    picked = [select(later, _get(column, J), _get(column, I0)) for column in source[1:]]
+    choose: list[Statement] = [
+        Let(x, _get(source[0], I0)),
+        Let(y, _get(source[0], J)),
+        Let(later, less(y, x)),
+        *_put(target, K, [select(later, y, x), *picked]),
+        Let(STEP, select(later, 1, 0)),
+        Let(J, J + STEP),
+        Let(I0, I0 + 1 - STEP),
+        *_next(K),
     ]
+    pair: list[Statement] = [
+        part_end(MIDDLE, START, width, COUNT),
+        part_end(STOP, MIDDLE, width, COUNT),
+        *(Let(I0, START), Let(J, MIDDLE), Let(K, START)),
+        While(both(I0 < MIDDLE, J < STOP), choose),
+        While(I0 < MIDDLE, [*_move(target, K, source, I0), *_next(I0, K)]),
+        While(J < STOP, [*_move(target, K, source, J), *_next(J, K)]),
+        Let(START, STOP),
+    ]
+    return [Let(START, ZERO), While(START < COUNT, pair)]
 
 
 def _search(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -169,27 +179,28 @@ def _search(node: Node, accesses: Accesses) -> list[LoopNest]:
     build = Builder([node])
     n, out = build.size(ordered.shape[0]), build.pointer(node, 0)
     a, b = (build.pointer(accesses[x].base, accesses[x].offset) for x in (ordered, values))
-    after = "x <= y" if op.right else "x < y"
+    x, y, half, after = Var("x", a.kind), Var("y", b.kind), Var("half"), Var("after", "bool")
+    follows = x <= y if op.right else x < y
     if ordered.dtype.kind == "f":  # NaN is after every number
-        after = f"({after}) | (y != y)" if op.right else f"({after}) | ((y != y) & (x == x))"
+        follows = follows | y.ne(y) if op.right else follows | (y.ne(y) & x.eq(x))
+    step: list[Statement] = [
+        Let(half, COUNT >> 1),
+        Let(x, a[FIRST + half]),
+        Let(after, follows),
+        Let(FIRST, select(after, FIRST + half + 1, FIRST)),
+        Let(COUNT, select(after, COUNT - half - 1, half)),
+    ]
     body: list[Statement] = [
-        f"y = {b}[d0]",
-        "first = 0",
-        f"count = {n}",
-        "while count > 0:",
-        "    half = count >> 1",
-        f"    x = {a}[first + half]",
-        f"    after = {after}",
-        "    first = select(after, first + half + 1, first)",
-        "    count = select(after, count - half - 1, half)",
-        f"{out}[d0] = first",
+        *(Let(y, b[D0]), Let(FIRST, ZERO), Let(COUNT, n)),
+        While(COUNT > 0, step),
+        Store(out, D0, FIRST),
     ]
     nest = LoopNest(
-        (*build.top, Loop("d0", "lo", "hi", body)),
+        (*build.top, Loop(D0, LO, HI, body)),
         tuple(build.slots),
         values.size,
         values.size,
-        unit_ns=_SEARCH_NS,
+        unit_ns=machine.SEARCHED_ELEMENT,
     )
     return [nest]
 

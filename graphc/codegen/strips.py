@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from graphc.codegen.nest import Loop, LoopNest, PointerSlot, RoutineSlot, Statement
+from graphc.codegen.ir import HI, LO, ZERO, Address, Call, Expr, Let, Load, Loop, Number, Statement, Var, call
+from graphc.codegen.nest import LoopNest, PointerSlot, TransposerSlot, part_end
 from graphc.codegen.phases import Phase
 from graphc.node import Node
 from graphc.passes.cost import special_functions
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import ACCUMULATED, INNER
+from graphc.passes.kernels import ACCUMULATED, INNER
 from graphc.types import Shape, Size, Sizes, product, short_name, size_value
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 ROWS = 64
 """Rows of a strip: several cache lines of the operand, of which those at the ends belong to two strips."""
@@ -105,10 +106,10 @@ class Across:
     base: Node
     offset: Size
     strides: Shape
-    name: str
+    name: Expr
 
 
-def with_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
+def with_strips(nest: Lowering, plain: LoopNest) -> list[LoopNest]:
     """Return the nests of a kernel: in strips where they are worth it, and else as it is; `nest` has made it."""
     # On Windows a frame of more than a page needs the help of the C library.
     framed = any(isinstance(n.op, Framed) for n in nest.kernel.nodes)
@@ -127,7 +128,7 @@ def with_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
 
 
 def chosen(
-    nest: _Lowering, plain: LoopNest, axis: int, loads: list[Across], tiled: Callable[[], LoopNest], kept: int = 0
+    nest: Lowering, plain: LoopNest, axis: int, loads: list[Across], tiled: Callable[[], LoopNest], kept: int = 0
 ) -> list[LoopNest]:
     """Return the nest in strips, the plain one, or both where the sizes of a call choose; `kept` as in `Worth`."""
     if not loads:
@@ -148,7 +149,7 @@ def _is_large(rows: Size, columns: Size) -> bool:
     return isinstance(rows, int) and isinstance(columns, int) and rows * columns >= LARGE
 
 
-def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[Across]]:
+def _across(nest: Lowering, phase: Phase) -> tuple[int, list[Across]]:
     """Return the loads across the rows and the loop along which their elements lie side by side."""
     found: dict[int, list[Across]] = {}
     for key, name in phase.values.items():
@@ -157,7 +158,7 @@ def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[Across]]:
         assert isinstance(key, tuple)
         base, offset, strides = key
         side = [k for k, stride in enumerate(strides[:-1]) if stride == 1]
-        own = nest.aliased.get(base, base) in nest.build.written
+        own = nest.build.place(base) in nest.build.written
         if len(strides) == len(nest.groups) and side and strides[-1] not in (0, 1) and not own:
             found.setdefault(side[-1], []).append(Across(base, offset, strides, name))
     axis = max(found, key=lambda k: len(found[k]), default=0)
@@ -167,20 +168,19 @@ def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[Across]]:
 class _Strips:
     """Writes the loops in strips: the loop over `axis` and the innermost one are divided."""
 
-    def __init__(self, nest: _Lowering, axis: int, loads: list[Across]) -> None:
+    def __init__(self, nest: Lowering, axis: int, loads: list[Across]) -> None:
         self.nest, self.axis, self.loads = nest, axis, loads
         self.last = len(nest.groups) - 1
         extents = [product(nest.kernel.space[a] for a in group) for group in nest.groups[1:]]
-        self.starts = ["lo", *("0" for _ in extents)]
-        self.stops = ["hi", *map(nest.build.size, extents)]
+        self.starts = [LO, *(ZERO for _ in extents)]
+        self.stops = [HI, *map(nest.build.size, extents)]
         widest = max(load.base.dtype.itemsize for load in loads)
         self.columns = COLUMN_BYTES // widest // (1, 2, 4, 4)[len(loads) - 1]
 
     def loops(self, phase: Phase) -> list[Statement]:
         """Return the loops over a phase's statements."""
-        instead = dict(self._load(load) for load in self.loads)
-        body = [instead.get(s, s) if isinstance(s, str) else s for s in (*phase.body, *phase.stores)]
-        assert len(set(instead) & set(phase.body)) == len(self.loads)
+        copies = {load.name: self._copy(load) for load in self.loads}
+        body = with_loads([*phase.body, *phase.stores], copies)
         calls = [self._call(load) for load in self.loads]
         inside: list[Statement] = [*calls, self._part(self.axis, [self._part(self.last, body)])]
         for k in reversed(range(self.last + 1)):
@@ -191,60 +191,64 @@ class _Strips:
         """Return a loop over strips, or over a whole axis, in blocks of the sums over it."""
         width = {self.last: self.columns, self.axis: ROWS}.get(k)
 
-        def make(start: str, stop: str) -> list[Statement]:
+        def make(start: Expr, stop: Expr) -> list[Statement]:
             if width is None:
                 return [Loop(self._variable(k), start, stop, inside)]
             return [self._divided(k, width, inside, start, stop)]
 
         return self.nest.blocks.loop(k, None, self.starts[k], self.stops[k], make)
 
-    def _variable(self, k: int) -> str:
+    def _variable(self, k: int) -> Var:
         return self.nest.variables[k]
 
-    def _divided(self, k: int, width: int, body: list[Statement], start: str, stop: str) -> Loop:
+    def _divided(self, k: int, width: int, body: list[Statement], start: Expr, stop: Expr) -> Loop:
         """Return the loop over the strips of a loop."""
-        end = f"e{k} = select(b{k} + {width} < {stop}, b{k} + {width}, {stop})"
-        return Loop(f"b{k}", start, stop, [end, *body], str(width))
+        begin, end = strip(k)
+        return Loop(begin, start, stop, [part_end(end, begin, width, stop), *body], width)
 
     def _part(self, k: int, body: list[Statement]) -> Loop:
-        return Loop(self._variable(k), f"b{k}", f"e{k}", body)
+        return Loop(self._variable(k), *strip(k), body)
 
     def _pitch(self, load: Across) -> int:
         return self.columns + LINE // load.base.dtype.itemsize
 
-    def _stack(self, load: Across) -> str:
+    def _stack(self, load: Across) -> Var:
         """Return the variable that holds the address of a load's copy."""
         nbytes = ROWS * self._pitch(load) * load.base.dtype.itemsize
-        return self.nest.build.once(("stack", load), "m", lambda: f"stack({nbytes})")
+        return self.nest.build.once(("stack", load), "m", lambda: call("stack", nbytes))
 
-    def _load(self, load: Across) -> tuple[str, str]:
-        """Return the statement of a load, and the one that reads the copy."""
+    def _copy(self, load: Across) -> Load:
+        """Return what reads the copy in place of a load."""
         kind, stack = short_name(load.base.dtype), self._stack(load)
-        copy = self.nest.build.once(("copy", load), "v", lambda: f"{kind}p({stack})")
-        i, j = (f"{self._variable(k)} - b{k}" for k in (self.axis, self.last))
-        return plain_load(self.nest, load), f"{load.name} = {copy}[({i}) * {self._pitch(load)} + ({j})]"
+        copy = self.nest.build.pointer_once(("copy", load), "v", lambda: Address(kind, stack))
+        i, j = (self._variable(k) - strip(k)[0] for k in (self.axis, self.last))
+        return copy[i * self._pitch(load) + j]
 
-    def _call(self, load: Across) -> str:
+    def _call(self, load: Across) -> Call:
         """Return the statement that fills a load's copy."""
-        corner = [f"b{k}" if k in (self.axis, self.last) else v for k, v in enumerate(self.nest.variables)]
-        counts = [f"e{k} - b{k}" for k in (self.axis, self.last)]
-        return turn(self.nest, load, self._stack(load), corner, [*counts, str(self._pitch(load))])
+        corner = [strip(k)[0] if k in (self.axis, self.last) else v for k, v in enumerate(self.nest.variables)]
+        counts = [strip(k)[1] - strip(k)[0] for k in (self.axis, self.last)]
+        return turn(self.nest, load, self._stack(load), corner, [*counts, Number(self._pitch(load))])
 
 
-def plain_load(nest: _Lowering, load: Across) -> str:
-    """Return the statement of a load as the nest without strips has it."""
-    pointer = nest.build.pointer(nest.aliased.get(load.base, load.base), load.offset)
-    return f"{load.name} = {pointer}[{nest.index(load.strides)}]"
+def strip(k: int) -> tuple[Var, Var]:
+    """Return the variables that hold where a strip of a loop begins and ends."""
+    return Var(f"b{k}"), Var(f"e{k}")
 
 
-def turn(nest: _Lowering, load: Across, target: str, corner: Sequence[str], counts: Sequence[str]) -> str:
+def with_loads(body: Sequence[Statement], copies: Mapping[Expr, Load]) -> list[Statement]:
+    """Return statements that read the copies in place of what some variables are loaded from."""
+    return [Let(s.target, copies[s.target]) if isinstance(s, Let) and s.target in copies else s for s in body]
+
+
+def turn(nest: Lowering, load: Across, target: Expr, corner: Sequence[Expr], counts: Sequence[Expr]) -> Call:
     """Return the call that turns a part of an operand around; `corner` is where it begins, by loop.
 
     `counts` are its rows, its columns and the distance of the target's rows.
     """
-    build, base = nest.build, nest.aliased.get(load.base, load.base)
-    routine, slot = RoutineSlot(f"transpose{base.dtype.itemsize}"), PointerSlot(base, load.offset)
-    address = build.once(routine, "m", lambda: f"frame[{build.slot(routine)}]")
-    source = build.once(("word", slot), "m", lambda: f"frame[{build.slot(slot)}]")
-    places = f"{source}, {build.index(load.strides, corner)}, {build.size(load.strides[-1])}"
-    return f"call_transpose({address}, {base.dtype.itemsize}, {target}, {places}, {', '.join(counts)})"
+    build, base = nest.build, nest.build.place(load.base)
+    routine, slot = TransposerSlot(base.dtype.itemsize), PointerSlot(base, load.offset)
+    address = build.once(routine, "m", lambda: build.word(routine))
+    source = build.once(("word", slot), "m", lambda: build.word(slot))
+    places = source, build.index(load.strides, corner), build.size(load.strides[-1])
+    return call("call_transpose", address, base.dtype.itemsize, target, *places, *counts)

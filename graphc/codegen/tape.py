@@ -29,13 +29,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.codegen.kernels import WORDS, kernel_address
+from graphc.codegen.kernels import CONTROL, kernel_address
 from graphc.types import Array, DType
 
 Words = npt.NDArray[np.int64]
 
-DRIVER = f"""\
-{WORDS}def kernel(tape, lo, hi):
+DRIVER = """\
+def kernel(tape, lo, hi):
     for i in range(lo, hi):
         status = call_i64(tape[4 * i], tape[4 * i + 1], tape[4 * i + 2], tape[4 * i + 3])
         if status != 0:
@@ -69,8 +69,8 @@ _FUNCTIONS = (
     "thread_ident",
 )
 
-ENTRY = f"""\
-{WORDS}def kernel(self, args, count, names):
+ENTRY = """\
+def kernel(self, args, count, names):
     own = i64p(self[2])
     d = i64p(own[0])
     fallback = own[1]
@@ -258,14 +258,14 @@ class _MethodDef(ctypes.Structure):
 @cache
 def _method() -> _MethodDef:
     fastcall_with_keywords = 0x0080 | 0x0002
-    return _MethodDef(b"call", kernel_address(ENTRY), fastcall_with_keywords, None)
+    return _MethodDef(b"call", kernel_address(ENTRY, CONTROL), fastcall_with_keywords, None)
 
 
 def prepare() -> None:
     """Obtain the driver and the entry now, so that a first call compiles nothing."""
-    kernel_address(DRIVER)
+    kernel_address(DRIVER, CONTROL)
     if entry_works():
-        kernel_address(ENTRY)
+        kernel_address(ENTRY, CONTROL)
 
 
 class _Own(np.ndarray[Any, Any]):
@@ -294,7 +294,7 @@ class Descriptor:
         Without a fallback it returns NotImplemented where the arguments do not fit or a lock is held, and Ellipsis
         where a check failed.
         """
-        self.words[DRIVER_AT] = kernel_address(DRIVER)
+        self.words[DRIVER_AT] = kernel_address(DRIVER, CONTROL)
         own = np.array([self.words.ctypes.data, 0 if fallback is None else id(fallback)], np.int64).view(_Own)
         own.keep = (self, fallback)
         make = ctypes.pythonapi.PyCFunction_NewEx
@@ -368,6 +368,6 @@ def run_portably(descriptor: Descriptor, arrays: Sequence[Array], outputs: Seque
     """Run a program without the entry, through ctypes, and return its status."""
     patch_pointers(descriptor, arrays, outputs)
     word = ctypes.c_int64
-    driver = ctypes.CFUNCTYPE(word, word, word, word)(kernel_address(DRIVER))
+    driver = ctypes.CFUNCTYPE(word, word, word, word)(kernel_address(DRIVER, CONTROL))
     status: int = driver(int(descriptor.words[TAPE]), 0, len(descriptor.tape) // 4)
     return status

@@ -7,19 +7,20 @@ go. The range of the nest is that of the target's rows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from graphc.codegen.nest import If, Loop, LoopNest, Statement
+from graphc.codegen.ir import HI, LO, ZERO, Binary, Call, Expr, If, Let, Loop, Statement, Var
+from graphc.codegen.nest import LoopNest
 from graphc.codegen.partials import may_be_large
 from graphc.codegen.rows import is_by_rows
+from graphc.codegen.walks import changed, expressions, walk
 from graphc.ops.indexing import Scatter
 from graphc.types import product
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 LEAST_NS = 60_000.0
 """Planned work from which on the target is divided: every thread reads all indices."""
@@ -28,10 +29,9 @@ PARTS = 4
 LEAST_BYTES = 2048
 """Bytes of a row from which on it pays: measured on two cores, rows of 2 to 4 KiB are 1.5 to 1.9 times as fast. To read
 every other one of shorter rows takes longer than to read all of them in turn, up to twice as long."""
-_WISH = re.compile(r"prefetch\((\w+), (\w+) \+ \d+\)")
 
 
-def with_target_rows(nest: _Lowering, plain: LoopNest) -> LoopNest:
+def with_target_rows(nest: Lowering, plain: LoopNest) -> LoopNest:
     """Return the nest of a scatter with the target's rows as its range, or as it is where its rows are short."""
     groups, extents = nest.groups, [product(nest.kernel.space[a] for a in g) for g in nest.groups]
     (node,) = (n for n in nest.kernel.nodes if isinstance(n.op, Scatter))
@@ -44,56 +44,50 @@ def with_target_rows(nest: _Lowering, plain: LoopNest) -> LoopNest:
         return plain
     build, top = nest.build, len(nest.build.top)
     steps, rows = build.size(extents[0]), build.size(node.shape[0])
-    own = _of_rows(plain.body[top:], nest.variables[1], steps, build.pointer(node, 0), build.size(extents[1]))
-    body = [If(f"(lo == 0) & (hi == {rows})", _whole(plain.body[top:], steps), own)]
+    target, (row,) = build.pointer(node, 0), nest.positions[node]
+    whole = _whole(plain.body[top:], steps)
+    own = _of_rows(whole, nest.variables[1], row, target, build.size(extents[1]))
+    body = [If(LO.eq(0) & HI.eq(rows), whole, own)]
     found = replace(plain, body=(*build.top, *body), slots=tuple(build.slots))
     return replace(found, extent=node.shape[0], divisible=True, target_rows=True)
 
 
-def _whole(body: Sequence[Statement], steps: str) -> list[Statement]:
+def _whole(body: Sequence[Statement], steps: Var) -> list[Statement]:
     """Return statements whose outermost loop runs over all indices."""
-    out: list[Statement] = []
-    for statement in body:
-        if isinstance(statement, str):
-            out.append(re.sub(r"\bhi\b", steps, statement))
-        elif isinstance(statement, Loop):
-            start, stop = ("0", steps) if statement.start == "lo" else (statement.start, statement.stop)
-            out.append(replace(statement, start=start, stop=stop, body=_whole(statement.body, steps)))
-        else:
-            out.append(statement)
-    return out
+    ends = {LO: ZERO, HI: steps}
+    return [changed(s, lambda e: ends.get(e) if isinstance(e, Var) else None) for s in body]
 
 
-def _of_rows(body: Sequence[Statement], variable: str, steps: str, target: str, width: str) -> list[Statement]:
+def _of_rows(body: Sequence[Statement], variable: Var, row: Var, target: Expr, width: Var) -> list[Statement]:
     """Return the same for the rows in the range: of others only the indices are read, and only own ones asked for."""
     out: list[Statement] = []
-    for statement in _whole(body, steps):
+    for statement in body:
         if isinstance(statement, Loop) and statement.variable == variable:
             before, inside = _steady(statement.body, variable)
-            store = next(s for s in reversed(inside) if isinstance(s, str))
-            row = next(w for w in re.findall(r"\bj\d+\b", store.split("] = ")[0]))
-            out += [*before, If(f"({row} >= lo) & ({row} < hi)", [replace(statement, body=inside)], [])]
+            out += [*before, If((row >= LO) & (row < HI), [replace(statement, body=inside)], [])]
         elif isinstance(statement, Loop):
-            out.append(replace(statement, body=_of_rows(statement.body, variable, steps, target, width)))
-        elif isinstance(statement, str) and (wish := _WISH.fullmatch(statement)):
-            place = wish[2]
-            if wish[1] == target:
-                out.append(f"if ({place} >= lo * {width}) & ({place} < hi * {width}): {statement}")
+            out.append(replace(statement, body=_of_rows(statement.body, variable, row, target, width)))
+        elif isinstance(statement, Call):  # a wish
+            pointer, place = statement.operands
+            assert statement.word == "prefetch" and isinstance(place, Binary)
+            if pointer == target:
+                start = place.left
+                out.append(If((start >= LO * width) & (start < HI * width), [statement], []))
         else:
             out.append(statement)
     return out
 
 
-def _steady(body: Sequence[Statement], variable: str) -> tuple[list[Statement], list[Statement]]:
+def _steady(body: Sequence[Statement], variable: Var) -> tuple[list[Statement], list[Statement]]:
     """Divide the body of a loop into what is the same in all steps, the checks of indices among it, and the rest."""
-    changing = {variable}
+    changing: set[Expr] = {variable}
     before: list[Statement] = []
     inside: list[Statement] = []
     for statement in body:
-        words = re.findall(r"\w+", statement) if isinstance(statement, str) else [variable]
-        if changing.isdisjoint(words) and not words[0].startswith("p"):
+        used = {part for expression in expressions(statement) for part in walk(expression)}
+        if changing.isdisjoint(used) and isinstance(statement, Let | If):
             before.append(statement)
         else:
-            changing.add(words[0])
+            changing |= {statement.target} if isinstance(statement, Let) else set()
             inside.append(statement)
     return before, inside

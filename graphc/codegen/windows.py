@@ -10,16 +10,33 @@ A nest's range runs over the leading axes, whose results are apart: any division
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
 from graphc.codegen.copies import collapse, nested
+from graphc.codegen.ir import (
+    ZERO,
+    Cast,
+    Expr,
+    Group,
+    Let,
+    Loop,
+    Number,
+    Statement,
+    Store,
+    Var,
+    select,
+    terms_of,
+    typed,
+)
 from graphc.codegen.lower import Accesses
-from graphc.codegen.nest import Builder, Loop, LoopNest, Statement
+from graphc.codegen.nest import Builder, LoopNest
 from graphc.node import Node
 from graphc.ops.base import Op
 from graphc.ops.shape import as_ints, contiguous_strides
 from graphc.ops.windows import Fold, PickMax, PlaceMax, reach, window_strides
+from graphc.passes import machine
 from graphc.passes.fuse import squeeze_strides
 from graphc.passes.layout import Access
 from graphc.types import Shape, Size, product, short_name
@@ -30,25 +47,37 @@ LITERAL = 8
 """Strides up to which a number is part of the source; larger ones lie in the frame."""
 SHORT = 64
 """Extents up to which the loops of `Fold` have literal ends."""
+K, B, C = (Var(name) for name in ("k", "b", "c"))
 
 
-def _index(build: Builder, strides: Sequence[Size], variables: Sequence[str]) -> str:
+def _index(build: Builder, strides: Sequence[Size], variables: Sequence[Expr]) -> Expr:
     """Return the flat index of loop variables under strides."""
     pairs = [(v, s) for v, s in zip(variables, strides, strict=True) if s != 0]
-    return " + ".join(v if s == 1 else f"{v} * {_stride(build, s)}" for v, s in pairs) or "0"
+    return _sum([v if s == 1 else v * _stride(build, s) for v, s in pairs])
 
 
-def _stride(build: Builder, size: Size) -> str:
-    return str(size) if isinstance(size, int) and 0 <= size <= LITERAL else build.size(size)
+def _stride(build: Builder, size: Size) -> Expr:
+    return Number(size) if isinstance(size, int) and 0 <= size <= LITERAL else build.size(size)
 
 
 def _loops(
-    build: Builder, names: Sequence[str], extents: Sequence[Size], body: list[Statement], *, literal: int = -1
+    build: Builder, names: Sequence[Var], extents: Sequence[Size], body: list[Statement], *, literal: int = -1
 ) -> list[Statement]:
     """Wrap statements in one loop an axis; ends up to `literal` are part of the source."""
     for name, extent in reversed(list(zip(names, extents, strict=True))):
-        body = [Loop(name, "0", str(extent) if _known(extent, literal) else build.size(extent), body)]
+        stop = Number(extent) if isinstance(extent, int) and extent <= literal else build.size(extent)
+        body = [Loop(name, ZERO, stop, body)]
     return body
+
+
+def _sum(terms: Sequence[Expr]) -> Expr:
+    """Return the sum of positions, with zeros that the source shows."""
+    found = [t for term in terms for t in terms_of(term)]
+    return functools.reduce(Expr.__add__, found) if found else ZERO
+
+
+def _numbered(name: str, count: int) -> list[Var]:
+    return [Var(f"{name}{k}") for k in range(count)]
 
 
 class _Lead:
@@ -58,7 +87,7 @@ class _Lead:
         sizes = squeeze_strides(shape, shape)
         squeezed = [squeeze_strides(tuple(r), shape) for r in rows]
         self.extents, self.rows = collapse(sizes, squeezed)
-        self.variables = [f"d{k}" for k in range(len(self.extents))]
+        self.variables = [Var(f"d{k}") for k in range(len(self.extents))]
 
     def nest(self, build: Builder, body: list[Statement], work: Size, unit_ns: float) -> LoopNest:
         """Return the nest that runs `body` at every point of the leading axes."""
@@ -67,10 +96,10 @@ class _Lead:
         return LoopNest((*build.top, *body), tuple(build.slots), extent, work, unit_ns=unit_ns)
 
 
-def _zeros(build: Builder, node: Node, start: str, spatial: Shape) -> Statement:
+def _zeros(build: Builder, node: Node, start: Expr, spatial: Shape) -> Statement:
     """Fill one block of the result, whose last axes are contiguous, with zeros."""
-    place = f"{build.pointer(node, 0)}[{start} + k]"
-    return Loop("k", "0", build.size(product(spatial)), [f"{place} = {short_name(node.dtype)}(0)"])
+    zero = Store(build.pointer(node, 0), start + K, typed(0, short_name(node.dtype)))
+    return Loop(K, ZERO, build.size(product(spatial)), [zero])
 
 
 def _fold(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -83,54 +112,60 @@ def _fold(node: Node, accesses: Accesses) -> list[LoopNest]:
     lead = _Lead(node.shape[:first], [own[:first], source.strides[:first]])
     build = Builder([node])
     counts, kernel = x.shape[first : first + d], x.shape[first + d :]
-    names = [*lead.variables, *(f"o{a}" for a in range(d)), *(f"k{a}" for a in range(d))]
+    names = [*lead.variables, *_numbered("o", d), *_numbered("k", d)]
     target = window_strides(own[first:], op.strides, op.dilations)
     to = _index(build, (*lead.rows[0], *target), names)
     of = _index(build, (*lead.rows[1], *source.strides[first:]), names)
-    place = f"{build.pointer(node, 0)}[{to}]"
-    value = f"{build.pointer(source.base, source.offset)}[{of}]"
-    added = f"{place} + {value}" if node.dtype.kind == "f" else f"{short_name(node.dtype)}({place} + {value})"
+    out = build.pointer(node, 0)
+    value = out[to] + build.pointer(source.base, source.offset)[of]
+    added = Store(out, to, value if node.dtype.kind == "f" else Cast(short_name(node.dtype), value))
     order = [*names[len(names) - d :], *names[len(lead.variables) : len(names) - d]]
     block = _index(build, lead.rows[0], lead.variables)
     body = [
         _zeros(build, node, block, op.spatial),
-        *_loops(build, order, (*kernel, *counts), [f"{place} = {added}"], literal=SHORT),
+        *_loops(build, order, (*kernel, *counts), [added], literal=SHORT),
     ]
-    return [lead.nest(build, body, x.size, 0.3)]
+    return [lead.nest(build, body, x.size, machine.WINDOW_ELEMENT["fold"])]
 
 
 class _Choice:
     """The search for the first largest element of a window of `x`, as statements at one window."""
 
-    def __init__(self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: Sequence[Size]) -> None:
+    def __init__(
+        self, build: Builder, x: Node, source: Access, op: PickMax | PlaceMax, lead: Sequence[Size], kind: str
+    ) -> None:
         d = len(op.kernel)
         self.build, self.x, self.kernel = build, x, op.kernel
         between = window_strides(source.strides[x.ndim - d :], op.strides, op.dilations)
         self.strides, self.inside = [*lead, *between[:d]], between[d:]
         self.pointer = build.pointer(source.base, source.offset)
+        self.best, self.at = Var("best", self.pointer.kind), Var("at", kind)
         self.unrolled = all(isinstance(k, int) for k in op.kernel) and _known(product(op.kernel), UNROLLED)
 
-    def statements(self, variables: Sequence[str], carried: Callable[[Sequence[str]], str]) -> list[Statement]:
+    def statements(self, variables: Sequence[Expr], carried: Callable[[Sequence[Expr]], Expr]) -> list[Statement]:
         """Leave the maximum in `best` and what `carried` gives for its element, from its place, in `at`."""
         d = len(self.kernel)
-        base = f"b = {_index(self.build, self.strides, variables)}"
-        zeros = ["0"] * d
-        start: list[Statement] = [base, f"best = {self.pointer}[b]", f"at = {carried(zeros)}"]
+        zeros = [ZERO] * d
+        start: list[Statement] = [
+            Let(B, _index(self.build, self.strides, variables)),
+            Let(self.best, self.pointer[B]),
+            Let(self.at, carried(zeros)),
+        ]
         if self.unrolled:
             elements = itertools.product(*map(range, as_ints(self.kernel)))
             next(elements)
-            return [*start, *(s for e in elements for s in self._step([str(k) for k in e], carried))]
-        names = [f"k{a}" for a in range(d)]
+            return [*start, *(s for e in elements for s in self._step([Number(k) for k in e], carried))]
+        names = _numbered("k", d)
         return [*start, *_loops(self.build, names, self.kernel, self._step(names, carried))]
 
-    def _step(self, element: Sequence[str], carried: Callable[[Sequence[str]], str]) -> list[Statement]:
-        value = f"{self.pointer}[b + {_index(self.build, self.inside, element)}]"
-        nan = " | (v != v)" if self.x.dtype.kind == "f" else ""
+    def _step(self, element: Sequence[Expr], carried: Callable[[Sequence[Expr]], Expr]) -> list[Statement]:
+        v, m, best = Var("v", self.best.kind), Var("m", "bool"), self.best
+        exceeds: Expr = Group(v > best)
         return [
-            f"v = {value}",
-            f"m = (v > best){nan}",
-            "best = select(m, v, best)",
-            f"at = select(m, {carried(element)}, at)",
+            Let(v, self.pointer[_sum([B, _index(self.build, self.inside, element)])]),
+            Let(m, exceeds | v.ne(v) if self.x.dtype.kind == "f" else exceeds),
+            Let(best, select(m, v, best)),
+            Let(self.at, select(m, carried(element), self.at)),
         ]
 
 
@@ -146,22 +181,22 @@ def _pick_max(node: Node, accesses: Accesses) -> list[LoopNest]:
     own, chosen, values = contiguous_strides(node.shape), accesses[x], accesses[y]
     lead = _Lead(node.shape[:first], [own[:first], chosen.strides[:first], values.strides[:first]])
     build = Builder([node])
-    variables = [*lead.variables, *(f"o{a}" for a in range(d))]
-    choice = _Choice(build, x, chosen, op, lead.rows[1])
+    variables = [*lead.variables, *_numbered("o", d)]
+    choice = _Choice(build, x, chosen, op, lead.rows[1], short_name(y.dtype))
     between = window_strides(values.strides[first:], op.strides, op.dilations)
     start = _index(build, (*lead.rows[2], *between[:d]), variables)
     pointer = build.pointer(values.base, values.offset)
 
-    def carried(element: Sequence[str]) -> str:
-        return f"{pointer}[c + {_index(build, between[d:], element)}]"
+    def carried(element: Sequence[Expr]) -> Expr:
+        return pointer[_sum([C, _index(build, between[d:], element)])]
 
-    place = f"{build.pointer(node, 0)}[{_index(build, (*lead.rows[0], *own[first:]), variables)}]"
+    out, place = build.pointer(node, 0), _index(build, (*lead.rows[0], *own[first:]), variables)
     if chosen == values:
-        inner = [*choice.statements(variables, lambda element: "best"), f"{place} = best"]
+        inner = [*choice.statements(variables, lambda element: choice.best), Store(out, place, choice.best)]
     else:
-        inner = [f"c = {start}", *choice.statements(variables, carried), f"{place} = at"]
+        inner = [Let(C, start), *choice.statements(variables, carried), Store(out, place, choice.at)]
     body = _loops(build, variables[len(lead.variables) :], op.counts, inner)
-    return [lead.nest(build, body, product((*node.shape, *op.kernel)), 0.5)]
+    return [lead.nest(build, body, product((*node.shape, *op.kernel)), machine.WINDOW_ELEMENT["pick"])]
 
 
 def _place_max(node: Node, accesses: Accesses) -> list[LoopNest]:
@@ -173,25 +208,26 @@ def _place_max(node: Node, accesses: Accesses) -> list[LoopNest]:
     own, chosen, given = contiguous_strides(node.shape), accesses[x], accesses[g]
     lead = _Lead(node.shape[:first], [own[:first], chosen.strides[:first], given.strides[:first]])
     build = Builder([node])
-    variables = [*lead.variables, *(f"o{a}" for a in range(d))]
-    choice = _Choice(build, x, chosen, op, lead.rows[1])
+    variables = [*lead.variables, *_numbered("o", d)]
+    choice = _Choice(build, x, chosen, op, lead.rows[1], "i32")
     target = window_strides(own[first:], op.strides, op.dilations)
     out = build.pointer(node, 0)
     of = _index(build, (*lead.rows[2], *given.strides[first:]), variables)
+    g_here = Var("g", out.kind)
     head = [
-        f"c = {_index(build, (*lead.rows[0], *target[:d]), variables)}",
-        f"g = {build.pointer(given.base, given.offset)}[{of}]",
+        Let(C, _index(build, (*lead.rows[0], *target[:d]), variables)),
+        Let(g_here, build.pointer(given.base, given.offset)[of]),
     ]
-    found = choice.statements(variables, lambda element: f"i32({_index(build, target[d:], element)})")
-    value = "g" if _apart(op) else f"{out}[c + at] + g"
-    inner = [*head, *found, f"{out}[c + at] = {value}"]
+    found = choice.statements(variables, lambda element: Cast("i32", _index(build, target[d:], element)))
+    value = g_here if _apart(op) else out[C + choice.at] + g_here
+    inner = [*head, *found, Store(out, C + choice.at, value)]
     counts = g.shape[first:]
     block = _index(build, lead.rows[0], lead.variables)
     body = [
         _zeros(build, node, block, node.shape[first:]),
         *_loops(build, variables[len(lead.variables) :], counts, inner),
     ]
-    return [lead.nest(build, body, product((*g.shape, *op.kernel)), 0.7)]
+    return [lead.nest(build, body, product((*g.shape, *op.kernel)), machine.WINDOW_ELEMENT["place"])]
 
 
 def _apart(op: PlaceMax) -> bool:

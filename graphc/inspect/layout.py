@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
+from typing import Any
+
+import networkx
 
 GAPS = (18.0, 14.0, 9.0)
 """Free space between neighbours in a layer: two boxes, a box and a trunk, two trunks."""
@@ -89,14 +92,14 @@ def layered_layout(
 
 def _assign_layers(count: int, edges: Sequence[Edge], top: Set[int], bottom: Set[int], loose: Set[int]) -> list[int]:
     """Longest path from the top; then vertices that shorten lines by sinking do."""
-    above: list[list[int]] = [[] for _ in range(count)]
-    below: list[list[int]] = [[] for _ in range(count)]
-    for u, v in edges:
-        above[v].append(u)
-        below[u].append(v)
+    dag: networkx.DiGraph[int] = networkx.DiGraph()
+    dag.add_nodes_from(range(count))
+    dag.add_edges_from(edges)
+    above, below = ([list(neighbours(v)) for v in range(count)] for neighbours in (dag.predecessors, dag.successors))
     layer = [0] * count
-    for v in range(count):
-        layer[v] = max((layer[u] + 1 for u in above[v]), default=0)
+    for depth, generation in enumerate(networkx.topological_generations(dag)):
+        for v in generation:
+            layer[v] = depth
     last = max(layer, default=0)
     for v in bottom:
         layer[v] = last
@@ -186,15 +189,11 @@ def _exchange(graph: _Layered, rows: list[list[int]]) -> None:
 def _depth_first(graph: _Layered) -> list[list[int]]:
     """Depth-first order from the last layer upwards: neighbours in the program start as neighbours on paper."""
     rows: list[list[int]] = [[] for _ in range(1 + max(graph.layer, default=-1))]
-    seen = [False] * len(graph.layer)
-    for root in sorted(range(len(graph.layer)), key=lambda v: (-graph.layer[v], v)):
-        stack = [root]
-        while stack:
-            v = stack.pop()
-            if not seen[v]:
-                seen[v] = True
-                rows[graph.layer[v]].append(v)
-                stack.extend(reversed(graph.up[v]))
+    upwards: Any = networkx.DiGraph()
+    upwards.add_nodes_from(sorted(range(len(graph.layer)), key=lambda v: (-graph.layer[v], v)))
+    upwards.add_edges_from((v, u) for v, above in enumerate(graph.up) for u in above)
+    for v in networkx.dfs_preorder_nodes(upwards):
+        rows[graph.layer[v]].append(v)
     return rows
 
 

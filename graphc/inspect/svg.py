@@ -1,4 +1,4 @@
-"""Drawings of programs as self-contained SVG documents, dark on light, with no tool but the standard library.
+"""Drawings of programs as self-contained SVG documents, dark on light, laid out with networkx.
 
 Inputs are on top, results at the bottom, operands above their users. A box is one node: its op, its type, a
 colour for its family, the kernel it runs in as a badge, and a tooltip with its line of the text form and the

@@ -7,6 +7,7 @@ differentiated needs the interpreter and `grad`, which live above the ops: `grap
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,7 +54,7 @@ class Control(Op):
         raise NotImplementedError
 
     def keep(self, kept: Sequence[int]) -> Control:
-        """Return the op that gives only the results at these positions."""
+        """Return the op that gives only the results at these positions; itself where nothing changes."""
         raise NotImplementedError
 
     def sizes(self) -> Iterable[Size]:
@@ -111,7 +112,8 @@ class Scan(Control):
         outputs = [*self.body.outputs[: self.carries], *heads]
         places = {j: heads.index(y) for j, y in enumerate(self.body.outputs[self.carries :]) if y in heads}
         renamed = tuple(("stacked", places[i]) if kind == "stacked" else (kind, i) for kind, i in results)
-        return replace(self, body=self.body.with_outputs(outputs), results=renamed)
+        body = self.body.with_outputs(outputs)
+        return self if body is self.body and renamed == self.results else replace(self, body=body, results=renamed)
 
     def _as_carry(self, result: Result) -> Result:
         """Return a stacked result that is a carry as steps receive it as what it is."""
@@ -165,7 +167,8 @@ class Switch(Control):
 
     def keep(self, kept: Sequence[int]) -> Switch:
         branches = tuple(b.with_outputs([b.outputs[self.results[k]] for k in kept]) for b in self.branches)
-        return replace(self, branches=branches, results=tuple(range(len(kept))))
+        results, same = tuple(range(len(kept))), all(map(operator.is_, branches, self.branches))
+        return self if same and results == self.results else replace(self, branches=branches, results=results)
 
     def infer(self, *types: TensorType) -> TupleType:
         return tuple_type(self.branches[0].outputs[k].type for k in self.results)
@@ -191,7 +194,8 @@ class While(Control):
         return replace(self, condition=regions[0], body=regions[1])
 
     def keep(self, kept: Sequence[int]) -> While:
-        return replace(self, results=tuple(self.results[k] for k in kept))
+        results = tuple(self.results[k] for k in kept)
+        return self if results == self.results else replace(self, results=results)
 
     def infer(self, *types: TensorType) -> TupleType:
         return tuple_type(self.body.outputs[k].type for k in self.results)

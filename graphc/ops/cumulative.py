@@ -43,7 +43,10 @@ class Running(Op):
 
 @dataclass(frozen=True)
 class Cumulative(Running):
-    """The running sum (`cumulative_sum`) or product (`cumulative_prod`) along `axis`; from the end if `reverse`."""
+    """The running sum (`cumulative_sum`) or product (`cumulative_prod`) along `axis`; from the end if `reverse`.
+
+    `cumulative_max` is what a running `logsumexp` is shifted by; it has no derivative.
+    """
 
     name: str = field(repr=False)
     axis: int
@@ -54,16 +57,17 @@ class Cumulative(Running):
 
     def evaluate(self, *arrays: Array) -> Array:
         (x,) = arrays
-        run = np.cumsum if self.name == "cumulative_sum" else np.cumprod
+        run = {"cumulative_sum": np.add, "cumulative_prod": np.multiply, "cumulative_max": np.maximum}[self.name]
         wide = {"f": np.longdouble}.get(x.dtype.kind, x.dtype) if self.name == "cumulative_sum" else x.dtype
         with np.errstate(all="ignore"):
             ordered = np.flip(x, self.axis) if self.reverse else x
-            out = run(ordered, self.axis, dtype=wide).astype(x.dtype)
+            out = run.accumulate(ordered, self.axis, dtype=wide).astype(x.dtype)
             return np.flip(out, self.axis) if self.reverse else out
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         if self.name == "cumulative_sum":
             return (apply(Cumulative(self.name, self.axis, not self.reverse), g),)
+        assert self.name == "cumulative_prod", self.name
         factors = shift(inputs[0], self.axis, 0, not self.reverse)
         pulled = apply(LinearRecurrence(self.axis, not self.reverse), factors, g)
         return (masked_multiply(pulled, shift(out, self.axis, 1, self.reverse)),)
@@ -74,6 +78,7 @@ class Cumulative(Running):
             return None
         if self.name == "cumulative_sum":
             return apply(self, t)
+        assert self.name == "cumulative_prod", self.name
         moved = masked_multiply(t, shift(out, self.axis, 1, self.reverse))
         return apply(LinearRecurrence(self.axis, self.reverse), inputs[0], moved)
 

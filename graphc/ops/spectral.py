@@ -30,7 +30,7 @@ from graphc.ops.decompositions import (
     stacked,
     symmetrised,
 )
-from graphc.ops.elementwise import abs, equal, where
+from graphc.ops.elementwise import abs, equal, sqrt, where
 from graphc.ops.equal_values import Expansion, Packed, expansion, part, quotient, speeds
 from graphc.ops.linalg import diagonal
 from graphc.ops.manipulation import matrix_transpose
@@ -147,6 +147,13 @@ class Eigh(Routine):
 # -- QR and singular values
 
 
+def _nan_where_dependent(r: Node) -> Node:
+    """Return R with NaN in place of what rounding leaves on its diagonal where a column depends on those before it."""
+    length = sqrt(apply(Reduction("sum", (r.ndim - 2,)), r * r))
+    rounding = length * (size_node(r.shape[-1], r.dtype) * (4 * float(np.finfo(r.dtype).eps)))
+    return where(_on_diagonal(length) & (abs(r) <= as_row(rounding)), float("nan"), r)
+
+
 @dataclass(frozen=True)
 class Qr(Routine):
     """Q (m, n) and below it R (n, n) with A = Q R, for matrices of at least as many rows as columns."""
@@ -177,7 +184,7 @@ class Qr(Routine):
         inner = product_of(r, matrix_transpose(g_r)) - product_of(matrix_transpose(g_q), q)
         lower = lower_half(inner)
         rows = g_q + product_of(q, lower + matrix_transpose(lower))
-        solved = apply(SolveTriangular(lower=False), r, matrix_transpose(rows))
+        solved = apply(SolveTriangular(lower=False), _nan_where_dependent(r), matrix_transpose(rows))
         return (matrix_transpose(solved),)
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
@@ -185,7 +192,7 @@ class Qr(Routine):
         if t is None:
             return None
         q, r = self.parts(out)
-        solved = apply(SolveTriangular(lower=False, transposed=True), r, matrix_transpose(t))
+        solved = apply(SolveTriangular(lower=False, transposed=True), _nan_where_dependent(r), matrix_transpose(t))
         moved = matrix_transpose(solved)
         inner = product_of(matrix_transpose(q), moved)
         below = tril(inner, k=-1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.ops.base import Leaf, Op, View
+from graphc.ops.code import contents_of
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.shape import Unslice
@@ -17,10 +18,11 @@ from graphc.types import SHORT_NAMES, DType, Size, TupleType, sum_sizes
 _CHEAP = {"select", "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign", "isnan", "isinf", "isfinite"}
 _CHEAP |= {*SHORT_NAMES.values(), *(f"to_{name}" for name in SHORT_NAMES.values())}
 _CHEAP |= {"signbit", "fmax_nan", "fmin_nan", "bool", "nextafter"}
-SHIFTS = {"shl", "shr"}
+SHIFTS = frozenset(("shl", "shr"))
 """Arithmetic that is written as calls: one instruction each."""
-DIVISIONS = {"idiv", "imod", "fdiv", "fmod_floor"}
+DIVISIONS = frozenset(("idiv", "imod", "fdiv", "fmod_floor"))
 """Divisions with rounding down: arithmetic too, but of integers processors have no vectors of it."""
+_CHEAP |= {*SHIFTS, *DIVISIONS, "radd", "rmul", "fast_max", "fast_min", "prefetch", "stack"}
 
 
 def is_expensive(node: Node) -> bool:
@@ -29,40 +31,56 @@ def is_expensive(node: Node) -> bool:
         return False
     if not isinstance(node.op, Pointwise) or isinstance(node.op, Gather):
         return True
-    return bool(special_functions(node)) or bool(divisions(node))
+    found = operations_of(node)
+    return bool(found.special or found.divisions)
 
 
-def divisions(node: Node) -> list[str]:
-    """Return the divisions with rounding down in a pointwise value's code."""
-    return [f for f in _functions(node.op, node.dtype, *[x.dtype for x in node.inputs]) if f in DIVISIONS]
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The operations on one element: what every estimate counts, of time, of size, of `f.cost`.
+
+    `divisions` are those with rounding down; `special` the functions that cost many operations: exp, tanh, ...
+    """
+
+    arithmetic: int = 0
+    quotients: int = 0
+    roots: int = 0
+    divisions: int = 0
+    special: tuple[str, ...] = ()
 
 
-def shifts(node: Node) -> list[str]:
-    """Return the shifts in a pointwise value's code."""
-    return [f for f in _functions(node.op, node.dtype, *[x.dtype for x in node.inputs]) if f in SHIFTS]
+NOTHING = Operations()
 
 
-def special_functions(node: Node) -> list[str]:
-    """Return the functions in a pointwise value's code that cost many operations: exp, tanh, ..."""
-    if not node.inputs:
-        return []
-    found = _functions(node.op, node.dtype, *[x.dtype for x in node.inputs])
-    return [f for f in found if f not in DIVISIONS and f not in SHIFTS]
+def operations_of(node: Node) -> Operations:
+    """Return the operations on one element of a pointwise value, none for any other."""
+    return _operations(node.op, node.dtype, *[x.dtype for x in node.inputs])
 
 
 @lru_cache(maxsize=1024)
-def _functions(op: Op, dtype: DType, *operands: DType) -> list[str]:
+def _operations(op: Op, dtype: DType, *operands: DType) -> Operations:
     if not isinstance(op, Pointwise):
-        return []
-    return [f for f in re.findall(r"([a-z_0-9]+)\(", op.code(operands, dtype)) if f not in _CHEAP]
+        return NOTHING
+    found = contents_of(op.code(operands, dtype))
+    special = tuple(filter(is_special, found.words)) if operands else ()
+    shifts, divisions = (sum(word in names for word in found.words) for names in (SHIFTS, DIVISIONS))
+    return Operations(found.operators + shifts, found.quotients, found.words.count("sqrt"), divisions, special)
+
+
+def is_special(word: str) -> bool:
+    """Tell whether a word of kernels costs many operations."""
+    return word not in _CHEAP
+
+
+def special_functions(node: Node) -> tuple[str, ...]:
+    """Return the functions in a pointwise value's code that cost many operations: exp, tanh, ..."""
+    return operations_of(node).special
 
 
 def gains_from_vectors(node: Node) -> bool:
     """Tell whether a value is computed sooner in vectors, even where its operands are loaded number by number."""
-    if not isinstance(node.op, Pointwise):
-        return False
-    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    return bool(special_functions(node)) or "sqrt(" in code or (" / " in code and node.dtype.kind == "f")
+    found = operations_of(node)
+    return bool(found.special or found.roots or (found.quotients and node.dtype.kind == "f"))
 
 
 def frontier(body: Graph, known: Container[Node]) -> list[Node]:
@@ -75,7 +93,7 @@ def frontier(body: Graph, known: Container[Node]) -> list[Node]:
         if node in known:
             picks[node] = _pick(node, picks)
     outputs = set(body.outputs)
-    needed = [n for n in picks if n in outputs or any(u not in picks for u in body.users[n])]
+    needed = [n for n in picks if n in outputs or any(u not in picks for u in body.dag.successors(n))]
     return list(dict.fromkeys(n for node in needed for n in picks[node]))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.graph import Graph, rebuild, topological_order
+from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Op, apply, inside_node
 from graphc.ops.pointwise import Pointwise
@@ -105,10 +105,10 @@ def _chain(graph: Graph, x: Node) -> list[Node]:
         if node not in found and _is_private(graph, node, found) and len(found) < MAX_FRAME_OPS:
             found.add(node)
             stack.extend(node.inputs)
-    return [n for n in topological_order([x]) if n in found]
+    return sorted(found, key=graph.index.__getitem__)
 
 
 def _is_private(graph: Graph, node: Node, chain: set[Node]) -> bool:
     if not isinstance(node.op, Pointwise) or is_expensive(node) or node in graph.output_counts:
         return False
-    return all(isinstance(u.op, Unslice) or u in chain for u in graph.users[node])
+    return all(isinstance(u.op, Unslice) or u in chain for u in graph.dag.successors(node))

@@ -1,4 +1,4 @@
-"""The last pass: `fuse(graph) -> Schedule` partitions the computed nodes into kernels, one loop nest each.
+"""From graph to schedule: `fuse(graph) -> Schedule` partitions the computed nodes into kernels, one loop nest each.
 
 A loop kernel has one iteration space (the axes of its inner values, literal 1s dropped) and, once a reduction
 over trailing axes has joined, a split of it: *outer* axes and *inner* axes. Its members are inner values (one
@@ -15,14 +15,13 @@ the update of a state does for a bias correction. One pass, linear in the graph.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from graphc.graph import Graph
-from graphc.lazy import lazy_property
 from graphc.node import Node
-from graphc.ops.base import Leaf, Placeholder, Routine
+from graphc.ops.base import Leaf, Routine
 from graphc.ops.control import Control, Project
 from graphc.ops.cumulative import Cumulative, LinearRecurrence
 from graphc.ops.indexing import Gather, Offset, Scatter
@@ -30,115 +29,19 @@ from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes.frame import Framed
-from graphc.passes.fusion_costs import IN_TURNS, Expression, Repeat
+from graphc.passes.fusion_costs import IN_TURNS, Expression
 from graphc.passes.groups import Cluster, Fusion, Group, has_frames
+from graphc.passes.kernels import ACCUMULATED, INNER, OUTER, TOTAL, Cut, Kernel, Schedule
 from graphc.passes.layout import COPY, Access, accesses_of, base_strides, is_inline
 from graphc.passes.options import EVERYTHING, Options
-from graphc.passes.scatters import late_scatters, scatter_chain
+from graphc.passes.scatters import late_scatters
 from graphc.types import Shape
 
+if TYPE_CHECKING:
+    pass
+
 MAX_INLINE_DEPTH = 8
-
-INNER, OUTER, ACCUMULATED, TOTAL = "inner", "outer", "accumulated", "total"
-
-
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """Nodes that run as one loop nest, or one node that a library call or a nest of its own computes.
-
-    `kind`: "loop"; or "matmul", "cumulative", "assembly" or a routine's name for single nodes; or "control" for a loop
-    or a branch with its projections; or "scatter" for one with the values that only it reads, which come first.
-    `levels` says where each member of a loop lives; `stored` are the members that other kernels, or the caller, read.
-    """
-
-    kind: str
-    nodes: tuple[Node, ...]
-    space: Shape
-    split: int | None
-    levels: dict[Node, str]
-    stored: tuple[Node, ...]
-    turns: int = IN_TURNS
-    """How many vectors a long loop takes at a time."""
-
-    @lazy_property
-    def in_memory(self) -> frozenset[Node]:
-        """The members of `stored`, for who asks often."""
-        return frozenset(self.stored)
-
-    @property
-    def root(self) -> Node:
-        """The node that the kernel is there for, where it is not a loop kernel."""
-        return self.nodes[-1] if self.kind == "scatter" else self.nodes[0]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Why a kernel is apart from an earlier one whose value it reads."""
-
-    reader: int
-    earlier: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.reader} is apart from {self.earlier}: {self.reason}"
-
-
-@dataclass(frozen=True, eq=False)
-class Schedule:
-    """The kernels in execution order, and how every node that is not computed is found in memory."""
-
-    graph: Graph
-    kernels: tuple[Kernel, ...]
-    accesses: dict[Node, Access]
-    inline: frozenset[Node]
-    """Scalars made of sizes and literal numbers alone: every kernel that needs one computes it."""
-    cuts: tuple[Cut, ...] = ()
-    repeats: tuple[Repeat, ...] = ()
-    options: Options = EVERYTHING
-    """What this compilation leaves out, for all that follows."""
-
-    @lazy_property
-    def kernel_of(self) -> dict[Node, Kernel]:
-        """The kernel that each computed node is in."""
-        return {n: k for k in self.kernels for n in k.nodes}
-
-    @lazy_property
-    def reading(self) -> tuple[dict[Node, list[Node]], ...]:
-        """For each kernel, the values that it reads, its own among them, each with the members that read it."""
-        found: list[dict[Node, list[Node]]] = []
-        for kernel in self.kernels:
-            reading: dict[Node, list[Node]] = {}
-            for node in kernel.nodes:
-                for x in node.inputs:
-                    reading.setdefault(self.accesses[x].base, []).append(node)
-            found.append(reading)
-        return tuple(found)
-
-    @lazy_property
-    def readers(self) -> dict[Node, list[int]]:
-        """The kernels that read each value."""
-        readers: dict[Node, list[int]] = {}
-        for i, reading in enumerate(self.reading):
-            for x in reading:
-                readers.setdefault(x, []).append(i)
-        return readers
-
-    def __str__(self) -> str:
-        number = self.graph.index
-        lines = []
-        for i, k in enumerate(self.kernels):
-            shape = ",".join(map(str, k.space))
-            split = "" if k.split is None else f" rows of {','.join(map(str, k.space[k.split :]))}"
-            stored = ", ".join(f"%{number[n]}" for n in k.stored)
-            body = ", ".join(f"%{number[n]} {n.op.name}" for n in k.nodes)
-            lines.append(f"kernel {i}: {k.kind} over [{shape}]{split}: {body} -> {stored}")
-        return "\n".join(lines)
-
-    def __iter__(self) -> Iterator[Kernel]:
-        return iter(self.kernels)
-
-    def __len__(self) -> int:
-        return len(self.kernels)
+NO_PARTS: Mapping[Node, int] = MappingProxyType({})
 
 
 def squeezed(shape: Shape) -> Shape:
@@ -179,13 +82,15 @@ def at_hand(access: Access, x: Node, found: str, level: str) -> bool:
     return strides == own + (0,) * (len(strides) - len(own)) and len(strides) >= len(own)
 
 
-def fuse(graph: Graph, options: Options = EVERYTHING) -> Schedule:
-    """Partition the computed nodes of `graph` into kernels and order them.
+def fuse(graph: Graph, options: Options = EVERYTHING, part: Mapping[Node, int] = NO_PARTS) -> Schedule:
+    """Partition the computed nodes of `graph` into kernels; `order` says when each runs.
+
+    Values of different `part` (0 where it says nothing) are in different kernels.
 
     before: `%2 = multiply(%0, %1)`, `%3 = sum[axes=(1,)](%2)`
     after: `kernel 0: loop over [n,m] rows of m: %2 multiply, %3 sum -> %3`
     """
-    fuser = _Fuser(graph, options)
+    fuser = _Fuser(graph, options, part)
     for node in graph.nodes:
         fuser.visit(node)
     return fuser.schedule()
@@ -199,8 +104,9 @@ class _Fuser:
     for it.
     """
 
-    def __init__(self, graph: Graph, options: Options) -> None:
+    def __init__(self, graph: Graph, options: Options, part: Mapping[Node, int]) -> None:
         self.graph = graph
+        self.part = part
         self.options = options
         self.joins, self.inlines = options.uses("fuse"), options.uses("inline_scalars")
         self.accesses = accesses_of(graph)
@@ -208,7 +114,7 @@ class _Fuser:
         self.home: dict[Node, Group] = {}
         self.pending: dict[Node, Cluster] = {}
         self.refused: list[tuple[Node, Node, str]] = []
-        self.readers: dict[tuple[Shape, Node], Group] = {}
+        self.readers: dict[tuple[int, Shape, Node], Group] = {}
         self.kept = set(graph.outputs)
         self.late = late_scatters(graph)
         self.updated = frozenset(graph.updates)
@@ -260,10 +166,9 @@ class _Fuser:
         return depth <= MAX_INLINE_DEPTH
 
     def _may_wait(self, node: Node, cluster: list[Node]) -> bool:
-        users = self.graph.users[node]
-        if isinstance(node.op, Reduction) or len(users) != 1 or node in self.kept or not self.joins:
+        user = self.graph.only_user(node)
+        if isinstance(node.op, Reduction) or user is None or node in self.kept or not self.joins:
             return False
-        (user,) = users
         if isinstance(user.op, Scatter):
             return user.inputs[1] is node and all(x is not node for x in user.inputs[2:])
         # Frames divide the loops of a kernel, which rows do as well: never both.
@@ -309,9 +214,10 @@ class _Fuser:
         if not self.joins:
             return []
         bases = dict.fromkeys(self.accesses[x].base for n in cluster for x in n.inputs)
+        part = self.part.get(cluster[-1], 0)
         homes = sorted({self.home[b] for b in bases if b in self.home}, key=lambda g: (-g.stage, -g.index))
-        homes = self._merged([g for g in homes if g.kind == "loop"], bases)
-        siblings = [self.readers[space, b] for b in bases if (space, b) in self.readers]
+        homes = self._merged([g for g in homes if g.kind == "loop" and g.part == part], bases)
+        siblings = [self.readers[part, space, b] for b in bases if (part, space, b) in self.readers]
         return [g for g in (*homes, *siblings) if g.kind == "loop"]
 
     def _merged(self, homes: list[Group], bases: Iterable[Node]) -> list[Group]:
@@ -339,8 +245,8 @@ class _Fuser:
         for node in other.levels:
             self.home[node] = group
         for base in other.reads:
-            if self.readers.get((other.space, base)) is other:
-                self.readers[other.space, base] = group
+            if self.readers.get((other.part, other.space, base)) is other:
+                self.readers[other.part, other.space, base] = group
         other.levels = {}
 
     def _levels(
@@ -386,7 +292,7 @@ class _Fuser:
     def _open(self, kind: str, cluster: list[Node], space: Shape) -> Group:
         homes = [self.home.get(self.accesses[x].base) for n in cluster for x in n.inputs]
         stage = max((g.stage + 1 for g in homes if g is not None), default=0)
-        group = Group(len(self.groups), stage, kind, space)
+        group = Group(len(self.groups), stage, kind, space, part=self.part.get(cluster[-1], 0))
         self.groups.append(group)
         return group
 
@@ -404,7 +310,7 @@ class _Fuser:
                     group.reads[base] = None
                     self._follow(group, base)
                     if base.shape:
-                        self.readers[group.space, base] = group
+                        self.readers[group.part, group.space, base] = group
 
     def _follow(self, group: Group, base: Node) -> None:
         """Note that a kernel reads a value of another, and so runs after it."""
@@ -415,66 +321,24 @@ class _Fuser:
     # -- the result
 
     def schedule(self) -> Schedule:
-        """Order the kernels: by creation, as far as operands allow, with state updates last.
-
-        What only the caller reads comes as soon as it can: its operands are at hand, and may die there.
-        """
-        self.groups = [g for g in self.groups if g.levels]
-        for position, group in enumerate(self.groups):
-            group.index = position
-        stored = {b for g in self.groups for b in g.reads}
+        """Return the kernels in the order in which they were made, which need not be one to run them in."""
+        groups = [g for g in self.groups if g.levels]
+        stored = {b for g in groups for b in g.reads}
         stored |= {self.accesses[o].base for o in self.graph.outputs}
-        ordered = self._ordered()
         interleave = self.options.uses("interleave")
-        kernels = [_finished(g, stored, interleave) for g in ordered]
-        cuts, inline = self._cuts(ordered), frozenset(self.inline)
+        kernels = [_finished(g, stored, interleave) for g in groups]
+        cuts, inline = self._cuts(groups), frozenset(self.inline)
         return Schedule(self.graph, tuple(kernels), self.accesses, inline, cuts, options=self.options)
 
-    def _cuts(self, ordered: list[Group]) -> tuple[Cut, ...]:
+    def _cuts(self, groups: list[Group]) -> tuple[Cut, ...]:
         """Return why readers are apart from what they read, once for two kernels."""
-        number = {g: i for i, g in enumerate(ordered)}
+        number = {g: i for i, g in enumerate(groups)}
         reasons: dict[tuple[int, int], str] = {}
         for root, read, reason in self.refused:
             reader, earlier = number[self.home[root]], number[self.home[read]]
             if reader != earlier:
                 reasons.setdefault((reader, earlier), reason)
-        return tuple(Cut(*pair, reason) for pair, reason in sorted(reasons.items()))
-
-    def _may_hand_on(self, group: Group) -> bool:
-        """Tell whether a loop or branch may write what is given over what is received, once all else has read that."""
-        given = group.kind == "control" and any(n in self.kept for n in group.levels)
-        return given and any(isinstance(x.op, Placeholder) for n in group.levels for x in n.inputs)
-
-    def _ordered(self) -> list[Group]:
-        waits: dict[Group, int] = {}
-        followers: dict[Group, list[Group]] = {g: [] for g in self.groups}
-        for group in self.groups:
-            before = {self.home[b] for b in group.reads if b in self.home}
-            waits[group] = len(before)
-            for other in before:
-                followers[other].append(group)
-        updates = set(self.graph.outputs[len(self.graph.outputs) - len(self.graph.updates) :])
-        chains = {n for o in self.graph.outputs for n in scatter_chain(o)}
-        scatters = {g for g in self.groups if any(n in chains for n in g.levels)}
-        late = {g for g in self.groups if any(n in updates for n in g.levels) and not followers[g]}
-        late |= {g for g in scatters if all(f in scatters for f in followers[g])}
-        late |= {g for g in self.groups if self._may_hand_on(g) and not followers[g]}
-        # Counts of steps with what follows from them: from the first write of state on no signal ends a call.
-        counts = [g for g in self.groups if not g.space and any(n in updates for n in g.levels)]
-        late |= {g for g in counts if all(f in late for f in followers[g])}
-        rank = {g: (g in late, bool(followers[g]), g.index) for g in self.groups}
-        ready = [(rank[g], g.index) for g in self.groups if not waits[g]]
-        heapq.heapify(ready)
-        order: list[Group] = []
-        while ready:
-            group = self.groups[heapq.heappop(ready)[1]]
-            order.append(group)
-            for follower in followers[group]:
-                waits[follower] -= 1
-                if not waits[follower]:
-                    heapq.heappush(ready, (rank[follower], follower.index))
-        assert len(order) == len(self.groups), "cyclic kernels"
-        return order
+        return tuple(Cut(*pair, reason) for pair, reason in reasons.items())
 
 
 def _kind(node: Node) -> str:

@@ -8,7 +8,6 @@ symbol is taken to be 1,024, and a value with one at least 131,072 elements.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from graphc.node import Node
 from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
 from graphc.passes import machine
-from graphc.passes.cost import divisions, shifts, special_functions
+from graphc.passes.cost import is_expensive, operations_of
 from graphc.passes.frame import Framed
 from graphc.types import Size, TensorType, size_value, symbols
 
@@ -38,7 +37,6 @@ DEEP = 1.25
 """How far above its work a chain's waiting must be for more vectors at a time."""
 
 Operands = Callable[[Node], Iterable[Node]]
-_ARITHMETIC = re.compile(r"[-+*<>&|^]|[=!]=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +69,25 @@ def work_of(node: Node) -> Work:
 
 
 def _pointwise_work(node: Node) -> Work:
-    assert isinstance(node.op, Pointwise)
-    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    count = len(_ARITHMETIC.findall(code)) + len(shifts(node))
+    found = operations_of(node)
+    count = found.arithmetic
     parts = [Work(machine.ARITHMETIC[0] * count, machine.ARITHMETIC[1] * count, count)]
-    parts += [Work(*machine.DIVISION, 1)] * code.count("/")
-    parts += [Work(*machine.WHOLE_DIVISION, 4)] * len(divisions(node))
-    parts += [Work(*machine.SQUARE_ROOT, 1)] * code.count("sqrt(")
-    for name in special_functions(node):
+    parts += [Work(*machine.DIVISION, 1)] * found.quotients
+    parts += [Work(*machine.WHOLE_DIVISION, 4)] * found.divisions
+    parts += [Work(*machine.SQUARE_ROOT, 1)] * found.roots
+    for name in found.special:
         parts.append(Work(*machine.FUNCTIONS.get(name, machine.OTHER_FUNCTION), machine.FUNCTION_SIZE))
     total = sum(parts, Work())
     return total if total.size else _OPERATION
+
+
+def element_ns(node: Node) -> float:
+    """Return a rough estimate of the time of one element of a member of a kernel."""
+    if isinstance(node.op, Framed):
+        return sum(element_ns(n) for n in node.op.body.nodes if n not in node.op.body.inputs)
+    own = node.op.unit_ns if isinstance(node.op, Pointwise) else 0.0
+    expensive = not isinstance(node.op, Reduction) and is_expensive(node)
+    return own or (machine.EXPENSIVE_ELEMENT if expensive else machine.ELEMENT)
 
 
 @dataclass(slots=True)

@@ -44,6 +44,7 @@ class Group:
     read: bool = False
     """Whether another kernel reads this one, which fixes its stage."""
     framed: bool = False
+    part: int = 0
     expression: Expression = field(default_factory=Expression)
 
     def add(self, levels: dict[Node, str], expression: Expression | None = None) -> None:
@@ -139,8 +140,8 @@ class Fusion:
         """Tell whether a kernel of these members might write more buffers than it may."""
         if len(members) <= MAX_STORED:
             return False
-        own = set(members)
-        return sum(n in self.kept or any(u not in own for u in self.graph.users[n]) for n in members) > MAX_STORED
+        own, readers = set(members), self.graph.dag.successors
+        return sum(n in self.kept or any(u not in own for u in readers(n)) for n in members) > MAX_STORED
 
     def join(self, group: Group, cluster: Cluster, *, once_a_row: bool) -> Expression | Verdict:
         """Return the expression of a kernel that a cluster joins, or the verdict against it."""
@@ -162,7 +163,7 @@ class Fusion:
         saved = self.prices.call(root.inputs[0] if isinstance(root.op, Reduction) else root)
         for base in cluster.reads:
             if base in group.levels:
-                others = (self.home.get(u, group) for u in self.graph.users[base] if u not in own)
+                others = (self.home.get(u, group) for u in self.graph.dag.successors(base) if u not in own)
                 stored = base in self.kept or any(other is not group for other in others)
                 saved += self.prices.move(base) * (1 if stored else 2)
             elif base in group.reads:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import blame
-from graphc.graph import Graph, rebuild, topological_order
+from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.base import Constant, apply, constant, inside_node
 from graphc.ops.control import Project, Result, Scan, project
@@ -44,8 +44,11 @@ def hoist(graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         if isinstance(node.op, Scan):
             with blame(node.source):
-                loops[node] = _Loop(node, node.op, inputs)
-                return loops[node].node
+                loop = _Loop(node, node.op, inputs)
+            if loop.changed:
+                loops[node] = loop
+                return loop.node
+            return None
         if isinstance(node.op, Project) and node.inputs[0] in loops:
             with blame(node.source):
                 return loops[node.inputs[0]].result(node.op.index)
@@ -65,7 +68,7 @@ def behind_loop(result: Node) -> Node | None:
         return None
     kind, place = loop.op.results[result.op.index]
     body, carries = loop.op.body, loop.op.carries
-    if kind != "stacked" or body.outputs[carries + place] in set(topological_order(body.outputs[:carries])):
+    if kind != "stacked" or body.outputs[carries + place] in body.ancestors(body.outputs[:carries]):
         return None
     with blame(loop.source):
         found = _Loop(loop, loop.op, loop.inputs).result(result.op.index)
@@ -115,7 +118,7 @@ class _Loop:
         self.behind, needed = self._tails()
         rows = {m: inside_node(f"rows{i}", m.type) for i, m in enumerate(self._rows())}
         same = {x: inside_node(f"row{i}", x.type) for i, x in enumerate(self.equal)}
-        swapped, names = Graph(body.outputs, body.inputs).replace(rows | same)
+        swapped, names = body.replace(rows | same)
         outputs = list(swapped.outputs)
         self.names = names
         self.terms = self._terms(swapped)
@@ -130,6 +133,7 @@ class _Loop:
         self.results: tuple[Result, ...] = (*op.results, *stacked)
         places = [*body.inputs[:count], *rows.values(), *body.inputs[count:], *same.values()]
         self.body = Graph(outputs, places, guards=body.guards)
+        self.changed = bool(rows or same or self.behind or self.stacks) or swapped.outputs != tuple(outputs)
         new = replace(op, body=self.body, sequences=op.sequences + len(rows), results=self.results)
         operands = (*inputs[:count], *(self.before[m] for m in rows), *inputs[count:], *self.equal.values())
         self.node = Node(new, operands, new.infer(*(x.type for x in operands)), node.source, node.guards)
@@ -147,7 +151,9 @@ class _Loop:
         for node in op.body.nodes:
             if isinstance(node.op, (Constant, DimValue, Iota)):
                 self.outer[node] = node
-            elif node.inputs and all(x in self.outer for x in node.inputs) and not (empty and can_fail(node)):
+            elif empty and can_fail(node):
+                continue
+            elif node.inputs and all(x in self.outer for x in node.inputs):
                 inputs = tuple(self.outer[x] for x in node.inputs)
                 self.outer[node] = Node(node.op, inputs, node.type, node.source, node.guards)
             elif node.inputs and all(x in found or x in self.outer for x in node.inputs):
@@ -171,7 +177,7 @@ class _Loop:
     def _tails(self) -> tuple[dict[Node, None], list[Node]]:
         """Return the stacked results to compute behind the loop, and the values that it must stack for them."""
         op, body = self.op, self.op.body
-        steps = set(topological_order(body.outputs[: op.carries]))
+        steps = body.ancestors(body.outputs[: op.carries])
         chosen: dict[Node, None] = {}
         needed: dict[Node, None] = {}
         have = set(body.outputs[op.carries :])
@@ -214,8 +220,9 @@ class _Loop:
         for node in self.op.body.nodes:
             if self.names.get(node, node) in self.stacks:
                 known[node] = self._stack(self.names.get(node, node))
-        for node in topological_order(self.behind):
-            fresh = node.inputs and node not in known and node not in self.outer
+        needed = self.op.body.ancestors(self.behind)
+        for node in self.op.body.nodes if self.behind else ():
+            fresh = node in needed and node.inputs and node not in known and node not in self.outer
             if fresh and all(x in known or x in self.outer for x in node.inputs):
                 value = self._over_steps(node, known)
                 if value is not None:

@@ -9,26 +9,27 @@ that a `switch` takes, the sweeps of an eigenvalue solver) is None, printed as `
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.node import Node
 from graphc.ops.base import Routine
 from graphc.ops.control import Scan, Switch, While
 from graphc.ops.indexing import Gather, Offset, Scatter
 from graphc.ops.linalg import MatMul, MatMulAdd, MatMulSum, MatMulUpdate, factors_of
-from graphc.ops.pointwise import Pointwise
 from graphc.ops.reduction import Reduction
-from graphc.passes.cost import divisions, shifts, special_functions
+from graphc.passes import machine
+from graphc.passes.cost import operations_of, special_functions
 from graphc.passes.frame import Framed
-from graphc.passes.fuse import Cut, Kernel, Schedule
 from graphc.passes.fusion_costs import Repeat
+from graphc.passes.kernels import Cut, Kernel, Schedule
 from graphc.passes.layout import is_inline
 from graphc.text import table
 from graphc.types import Size, Sizes, floor_div, product, size_value, sum_sizes
 
-_ARITHMETIC = re.compile(r"[-+*/<>&|^]|[=!]=")
+LANES = 8
+"""Numbers of a vector, about."""
+_PRICES = machine.ARITHMETIC[0], machine.FUNCTIONS["exp"][0]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class KernelCost:
         counts = [None if c is None else size_value(c, sizes) for c in (self.arithmetic, self.special)]
         return KernelCost(self.kernel, read, written, *counts)
 
+    @property
+    def nanoseconds(self) -> float:
+        """What the kernel takes at known sizes, about, by the table in `machine`; what is not known counts nothing."""
+        bytes_, counts = (self.read, self.written), (self.arithmetic or 0, self.special or 0)
+        moved = sum(machine.byte_ns(size_value(n, {})) * size_value(n, {}) for n in bytes_)
+        work = sum(size_value(n, {}) * price for n, price in zip(counts, _PRICES, strict=True))
+        return machine.CALL + moved + work / LANES
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -59,6 +68,25 @@ class Costs:
     kernels: tuple[KernelCost, ...]
     cuts: tuple[Cut, ...] = ()
     repeats: tuple[Repeat, ...] = ()
+    edges: tuple[tuple[int, int], ...] = ()
+    """The kernels that need others, each with the other first, by number."""
+
+    def critical_path(self) -> tuple[int, ...]:
+        """Return the kernels that need one another and take longest together, at known sizes: no program is faster.
+
+        >>> import graphc as gc
+        >>> x = gc.placeholder("x", shape=("n", "n"))
+        >>> f = gc.function([x], gc.sin(x) @ x + gc.cumulative_sum(x, axis=0))
+        >>> f.cost.at({"n": 100}).critical_path()  # 2 is the cumulative sum
+        (0, 1, 3)
+        """
+        import networkx
+
+        timed: networkx.DiGraph[int] = networkx.DiGraph()
+        begin = -1
+        timed.add_weighted_edges_from((begin, k, cost.nanoseconds) for k, cost in enumerate(self.kernels))
+        timed.add_weighted_edges_from((a, b, self.kernels[b].nanoseconds) for a, b in self.edges)
+        return tuple(k for k in networkx.dag_longest_path(timed) if k != begin)
 
     @property
     def total(self) -> KernelCost:
@@ -76,7 +104,7 @@ class Costs:
         >>> print(cost.at({"n": 1000}).total)
         KernelCost(kernel='all', read=8000, written=8, arithmetic=2000, special=1000)
         """
-        return Costs(tuple(k.at(sizes) for k in self.kernels), self.cuts, self.repeats)
+        return replace(self, kernels=tuple(k.at(sizes) for k in self.kernels))
 
     def __str__(self) -> str:
         header = ("kernel", "bytes read", "bytes written", "arithmetic", "special functions")
@@ -103,7 +131,9 @@ def _times(count: Size, each: Size | None) -> Size | None:
 def kernel_costs(schedule: Schedule) -> Costs:
     """Return the cost of every kernel of a program; of loops, a `scan` counts the operations of all its steps."""
     kernels = tuple(_cost(number, kernel, schedule) for number, kernel in enumerate(schedule))
-    return Costs(kernels, schedule.cuts, schedule.repeats)
+    number = {kernel: i for i, kernel in enumerate(schedule)}
+    edges = tuple((number[a], number[b]) for a, b in schedule.dag.edges)
+    return Costs(kernels, schedule.cuts, schedule.repeats, edges)
 
 
 def _cost(number: int, kernel: Kernel, schedule: Schedule) -> KernelCost:
@@ -178,7 +208,5 @@ _FACTORISATIONS: dict[str, Callable[..., Size]] = {
 
 def _operations(node: Node) -> int:
     """Return the arithmetic operations on one element."""
-    if not isinstance(node.op, Pointwise):
-        return 0
-    code = node.op.code([x.dtype for x in node.inputs], node.dtype)
-    return len(_ARITHMETIC.findall(code)) + len(shifts(node)) + len(divisions(node))
+    found = operations_of(node)
+    return found.arithmetic + found.quotients + found.divisions

@@ -8,6 +8,7 @@ describes, in elements, where a view's values are inside the value that is store
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
@@ -182,7 +183,7 @@ class _Layout:
 
     def _has_memory(self, x: Node) -> bool:
         base = self._access(x).base
-        return not is_inline(base.op) and (bool(base.shape) or not isinstance(base.op, Pointwise))
+        return not is_inline(base.op) and (bool(base.shape) or base.op is COPY or not isinstance(base.op, Pointwise))
 
     def _whole(self, x: Node) -> Node:
         """Copy what a loop cannot walk row by row with one stride."""
@@ -192,8 +193,12 @@ class _Layout:
     def _control(self, node: Node, op: Control, inputs: tuple[Node, ...]) -> Node:
         """Lay out the graphs inside; their outputs have storage of their own."""
         carries = op.carries if isinstance(op, Scan) and self.options.uses("carries_in_stacks") else 0
-        inner = op.with_regions([lay_out(region, self.options, carries, inner=True) for region in op.regions()])
-        out = Node(inner, inputs, node.type, node.source, node.guards)
+        regions = op.regions()
+        laid_out = [lay_out(region, self.options, carries, inner=True) for region in regions]
+        if all(map(operator.is_, laid_out, regions)):
+            out = rebuild(node, inputs)
+        else:
+            out = Node(op.with_regions(laid_out), inputs, node.type, node.source, node.guards)
         self._access(out)
         return out
 

@@ -1,4 +1,7 @@
-"""What a processor takes for the parts of a kernel, in nanoseconds a vector of 64 bytes: the one table of such figures.
+"""What a processor takes for the parts of a kernel, in nanoseconds: the one table of such figures.
+
+Fusion, the choice of forms and the division of work among threads read it. Where nothing else is said a figure is that
+of a vector of 64 bytes.
 
 Measured on a Zen 4 core at about 3.3 GHz by `python -m benchmarks.kernel_costs`, whose columns have the same order.
 Other processors differ in all of them by about the same factor, which cancels: fusion only compares.
@@ -45,6 +48,22 @@ WINDOW: Final = 40.0
 """Work that a core looks ahead over: vectors within it do not wait for each other."""
 CALL: Final = 15.0
 """A kernel beside its work: the driver's call, the frame, the start of its loops."""
+
+ELEMENT: Final = 0.15
+"""An element of cheap operations with what it loads and stores: by such figures threads share the work of kernels, and
+sizes choose between two forms of one. They are rough, an upper bound rather than a mean."""
+EXPENSIVE_ELEMENT: Final = 1.0
+"""The same of a special function, or a gather."""
+COPIED_ELEMENT: Final = 0.5
+WINDOW_ELEMENT: Final = {"fold": 0.3, "pick": 0.5, "place": 0.7}
+"""An element of a window that is added, looked at, or found again."""
+SORTED_ELEMENT: Final = 40.0
+SEARCHED_ELEMENT: Final = 20.0
+MULTIPLY_ADD: Final = 0.02
+"""One of a matrix product; of what LAPACK computes, which waits for itself, an operation takes `LAPACK_OPERATION`."""
+LAPACK_OPERATION: Final = 0.1
+WHILE: Final = 100_000.0
+"""A loop of an unknown number of steps: enough of them that the run should not hold the GIL."""
 
 
 def byte_ns(nbytes: float) -> float:

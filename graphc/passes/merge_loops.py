@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 
-from graphc.graph import Graph, rebuild, topological_order
+from graphc.graph import Graph, rebuild
 from graphc.node import Node
 from graphc.ops.control import Project, Result, Scan, project
 
@@ -25,21 +25,13 @@ def merge_loops(graph: Graph) -> Graph:
 
 
 def _mergeable(graph: Graph) -> tuple[Node, Node] | None:
-    bits: dict[Node, int] = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Scan):
-            bits[node] = 1 << len(bits)
-    if len(bits) < 2:
-        return None
-    needs: dict[Node, int] = {}  # the loops that a value depends on, one bit each
-    for node in graph.nodes:
-        found = 0
-        for x in node.inputs:
-            found |= needs[x] | bits.get(x, 0)
-        needs[node] = found
-    for first, second in combinations(bits, 2):
-        if not needs[second] & bits[first] and _alike(first, second):
-            return first, second
+    loops = [node for node in graph.nodes if isinstance(node.op, Scan)]
+    for k, first in enumerate(loops):
+        alike = [second for second in loops[k + 1 :] if _alike(first, second)]
+        later = graph.descendants([first]) if alike else set()
+        for second in alike:
+            if second not in later:
+                return first, second
     return None
 
 
@@ -54,7 +46,8 @@ def _merged(graph: Graph, first: Node, second: Node) -> Graph:
     """Rebuild a graph in an order in which the operands of both loops come before either."""
     new: dict[Node, Node] = {}
     both: Node | None = None
-    for node in topological_order([*first.inputs, *second.inputs, *graph.outputs]):
+    later = graph.descendants([first, second])
+    for node in sorted(graph.nodes, key=later.__contains__):  # what neither leads to, then the rest
         if node is first or node is second:
             both = _side_by_side(first, second, new) if both is None else both
             new[node] = both

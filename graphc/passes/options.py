@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 FORMS = {
-    "frame": "parts inside zeros are computed where they are read",
     "fuse": "several values share a kernel",
+    "late_updates": "new values of states are computed last: until then a signal may end a call",
     "inline_scalars": "scalars of sizes and literals are computed in every kernel that reads them",
     "recompute": "cheap values are computed again in place of being stored",
     "state_in_place": "the new value of a state is written over the old one",
@@ -53,6 +53,7 @@ FORMS = {
 REQUIRED = {
     "prune": "results of loops that nothing reads have no place in memory",
     "expand": "kernels exist for the definitions of composites only",
+    "optimise_bodies": "the passes above, in loops and branches: each has its own switch",
     "lay_out": "gives every value that lies in memory a form that kernels store",
     "blocked sums": "bound the error of sums; without them results are others",
     "history of carries": "the pass `store_residuals` asks for all carries of a loop; without it there is none",

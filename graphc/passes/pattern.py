@@ -21,6 +21,7 @@ from typing import Any
 from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.base import Constant, Op, constant, placeholder
+from graphc.ops.cumulative import Cumulative
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import Broadcast, Cast, Elementwise, broadcast_to_shape
 from graphc.ops.reduction import LogSoftmax, LogSumExp, Reduction, Softmax
@@ -281,6 +282,8 @@ class Match:
         """Compare ops with parameters: equal but for the axes, which bind."""
         if type(op) is not type(pattern.op) or op.name != pattern.op.name:
             return False
+        if isinstance(op, Cumulative) and isinstance(pattern.op, Cumulative) and op.reverse != pattern.op.reverse:
+            return False
         axes = axes_of(op)
         return op == pattern.op if axes is None or pattern.axes is None else self._bind(pattern.axes, axes)
 
@@ -330,7 +333,7 @@ def axes_of(op: Op) -> tuple[int, ...] | None:
     """Return the axes an op works along, or None."""
     if isinstance(op, (Reduction, LogSumExp)):
         return op.axes
-    return (op.axis,) if isinstance(op, (Softmax, LogSoftmax)) else None
+    return (op.axis,) if isinstance(op, (Softmax, LogSoftmax, Cumulative)) else None
 
 
 def same_value(a: Node, b: Node, budget: int = 64) -> bool:

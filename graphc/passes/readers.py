@@ -14,12 +14,12 @@ from graphc.ops.elementwise import ADD
 
 def is_private(graph: Graph, node: Node) -> bool:
     """Tell whether one operand of one node, and no output, is this value."""
-    return len(graph.users.get(node, ())) == 1 and node not in graph.output_counts
+    return node in graph.dag and graph.only_user(node) is not None and node not in graph.output_counts
 
 
 def is_only_output(graph: Graph, node: Node) -> bool:
     """Tell whether a value is one output, once, and nothing else reads it."""
-    return graph.output_counts.get(node) == 1 and not graph.users[node]
+    return graph.output_counts.get(node) == 1 and not graph.users(node)
 
 
 def sums_of(graph: Graph, total: Node) -> list[Node]:

@@ -23,9 +23,10 @@ from graphc.ops.pointwise import Cast, Elementwise
 from graphc.ops.reduction import Reduction
 from graphc.passes import machine
 from graphc.passes.cost import is_expensive
-from graphc.passes.fuse import INNER, OUTER, Kernel, Schedule, at_hand
+from graphc.passes.fuse import at_hand
 from graphc.passes.fusion_costs import ASSUMED_SIZE, MAX_OPS, MAX_POINTERS, Repeat, assumed, work_of
 from graphc.passes.groups import has_frames
+from graphc.passes.kernels import INNER, OUTER, Kernel, Schedule
 from graphc.passes.layout import COPY, Access, is_inline
 from graphc.types import Size, size_value, symbols
 
@@ -159,7 +160,7 @@ class _Recompute:
                 return False
         new = [b for b in self._operands(cone) if b not in levels and number not in self.readers.get(b, ())]
         # State, and what scatters write into, may have its next value by then.
-        if any(b in graph.updates or any(isinstance(u.op, (Offset, Scatter)) for u in graph.users[b]) for b in new):
+        if any(b in graph.updates or any(isinstance(u.op, (Offset, Scatter)) for u in graph.users(b)) for b in new):
             return False
         reads = len(self._reads(number, levels)) + len(new)
         return reads <= MAX_POINTERS and len(levels) + len(cone) <= MAX_OPS
@@ -246,13 +247,8 @@ class _Recompute:
         for i, kernel in enumerate(kernels):
             if kernel.nodes:
                 number[i] = len(number)
-        cuts = [c for c in self.before.cuts if c.reader in number and c.earlier in number]
-        return replace(
-            self.before,
-            kernels=tuple(kernel for kernel in kernels if kernel.nodes),
-            cuts=tuple(replace(c, reader=number[c.reader], earlier=number[c.earlier]) for c in cuts),
-            repeats=tuple(repeat.renumbered(number) for repeat in self.repeats),
-        )
+        kept = [kernel for kernel in kernels if kernel.nodes]
+        return replace(self.before, repeats=tuple(self.repeats)).renumbered(kept, number)
 
     def _kernel(self, i: int, kernel: Kernel) -> Kernel:
         levels = self.levels[i]

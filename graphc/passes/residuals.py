@@ -38,7 +38,7 @@ def store_residuals(graph: Graph) -> Graph:
     rebuilt: dict[Node, _Rebuilt] = {}
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if node not in stored:
+        if node not in stored or not (stored[node] or taken[node]):
             return None
         assert isinstance(node.op, Scan)
         rebuilt[node] = _Rebuilt(node, node.op, inputs, stored[node], taken[node], rebuilt)

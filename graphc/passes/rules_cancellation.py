@@ -119,7 +119,11 @@ def _distinct(x: Node, y: Node) -> bool:
 
 
 def _products() -> tuple[Rule, ...]:
-    """Products and quotients in which one factor undoes another, or vanishes where the other is infinite."""
+    """Products and quotients in which one factor undoes another, or vanishes where the other is infinite.
+
+    Both factors are functions of one operand, whose limit is the value. `y * log(x)` with an operand `y` of its own has
+    no limit where both are 0: it is NaN, as in NumPy.
+    """
     return (
         Rule("x * y / y", lambda x, y: x * y / y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR), _distinct),
         Rule("x / y * y", lambda x, y: x / y * y, lambda x, y: x * (y / y), (DIVIDEND, DIVISOR), _distinct),

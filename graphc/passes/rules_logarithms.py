@@ -17,9 +17,12 @@ from math import inf, pi
 from math import log as ln
 from math import sqrt as root
 
+import numpy as np
+
 from graphc.node import Node
-from graphc.ops.base import Constant, View, apply
-from graphc.ops.elementwise import abs, clip, equal, isfinite, isinf, reciprocal, sign, square, where
+from graphc.ops.base import apply
+from graphc.ops.cumulative import Cumulative, LinearRecurrence, shift
+from graphc.ops.elementwise import abs, clip, equal, isfinite, isinf, minimum, reciprocal, sign, square, where
 from graphc.ops.elementwise import stop_gradient as fixed
 from graphc.ops.elementwise_float import (
     LOG,
@@ -47,15 +50,28 @@ from graphc.ops.elementwise_float import (
     sqrt,
     tanh,
 )
-from graphc.ops.indexing import Gather
 from graphc.ops.linalg import MatMul
-from graphc.ops.pointwise import WHERE, Cast, cast
+from graphc.ops.pointwise import cast
 from graphc.ops.reduction import Reduction, log_softmax, logsumexp, prod, softmax, sum
 from graphc.ops.shape import drop_axes, insert_axes
 from graphc.ops.special import erf, erfc, log_erfc, log_ndtr, ndtr, normal_density
+from graphc.passes.exponentials import (
+    adds,
+    has_even_power,
+    is_exponential,
+    is_finite_literal,
+    is_mask,
+    is_shifted,
+    may_overflow,
+    root_of,
+    splits,
+    subtracts,
+)
 from graphc.passes.pattern import AXES, Domain, Rule, literal
-from graphc.passes.signs import at_most_one, is_nonnegative, is_positive
+from graphc.passes.signs import is_nonnegative, is_positive
+from graphc.types import as_dtype
 
+FLOAT64 = as_dtype("float64")
 REAL = Domain("f")
 POSITIVE = Domain("f", low=0.0)
 NEGATIVE = Domain("f", high=0.0)
@@ -65,108 +81,6 @@ UNIT = Domain("f", low=-1.0, high=1.0)
 ROWS = Domain("f", shape=(3, 4))
 TAIL, LEFT_TAIL = Domain("f", high=1e4), Domain("f", low=-1e4)
 BASE = Domain("f", literals=(10.0, 0.5))
-
-EXPONENTIAL = frozenset(("exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sech", "sigmoid", "sigmoid_slope"))
-EXPONENTIAL |= {"softmax", "softplus", "erfc", "ndtr", "normal_density"}
-"""The ops whose logarithm has a form of its own."""
-DEPTH = 5
-"""How deep in products, sums and powers an exponential is looked for."""
-
-
-# -- what conditions ask
-
-
-def root_of(x: Node) -> Node:
-    """Return the node whose elements `x` only moves."""
-    while isinstance(x.op, (View, Gather)):
-        x = x.inputs[0]
-    return x
-
-
-def is_exponential(x: Node, depth: int = DEPTH) -> bool:
-    """Tell whether the logarithm of `x` is known in a form that cannot overflow."""
-    x = root_of(x)
-    name = x.op.name
-    if name in EXPONENTIAL:
-        return True
-    if depth == 0 or not x.inputs:
-        return False
-    first, second = x.inputs[0], x.inputs[-1]
-    if name in ("reciprocal", "sqrt", "square"):
-        return is_exponential(first, depth - 1)
-    if name == "pow":
-        base = literal(first)
-        return is_exponential(first, depth - 1) if base is None else base > 0
-    if name in ("multiply", "divide"):
-        return _splits(first, second, depth - 1)
-    if name == "add":
-        return _adds(first, second, depth - 1)
-    if x.op is WHERE:  # a mask leaves 0 of the others
-        chosen = [y for y in x.inputs[1:] if literal(y) != 0]
-        return bool(chosen) and all(is_exponential(y, depth - 1) for y in chosen)
-    if type(x.op) is Reduction and name in ("sum", "prod"):
-        return (is_exponential(first, depth - 1) and is_nonnegative(first)) or (name == "sum" and _has_shift(first))
-    return name == "matmul" and _has_shift(x)
-
-
-def _has_shift(x: Node) -> bool:
-    """Tell whether a product has a factor `exp` whose exponents can be shifted."""
-    factors = [root_of(f) for f in root_of(x).inputs] if root_of(x).op.name in ("multiply", "matmul") else []
-    return any(f.op.name == "exp" and not _is_shifted(f.inputs[0]) for f in factors)
-
-
-def _splits(x: Node, y: Node, depth: int = DEPTH) -> bool:
-    """Tell whether a factor is an exponential, and the logarithm of the product NaN where that of a factor is."""
-    return (is_exponential(x, depth) or is_exponential(y, depth)) and (
-        is_positive(x) or is_positive(y) or (is_nonnegative(x) and is_nonnegative(y))
-    )
-
-
-def _adds(x: Node, y: Node, depth: int = DEPTH) -> bool:
-    """Tell whether both are positive exponentials, or one may overflow and the other is a positive number."""
-    c, d = literal(x), literal(y)
-    if c is not None or d is not None:
-        number, other = (c, y) if c is not None else (d, x)
-        return number is not None and number > 0 and is_exponential(other, depth) and _may_overflow(other)
-    return is_exponential(x, depth) and is_exponential(y, depth) and is_positive(x) and is_positive(y)
-
-
-def _may_overflow(x: Node) -> bool:
-    return root_of(x).op.name not in ("softplus", "erfc") and is_positive(x) and not at_most_one(x)
-
-
-def _subtracts(x: Node, y: Node) -> bool:
-    return is_exponential(x) and is_exponential(y) and is_positive(x) and is_positive(y)
-
-
-def _is_shifted(x: Node) -> bool:
-    """Tell whether the exponent `x` is what `_shift` leaves, or a difference from a maximum written by hand."""
-    if x.op.name != "subtract":
-        return False
-    m = root_of(x.inputs[1])
-    while m.op.name == "stop_gradient":
-        m = root_of(m.inputs[0])
-    return m.op.name == "max" or (m.op.name == "where" and m.inputs[0].op.name == "isfinite")
-
-
-def _has_even_power(y: Node) -> bool:
-    exponent = literal(y)
-    return exponent is not None and exponent % 2 == 0
-
-
-def is_mask(x: Node) -> bool:
-    """Tell whether `x` is a cast of a bool, moved or not, or constants 0 and 1."""
-    x = root_of(x)
-    while type(x.op) is Cast and x.inputs[0].dtype.kind == "f":
-        x = root_of(x.inputs[0])
-    if isinstance(x.op, Constant):
-        return x.op.value.size <= 4096 and bool(((x.op.value == 0) | (x.op.value == 1)).all())
-    return type(x.op) is Cast and x.inputs[0].dtype.kind == "b"
-
-
-def _is_finite_literal(x: Node) -> bool:
-    value = literal(x)
-    return value is not None and value - value == 0 and value != 0
 
 
 # -- parts of replacements
@@ -198,14 +112,14 @@ def _homomorphism(log: Callable[[Node], Node], name: str) -> tuple[Rule, ...]:
             lambda x, y: log(x * y),
             lambda x, y: log(x) + log(y),
             (Domain("f", form=exp), POSITIVE),
-            _splits,
+            splits,
         ),
         Rule(
             f"{name}(x / y)",
             lambda x, y: log(x / y),
             lambda x, y: log(x) - log(y),
             (Domain("f", form=exp), POSITIVE),
-            _splits,
+            splits,
         ),
         Rule(f"{name}(1 / x)", lambda x: log(reciprocal(x)), lambda x: -log(x), (POSITIVE,)),
         Rule(f"{name}(sqrt(x))", lambda x: log(sqrt(x)), lambda x: 0.5 * log(x), (POSITIVE,)),
@@ -222,21 +136,21 @@ def _homomorphism(log: Callable[[Node], Node], name: str) -> tuple[Rule, ...]:
             lambda x, c: log(pow(x, c)),
             lambda x, c: c * log(x if is_nonnegative(x) else abs(x)),
             (REAL, Domain("f", literals=(4.0, -2.0))),
-            lambda x, c: _is_finite_literal(c) and _has_even_power(c),
+            lambda x, c: is_finite_literal(c) and has_even_power(c),
         ),
         Rule(
             f"{name}(x ** c)",
             lambda x, c: log(pow(x, c)),
             lambda x, c: c * log(x),
             (POSITIVE, Domain("f", literals=(3.0, 0.5, -1.5))),
-            lambda x, c: _is_finite_literal(c) and not _has_even_power(c),
+            lambda x, c: is_finite_literal(c) and not has_even_power(c),
         ),
         Rule(
             f"{name}(c ** x), c > 0",
             lambda c, x: log(pow(c, x)),
             lambda c, x: x * log(c),
             (BASE, REAL),
-            lambda c, x: _is_finite_literal(c) and literal(c) > 0,
+            lambda c, x: is_finite_literal(c) and literal(c) > 0,
         ),
         Rule(
             f"{name}(x ** y), x > 0",
@@ -276,21 +190,21 @@ def _sums() -> tuple[Rule, ...]:
             lambda x, y: log(x + y),
             lambda x, y: logaddexp(log(x), log(y)),
             (Domain("f", form=exp), Domain("f", form=sigmoid)),
-            _adds,
+            adds,
         ),
         Rule(
             "log(x - y), exponentials",
             lambda x, y: log(x - y),
             lambda x, y: log_difference(log(x), log(y)),
             (Domain("f", form=exp), Domain("f", low=-30.0, high=30.0, form=sigmoid)),
-            _subtracts,
+            subtracts,
         ),
         Rule(
             "log1p(x), an exponential",
             lambda x: log1p(x),
             lambda x: softplus(log(x)),
             (Domain("f", form=cosh),),
-            lambda x: is_exponential(x) and _may_overflow(x),
+            lambda x: is_exponential(x) and may_overflow(x),
         ),
         Rule(
             "log(sum(exp(x), axis))",
@@ -322,27 +236,39 @@ def _sums() -> tuple[Rule, ...]:
             (Domain("f", shape=(3, 4), form=sigmoid), AXES),
             lambda x, axis: is_exponential(x) and is_nonnegative(x),
         ),
+        _running_sum(False),
+        _running_sum(True),
         Rule(
             "log(sum(exp(x) * y, axis))",
             lambda x, y, axis: log(sum(exp(x) * y, axis)),
             _shifted_sum,
             (ROWS, Domain("f", low=0.0, shape=(3, 4)), AXES),
-            lambda x, y, axis: not _is_shifted(x),
+            lambda x, y, axis: not is_shifted(x),
         ),
         Rule(
             "log(x @ exp(y))",
             lambda x, y: log(apply(MatMul(), x, exp(y))),
             _shifted_right,
             (Domain("f", low=0.0, shape=(3, 4)), Domain("f", shape=(4, 2))),
-            lambda x, y: not _is_shifted(y),
+            lambda x, y: not is_shifted(y),
         ),
         Rule(
             "log(exp(x) @ y)",
             lambda x, y: log(apply(MatMul(), exp(x), y)),
             _shifted_left,
             (ROWS, Domain("f", low=0.0, shape=(4, 2))),
-            lambda x, y: not _is_shifted(x),
+            lambda x, y: not is_shifted(x),
         ),
+    )
+
+
+def _running_sum(reverse: bool) -> Rule:
+    return Rule(
+        f"log(cumulative_sum(x, axis)), exponentials{', from the end' if reverse else ''}",
+        lambda x, axis: log(apply(Cumulative("cumulative_sum", axis[0], reverse), x)),
+        lambda x, axis: running_logsumexp(log(x), axis[0], reverse),
+        (Domain("f", shape=(3, 4), form=exp), AXES),
+        lambda x, axis: is_exponential(x) and is_nonnegative(x),
     )
 
 
@@ -353,18 +279,51 @@ def _masked_sum(x: Node, c: Node, axis: tuple[int, ...]) -> Node:
 
 
 def _shifted_sum(x: Node, y: Node, axis: tuple[int, ...]) -> Node:
-    m = _shift(x, axis)
-    return log(sum(exp(x - m) * y, axis)) + drop_axes(m, axis)
+    terms, m = _shifted(x, None if is_positive(y) else equal(y, 0), axis)
+    return log(sum(exp(terms) * y, axis)) + drop_axes(m, axis)
 
 
 def _shifted_right(x: Node, y: Node) -> Node:
-    m = _shift(y, (y.ndim - 2,))
-    return log(apply(MatMul(), x, exp(y - m))) + m
+    rows = None if is_positive(x) else insert_axes(_all(equal(x, 0), x.ndim - 2), (x.ndim - 1,))
+    terms, m = _shifted(y, rows, (y.ndim - 2,))
+    return log(apply(MatMul(), x, exp(terms))) + m
 
 
 def _shifted_left(x: Node, y: Node) -> Node:
-    m = _shift(x, (x.ndim - 1,))
-    return log(apply(MatMul(), exp(x - m), y)) + m
+    columns = None if is_positive(y) else insert_axes(_all(equal(y, 0), y.ndim - 1), (y.ndim - 2,))
+    terms, m = _shifted(x, columns, (x.ndim - 1,))
+    return log(apply(MatMul(), exp(terms), y)) + m
+
+
+def _all(x: Node, axis: int) -> Node:
+    return apply(Reduction("all", (axis,)), x)
+
+
+def _shifted(x: Node, unread: Node | None, axes: tuple[int, ...]) -> tuple[Node, Node]:
+    """Return exponents less their maximum, and it; `unread`: where coefficients are 0.
+
+    What is unread is no part of the maximum. It is bounded in place of masked, so that the slope in its coefficient
+    stays; an infinite exponent stays too.
+    """
+    if unread is None:
+        m = _shift(x, axes)
+        return x - m, m
+    m = _shift(where(unread, -inf, x), axes)
+    top = ln(float(np.finfo(x.dtype).max)) - 1
+    return where(isfinite(x), minimum(x - m, top), x), m
+
+
+def running_logsumexp(x: Node, axis: int, reverse: bool) -> Node:
+    """Return log(cumulative_sum(exp(x))): a running sum that is scaled down wherever the running maximum grows.
+
+    Neither the sum nor its adjoint, which is such a recurrence too, can overflow; leading -inf have slope 0.
+    """
+    m = apply(Cumulative("cumulative_max", axis, reverse), fixed(x))
+    m = fixed(where(isfinite(m), m, 0))
+    scale = exp(minimum(shift(m, axis, -inf, reverse) - m, 0))  # minimum: a maximum of -inf is shifted by 0
+    terms = exp(x - m)
+    total = cast(apply(LinearRecurrence(axis, reverse), *(cast(v, FLOAT64) for v in (scale, terms))), x.dtype)
+    return where(equal(total, 0), -inf, log(total) + m)
 
 
 # -- what the logarithm of one function is
@@ -437,8 +396,23 @@ def _of_one_more() -> tuple[Rule, ...]:
         Rule("log1p(-erfc(x) / 2)", lambda x: log1p(erfc(x) * -0.5), lambda x: log_ndtr(x * root(2)), (REAL,)),
         Rule("log1p(-erf(x))", lambda x: log1p(-erf(x)), lambda x: log_erfc(x), (REAL,)),
         Rule("log1p(erf(x))", lambda x: log1p(erf(x)), lambda x: log_erfc(-x), (REAL,)),
+        Rule(
+            "log1p(-softmax(x, axis))",
+            lambda x, axis: log1p(-softmax(x, axis[0])),
+            lambda x, axis: log_of_others(x, axis),
+            (ROWS, AXES),
+            lambda x, axis: len(axis) == 1,
+        ),
         Rule("log1p(-sigmoid(x))", lambda x: log1p(-sigmoid(x)), lambda x: -softplus(x), (REAL,)),
     )
+
+
+def log_of_others(x: Node, axis: tuple[int, ...]) -> Node:
+    """Return log(1 - softmax(x)); beside a probability above 1/2, of which a row has one at most, the others' sum."""
+    p = softmax(x, axis[0])
+    largest = p > 0.5
+    others = logsumexp(where(largest, -inf, x), axis, keepdims=True) - logsumexp(x, axis, keepdims=True)
+    return where(largest, others, log1p(where(largest, 0, -p)))
 
 
 def _in_base(rule: Rule, log: Callable[[Node], Node], name: str, one: float) -> Rule:

@@ -35,9 +35,10 @@ from graphc.ops.elementwise_float import (
 )
 from graphc.ops.pointwise import Broadcast
 from graphc.ops.reduction import log_softmax, logsumexp, max, softmax, softmax_over, sum
+from graphc.passes.exponentials import is_exponential, root_of
 from graphc.passes.pattern import AXES, Domain, Rule, literal
 from graphc.passes.rules_cancellation import CANCELLATION
-from graphc.passes.rules_logarithms import LOGARITHMS, is_exponential, root_of
+from graphc.passes.rules_logarithms import LOGARITHMS
 from graphc.passes.signs import is_positive
 from graphc.passes.squares import is_sum_of_squares
 
@@ -180,6 +181,12 @@ def _softmax() -> tuple[Rule, ...]:
             lambda x, axis: exp(x) / sum(exp(x), axis, keepdims=True),
             lambda x, axis: softmax_over(x, axis),
             (ROWS, AXES),
+        ),
+        Rule(
+            "exp(x) / sum(exp(y), axis, keepdims=True)",
+            lambda x, y, axis: exp(x) / sum(exp(y), axis, keepdims=True),
+            lambda x, y, axis: exp(x - logsumexp(y, axis, keepdims=True)),
+            (ROWS, ROWS, AXES),
         ),
         Rule(
             "softmax(x - max(x), axis)",

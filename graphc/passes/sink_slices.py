@@ -43,7 +43,7 @@ def _only_sliced(graph: Graph) -> set[Node]:
     for node in reversed(graph.nodes):
         if not isinstance(node.op, (Elementwise, Cast)) or node in outputs or not node.inputs:
             continue
-        users = graph.users[node]
+        users = graph.users(node)
         slices = [u for u in users if isinstance(u.op, Slice)]
         whole = [u for u in users if not isinstance(u.op, Slice)]
         sizes = [u.size for u in slices]
@@ -83,7 +83,7 @@ def join_slices(graph: Graph) -> Graph:
         return graph
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if node.op is not ADD or (is_private(graph, node) and graph.users[node][0].op is ADD):
+        if node.op is not ADD or (is_private(graph, node) and graph.users(node)[0].op is ADD):
             return None  # a term of a larger sum
         parts = terms_of(graph, node)
         whole = all(isinstance(p.op, Unslice) and is_private(graph, p) for p in parts)

@@ -172,7 +172,7 @@ def _float_axis(op: Softmax | LogSoftmax, types: Types) -> None:
 
 
 def _cumulative(op: Cumulative, types: Types) -> None:
-    require(op.name in ("cumulative_sum", "cumulative_prod"), f"running {op.name!r}")
+    require(op.name in ("cumulative_sum", "cumulative_prod", "cumulative_max"), f"running {op.name!r}")
     one_dtype(types, "iuf")
     in_range(op.axis, types[0].ndim)
 
