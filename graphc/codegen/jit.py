@@ -31,7 +31,8 @@ _ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
 def compile_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) -> tuple[bytes, tuple[str, ...]]:
     """Return the object code of a kernel, whose entry is called `symbol`, and its undefined symbols.
 
-    Pointers of a control kernel may share anything. Raises `CompileError` with the source where Numba or LLVM refuses it.
+    Pointers of a control kernel may share anything. Raises `CompileError` with the source where Numba or LLVM refuses
+    it.
     """
     with FORK_LOCK:
         try:

@@ -23,9 +23,10 @@ from numba.core.target_extension import CPU, target_override, target_registry
 from numba.core.typing.context import BaseContext as BaseTyping
 from numba.core.untyped_passes import FixupArgs
 
-from graphc.codegen import numba_lower, numba_types
+from graphc.codegen import numba_emit, numba_types
+from graphc.codegen.numba_emit import ADDRESS, I64, Options
 from graphc.codegen.numba_flow import Flow
-from graphc.codegen.numba_lower import ADDRESS, I64, KernelLower, Options
+from graphc.codegen.numba_lower import KernelLower
 from graphc.codegen.numba_types import FRAME, INDEX, NUMBERS, WORDS
 from graphc.errors import CompileError
 
@@ -69,7 +70,7 @@ class _Target(BaseContext):  # type: ignore[misc]
         self.found: dict[Any, Any] = {}
 
     def refresh(self) -> None:
-        self.install_registry(numba_lower.REGISTRY)
+        self.install_registry(numba_emit.REGISTRY)
 
     @property
     def call_conv(self) -> Any:
@@ -145,8 +146,9 @@ class _Lowering(FunctionPass):  # type: ignore[misc]
 
     def run_pass(self, state: Any) -> bool:
         symbol = state.metadata["symbol"]
+        how = {"mangler": lambda *_, **__: symbol, "inline": False, "noalias": False, "abi_tags": ()}
         descriptor = PythonFunctionDescriptor.from_specialized_function(
-            state.func_ir, state.typemap, state.return_type, state.calltypes, mangler=lambda *a, **k: symbol, inline=False, noalias=False, abi_tags=()
+            state.func_ir, state.typemap, state.return_type, state.calltypes, **how
         )
         lower = KernelLower(state.targetctx, state.library, descriptor, state.func_ir, state.metadata)
         lower.lower()

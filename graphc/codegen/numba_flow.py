@@ -101,8 +101,9 @@ class Flow:
         match inst:
             case ir.Assign(target=target, value=value):
                 self._assign(target.name, value, arguments)
-            case ir.SetItem(target=target, index=index, value=value) | ir.StaticSetItem(
-                target=target, index_var=index, value=value
+            case (
+                ir.SetItem(target=target, index=index, value=value)
+                | ir.StaticSetItem(target=target, index_var=index, value=value)
             ):
                 self.calls[inst] = self.resolve(operator.setitem, [target, index, value])
             case ir.Return(value=value):
@@ -193,7 +194,9 @@ class Flow:
         """Return the signature of a word or operator for these operands. Raises `CompileError`."""
         args = tuple(self.types[v.name] for v in operands)
         if literal:
-            args = tuple(self._literal(v, t) if i in literal else t for i, (v, t) in enumerate(zip(operands, args, strict=True)))
+            args = tuple(
+                self._literal(v, t) if i in literal else t for i, (v, t) in enumerate(zip(operands, args, strict=True))
+            )
         signature = _signatures.get((key, args))
         if signature is None:
             try:
@@ -226,7 +229,9 @@ class Flow:
         blocks = frozenset(natural.body) if natural else frozenset({offset})
         straight = all(sum(s in blocks for s, _ in self.graph.successors(b)) < 2 for b in blocks)
         branch, source = body[-1], first.value.value.name
-        loop = Loop(offset, branch.truebr, branch.falsebr, source, tuple(names), blocks, straight, self.types[source].step)
+        loop = Loop(
+            offset, branch.truebr, branch.falsebr, source, tuple(names), blocks, straight, self.types[source].step
+        )
         self.loops[offset] = self.bodies[loop.body] = loop
 
 
@@ -354,8 +359,9 @@ def _uses(inst: Any) -> list[str]:
             return [value.name]
         case ir.Assign(value=ir.Expr() as value):
             return [v.name for v in _operands(value)]
-        case ir.SetItem(target=target, index=index, value=value) | ir.StaticSetItem(
-            target=target, index_var=index, value=value
+        case (
+            ir.SetItem(target=target, index=index, value=value)
+            | ir.StaticSetItem(target=target, index_var=index, value=value)
         ):
             return [target.name, index.name, value.name]
         case ir.Branch(cond=cond):

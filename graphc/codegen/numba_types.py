@@ -72,7 +72,14 @@ BINARY = {
     **{operator.and_: "__and__", operator.or_: "__or__", operator.xor: "__xor__"},
     **{operator.lshift: "__lshift__", operator.rshift: "__rshift__", operator.floordiv: "floordiv"},
 }
-ORDERS = {operator.eq: "==", operator.ne: "!=", operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
+ORDERS = {
+    operator.eq: "==",
+    operator.ne: "!=",
+    operator.lt: "<",
+    operator.le: "<=",
+    operator.gt: ">",
+    operator.ge: ">=",
+}
 UNARY = {operator.not_: "not", operator.neg: "__neg__", operator.invert: "__invert__"}
 _OF_INDICES = (operator.add, operator.sub, operator.mul)
 CALLS = {"call_i64": ("i64", 0), "call_void": ("void", 0), "call_transpose": ("void", 1)}
