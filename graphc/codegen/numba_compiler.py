@@ -42,14 +42,14 @@ class _Kernels(CPU):
 target_registry[TARGET] = _Kernels
 
 
-class _Typing(BaseTyping):  # type: ignore[misc]
+class _Typing(BaseTyping):
     """Numba's typing with the words of kernels."""
 
     def refresh(self) -> None:
         self.install_registry(numba_types.REGISTRY)
 
 
-class _CallConv(BaseCallConv):  # type: ignore[misc]
+class _CallConv(BaseCallConv):
     """A pointer and int64s are given, an int64 is returned."""
 
     def get_function_type(self, restype: Any, argtypes: Any) -> Any:
@@ -63,7 +63,7 @@ class _CallConv(BaseCallConv):  # type: ignore[misc]
         return None
 
 
-class _Target(BaseContext):  # type: ignore[misc]
+class _Target(BaseContext):
     """Numba's lowering with the words of kernels."""
 
     def init(self) -> None:
@@ -97,7 +97,7 @@ class _Library:
         return ll.Module(name)
 
 
-class _Interpreter(Interpreter):  # type: ignore[misc]
+class _Interpreter(Interpreter):
     """Numba's bytecode interpreter without its peepholes, which kernels have no use for (a fifth of its time)."""
 
     def post_process(self, peepholes: Any, func_ir: Any) -> Any:
@@ -105,7 +105,7 @@ class _Interpreter(Interpreter):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Translation(FunctionPass):  # type: ignore[misc]
+class _Translation(FunctionPass):
     """Interpret the bytecode."""
 
     _name = "graphc_translation"
@@ -119,7 +119,7 @@ class _Translation(FunctionPass):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class _Types(FunctionPass):  # type: ignore[misc]
+class _Types(FunctionPass):
     """Give every variable its type."""
 
     _name = "graphc_types"
@@ -136,7 +136,7 @@ class _Types(FunctionPass):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class _Lowering(FunctionPass):  # type: ignore[misc]
+class _Lowering(FunctionPass):
     """Lower to LLVM."""
 
     _name = "graphc_lowering"
@@ -156,7 +156,7 @@ class _Lowering(FunctionPass):  # type: ignore[misc]
         return True
 
 
-class _Compiler(CompilerBase):  # type: ignore[misc]
+class _Compiler(CompilerBase):
     """Numba's compiler with the passes that kernels need."""
 
     def define_pipelines(self) -> list[Any]:

@@ -164,10 +164,10 @@ def _declare_operators() -> None:
                 return (builder.fcmp_unordered if sign == "!=" else builder.fcmp_ordered)(sign, *args)
             return m.word(ORDER + sign, kinds, args)
 
-    for op, name in UNARY.items():
+    for negation, unary in UNARY.items():
 
-        @_lowering(op)
-        def lower_unary(context: Any, builder: Any, sig: Any, args: Any, name: str = name) -> Any:
+        @_lowering(negation)
+        def lower_unary(context: Any, builder: Any, sig: Any, args: Any, name: str = unary) -> Any:
             return builder.graphc.word(name, (kind_of(sig.args[0]),), args)
 
 

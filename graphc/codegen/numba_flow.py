@@ -13,6 +13,7 @@ import operator
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from numba.core import ir, types
@@ -256,7 +257,7 @@ def _without_prefixes(blocks: dict[int, Any]) -> None:
                 other.body[-1] = ir.Jump(last.target, end.loc)
             elif isinstance(end, ir.Branch) and offset in (end.truebr, end.falsebr):
                 to = [last.target if t == offset else t for t in (end.truebr, end.falsebr)]
-                other.body[-1] = ir.Branch(end.cond, *to, end.loc)
+                other.body[-1] = ir.Branch(end.cond, to[0], to[1], end.loc)
 
 
 def _is_test(block: Any) -> bool:
@@ -327,7 +328,7 @@ class _Webs:
             for inst in blocks[offset].body:
                 if (uses := seen.get(id(inst))) is not None:
                     renamed = {name: webs[self.root(d)] for name, d in uses.items()}
-                    _rename(inst, lambda v, new=renamed: ir.Var(v.scope, new[v.name], v.loc) if v.name in new else v)
+                    _rename(inst, partial(_renamed, renamed))
                 if id(inst) in defined:
                     target = inst.target
                     inst.target = ir.Var(target.scope, webs[self.root(defined[id(inst)])], target.loc)
@@ -369,6 +370,10 @@ def _uses(inst: Any) -> list[str]:
         case ir.Return(value=value):
             return [value.name]
     return []
+
+
+def _renamed(new: dict[str, str], var: Any) -> Any:
+    return ir.Var(var.scope, new[var.name], var.loc) if var.name in new else var
 
 
 def _rename(inst: Any, new: Callable[[Any], Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from numba.core import types
@@ -213,12 +214,12 @@ def _range(args: Sequence[Any]) -> Any:
 
 
 for _op in (*BINARY, *ORDERS):
-    _declare(_op, lambda args, op=_op: binary(op, args))
-for _op in UNARY:
-    _declare(_op, lambda args, op=_op: unary(op, args))
+    _declare(_op, partial(binary, _op))
+for _not in UNARY:
+    _declare(_not, partial(unary, _not))
 for _name, _word in WORDS.items():
-    _declare(_word, lambda args, name=_name: call(name, args))
-_declare(bool, lambda args: call("bool", args))
+    _declare(_word, partial(call, _name))
+_declare(bool, partial(call, "bool"))
 _declare(range, _range)
 _declare(operator.getitem, _getitem)
 _declare(operator.setitem, _setitem)
