@@ -1,7 +1,4 @@
-"""What the compiler of kernels leans on inside Numba, each with what it buys: a release without one of these fails here.
-
-Times are of one small kernel, user CPU, where Numba's own pipeline takes about 90 ms.
-"""
+"""What the compiler of kernels leans on inside Numba, each with what it buys."""
 
 from __future__ import annotations
 

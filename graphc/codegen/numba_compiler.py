@@ -156,7 +156,7 @@ class _Lowering(FunctionPass):
         return True
 
 
-class _Compiler(CompilerBase):
+class _Compiler(CompilerBase):  # type: ignore[misc]
     """Numba's compiler with the passes that kernels need."""
 
     def define_pipelines(self) -> list[Any]:

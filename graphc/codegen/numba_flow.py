@@ -241,32 +241,34 @@ def _without_prefixes(blocks: dict[int, Any]) -> None:
 
     They hold copies of the loop's iterator, which belong where it is made.
     """
+    homes = {i.target.name: b for b in blocks.values() for i in b.body if isinstance(i, ir.Assign)}
+    moved: dict[int, int] = {}
     for offset, block in list(blocks.items()):
         *copies, last = block.body
         if not (isinstance(last, ir.Jump) and _is_test(blocks[last.target])):
             continue
         if not all(isinstance(c, ir.Assign) and isinstance(c.value, ir.Var) for c in copies):
             continue
+        if any(homes[c.value.name] is block for c in copies):
+            continue
         for copy in copies:
-            home = next(b for b in blocks.values() if b is not block and _assigns(b, copy.value.name))
+            home = homes[copy.target.name] = homes[copy.value.name]
             home.body.insert(len(home.body) - 1, copy)
+        moved[offset] = last.target
+    for offset in moved:
         del blocks[offset]
-        for other in blocks.values():
-            end = other.body[-1]
-            if isinstance(end, ir.Jump) and end.target == offset:
-                other.body[-1] = ir.Jump(last.target, end.loc)
-            elif isinstance(end, ir.Branch) and offset in (end.truebr, end.falsebr):
-                to = [last.target if t == offset else t for t in (end.truebr, end.falsebr)]
-                other.body[-1] = ir.Branch(end.cond, to[0], to[1], end.loc)
+    for block in blocks.values() if moved else ():
+        end = block.body[-1]
+        if isinstance(end, ir.Jump) and end.target in moved:
+            block.body[-1] = ir.Jump(moved[end.target], end.loc)
+        elif isinstance(end, ir.Branch) and (end.truebr in moved or end.falsebr in moved):
+            yes, no = (moved.get(t, t) for t in (end.truebr, end.falsebr))
+            block.body[-1] = ir.Branch(end.cond, yes, no, end.loc)
 
 
 def _is_test(block: Any) -> bool:
     first = block.body[0]
     return isinstance(first, ir.Assign) and isinstance(first.value, ir.Expr) and first.value.op == "iternext"
-
-
-def _assigns(block: Any, name: str) -> bool:
-    return any(isinstance(i, ir.Assign) and i.target.name == name for i in block.body)
 
 
 @dataclass
