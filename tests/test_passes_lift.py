@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gc
 from graphc.graph import Graph
-from graphc.node import Node
+from graphc.node import Node, serials
 from graphc.passes.rewrite import expression
 from graphc.passes.stabilize import stabilize
 from tests.passes import becomes, stays
@@ -163,3 +163,16 @@ def test_the_rest_of_an_array_that_padding_fills() -> None:
     value, slope = gc.function([S], [loss, gc.grad(loss, S)])([-1.0, 0.0, 1.0])
     np.testing.assert_allclose(value, np.e - 1 / np.e)
     np.testing.assert_allclose(slope, [0.0, 1.0, 2 * np.e], atol=1e-15)
+
+
+def test_nested_choices_do_not_multiply_the_trials() -> None:
+    """A formula is moved into the branches of a `where` on trial; branches inside branches would double the trials."""
+    made = []
+    for depth in (6, 12):
+        y = gc.exp(S)
+        for i in range(depth):
+            y = gc.where(i < S, gc.exp(y) * 0.5, gc.sin(y) + i)
+        graph, before = Graph(gc.log(gc.sin(y) + gc.cos(y))), next(serials)
+        stabilize(graph)
+        made.append(next(serials) - before)
+    assert made[1] < 4 * made[0]

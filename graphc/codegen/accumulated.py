@@ -26,7 +26,7 @@ from graphc.passes.kernels import ACCUMULATED
 from graphc.types import Shape, Size, TensorType, product, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 ROWS = 128
 """Rows of a block: as many as NumPy's pairwise sum adds one after the other."""
@@ -51,7 +51,7 @@ class Blocked:
 class AccumulatedBlocks:
     """The sums in memory of one nest; see the module's docstring."""
 
-    def __init__(self, nest: _Lowering) -> None:
+    def __init__(self, nest: Lowering) -> None:
         self._nest = nest
         self._own = {
             root: tuple(inside_node(name, TensorType(root.dtype, ())) for name in ("block", "errors"))

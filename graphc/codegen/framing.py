@@ -21,7 +21,7 @@ from graphc.passes.layout import Access
 from graphc.types import Size, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 Interval = tuple[Size, Size]
 PIECE = Var("piece")
@@ -48,7 +48,7 @@ def shifted(op: Framed, access: Access) -> Access:
     return Access(access.base, offset, access.strides)
 
 
-def framed_value(nest: _Lowering, node: Node, name: Var) -> Statement:
+def framed_value(nest: Lowering, node: Node, name: Var) -> Statement:
     """Return the statement that computes a framed value: its expression inside its region, 0 outside."""
     op = node.op
     assert isinstance(op, Framed)
@@ -67,14 +67,14 @@ def framed_value(nest: _Lowering, node: Node, name: Var) -> Statement:
     return If(both(*tests), body, [Let(name, zero)])
 
 
-def _inside(nest: _Lowering, axis: int, span: Interval) -> list[Expr]:
+def _inside(nest: Lowering, axis: int, span: Interval) -> list[Expr]:
     variable = nest.variables[next(k for k, group in enumerate(nest.groups) if axis in group)]
     start, stop = span
     low: list[Expr] = [] if start == 0 else [variable >= nest.build.size(start)]
     return [*low, variable < nest.build.size(stop)]
 
 
-def divided(nest: _Lowering, statements: list[Statement], start: Expr, stop: Expr) -> list[Statement]:
+def divided(nest: Lowering, statements: list[Statement], start: Expr, stop: Expr) -> list[Statement]:
     """Return the loops over the last axis from `start` to `stop`: where all regions hold, and at the edges."""
     build, last = nest.build, len(nest.groups) - 1
     variable = nest.variables[last]
@@ -114,7 +114,7 @@ def divided(nest: _Lowering, statements: list[Statement], start: Expr, stop: Exp
     return [*body, _pieces(variable, [(start, first), (final, stop)], outside)]
 
 
-def _is_light(nest: _Lowering) -> bool:
+def _is_light(nest: Lowering) -> bool:
     """Tell whether elements may be computed twice, and cost so little that loads and odd ends of rows are what counts.
 
     Long mathematics is better in two vectors at a time, see `jit`.
@@ -132,7 +132,7 @@ def _computed(op: Framed) -> list[Node]:
     return [n for n in op.body.nodes if n not in op.body.inputs]
 
 
-def _whole_vectors(nest: _Lowering, last: int, lanes: int, inside: list[Let | Store]) -> Loop:
+def _whole_vectors(nest: Lowering, last: int, lanes: int, inside: list[Let | Store]) -> Loop:
     """Return the loop over whole vectors: the first, those from the middle on, and the last, which may overlap."""
     nest.whole_vectors = True
     names = ("first", "middle", "final", "pieces", "count", "whole", "from_d")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 if TYPE_CHECKING:
     from graphc.node import Node
@@ -35,11 +35,17 @@ def _operator(op: str) -> Callable[[Expr, Operand], Binary]:
     return build
 
 
+def _is_row(value: Any) -> bool:
+    """Tell whether a field holds several expressions."""
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], Expr)
+
+
 class Expr:
     """A scalar value, or a pointer."""
 
     __slots__ = ()
     __iter__ = None  # `p[i]` is a load, not an element of a sequence
+    __match_args__: ClassVar[tuple[str, ...]] = ()
     level: ClassVar[int] = ATOM
 
     if TYPE_CHECKING:
@@ -51,12 +57,21 @@ class Expr:
     @property
     def parts(self) -> tuple[Expr, ...]:
         """The expressions that this one is made of."""
-        return ()
+        found: list[Expr] = []
+        for value in (getattr(self, name) for name in self.__match_args__):
+            found += [value] if isinstance(value, Expr) else value if _is_row(value) else ()
+        return tuple(found)
 
     def of(self, *parts: Expr) -> Expr:
         """Return the same of other parts."""
-        assert not parts
-        return self
+        left = iter(parts)
+        values: list[Any] = []
+        for value in (getattr(self, name) for name in self.__match_args__):
+            if isinstance(value, Expr):
+                values.append(next(left))
+            else:
+                values.append(tuple([next(left) for _ in value]) if _is_row(value) else value)
+        return cast(Any, type(self))(*values)  # type: ignore[no-any-return]
 
     __add__ = _operator("+")
     __sub__ = _operator("-")
@@ -133,13 +148,6 @@ class Word(Expr):
     def kind(self) -> str:
         return "i64"
 
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return () if isinstance(self.slot, int) else (self.slot,)
-
-    def of(self, *parts: Expr) -> Expr:
-        return Word(*parts) if parts else self
-
     def __str__(self) -> str:
         return f"frame[{self.slot!s}]"
 
@@ -155,13 +163,6 @@ class Load(Expr):
     def kind(self) -> str:
         return self.pointer.kind
 
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return self.pointer, self.index
-
-    def of(self, *parts: Expr) -> Expr:
-        return Load(*parts)
-
     def __str__(self) -> str:
         return f"{self.pointer!s}[{self.index!s}]"
 
@@ -172,13 +173,6 @@ class Cast(Expr):
 
     kind: str
     operand: Expr
-
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return (self.operand,)
-
-    def of(self, *parts: Expr) -> Expr:
-        return Cast(self.kind, *parts)
 
     def __str__(self) -> str:
         return f"{self.kind}({self.operand!s})"
@@ -191,13 +185,6 @@ class Address(Expr):
     kind: str
     word: Expr
     scope: tuple[int, ...] = ()
-
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return (self.word,)
-
-    def of(self, *parts: Expr) -> Expr:
-        return Address(self.kind, parts[0], self.scope)
 
     def __str__(self) -> str:
         return f"{self.kind}p({', '.join(map(str, (self.word, *self.scope)))})"
@@ -218,13 +205,6 @@ class Binary(Expr):
     @property
     def level(self) -> int:  # type: ignore[override]
         return _LEVELS[self.op]
-
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return self.left, self.right
-
-    def of(self, *parts: Expr) -> Expr:
-        return Binary(self.op, *parts)
 
     def __str__(self) -> str:
         level = _LEVELS[self.op]
@@ -248,13 +228,6 @@ class Negative(Expr):
     def kind(self) -> str:
         return self.operand.kind
 
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return (self.operand,)
-
-    def of(self, *parts: Expr) -> Expr:
-        return Negative(*parts)
-
     def __str__(self) -> str:
         return f"-{self.operand!s}" if self.operand.level >= 11 else f"-({self.operand!s})"
 
@@ -268,13 +241,6 @@ class Group(Expr):
     @property
     def kind(self) -> str:
         return self.inner.kind
-
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return (self.inner,)
-
-    def of(self, *parts: Expr) -> Expr:
-        return Group(*parts)
 
     def __str__(self) -> str:
         return f"({self.inner!s})"
@@ -291,13 +257,6 @@ class Call(Expr):
     def kind(self) -> str:
         return self.operands[1 if self.word == "select" else 0].kind if self.word != "isfinite" else "bool"
 
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return self.operands
-
-    def of(self, *parts: Expr) -> Expr:
-        return Call(self.word, parts)
-
     def __str__(self) -> str:
         return f"{self.word!s}({', '.join(map(str, self.operands))})"
 
@@ -311,13 +270,6 @@ class Formula(Expr):
     kind: str
     operand_kind: str
     level: ClassVar[int] = 0
-
-    @property
-    def parts(self) -> tuple[Expr, ...]:
-        return self.operands
-
-    def of(self, *parts: Expr) -> Expr:
-        return Formula(self.code, parts, self.kind, self.operand_kind)
 
     def __str__(self) -> str:
         return self.code.format(*map(str, self.operands), T=self.operand_kind)

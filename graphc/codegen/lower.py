@@ -48,7 +48,7 @@ Accesses = dict[Node, Access]
 
 def lower(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *, divide: bool) -> LoopNest:
     """Return the nest of a kernel with a scatter; `aliased` maps state that is updated in place to its new value."""
-    lowering = _Lowering(kernel, schedule, aliased, divide=False)
+    lowering = Lowering(kernel, schedule, aliased, divide=False)
     divide = divide and schedule.options.uses("target_rows")
     return with_target_rows(lowering, lowering.nest()) if divide else lowering.nest()
 
@@ -58,12 +58,12 @@ def lower_loop(kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], *,
 
     `divide`: whether chunks of a large nest may run in frames of their own.
     """
-    lowering = _Lowering(kernel, schedule, aliased, divide)
+    lowering = Lowering(kernel, schedule, aliased, divide)
     strips, form = (with_strips, "strips") if kernel.split is None else (with_row_strips, "row_strips")
     return strips(lowering, lowering.nest()) if schedule.options.uses(form) else [lowering.nest()]
 
 
-class _Lowering:
+class Lowering:
     """Lowers one loop kernel; see the module's docstring."""
 
     def __init__(self, kernel: Kernel, schedule: Schedule, aliased: dict[Node, Node], divide: bool) -> None:

@@ -356,7 +356,11 @@ class Builder:
 
     def size(self, size: Size) -> Var:
         """Return a variable that holds a size."""
-        return self.once(("size", size), "n", lambda: self.word(SizeSlot(size)))
+        found = self._known.get(("size", size))  # most sizes are known
+        if found is None:
+            found = self.once(("size", size), "n", lambda: self.word(SizeSlot(size)))
+        assert isinstance(found, Var)
+        return found
 
     def literal(self, value: Array) -> Var:
         """Return a variable that holds a number; its bits travel in the frame."""
@@ -378,12 +382,13 @@ class Builder:
 
     def pointer(self, base: Node, offset: Size) -> Pointer:
         """Return a variable that points at an element of a stored value."""
-        base = self.place(base)
-        kind = short_name(base.dtype)
-        scope = (self.scopes[base],) if base in self.scopes else ()
-        key = ("pointer", base, offset)
-        make = lambda: Address(kind, self.word(PointerSlot(base, offset)), scope)  # noqa: E731
-        return self.pointer_once(key, "p", make, base, offset)
+        place = self.place(base)
+        scope = (self.scopes[place],) if place in self.scopes else ()
+
+        def address() -> Address:
+            return Address(short_name(place.dtype), self.word(PointerSlot(place, offset)), scope)
+
+        return self.pointer_once(("pointer", place, offset), "p", address, place, offset)
 
     def checked(self, body: list[Statement], raw: Expr, size: Size) -> Var:
         """Emit the check of an index, which may count from the end, and return the variable of its position."""

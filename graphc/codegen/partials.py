@@ -43,7 +43,7 @@ from graphc.node import Node
 from graphc.types import Shape, Size, product, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 Q, E = Var("q"), Var("e")
 """Count the chunks, and the elements of a value that they reduce in memory."""
@@ -187,7 +187,7 @@ class Partials:
         return Parts(self._first, self._words, tuple(self.rows), max(1, self.stages), tuple(scratch))
 
 
-def share(nest: _Lowering, root: Node, result: Var | Pointer, phase: int) -> None:
+def share(nest: Lowering, root: Node, result: Var | Pointer, phase: int) -> None:
     """Note a reduction to which all steps of the outermost loop add: in a variable, or in memory through a pointer."""
     nest.shared = True
     if nest.partials is not None and result in nest.build.states:
@@ -198,7 +198,7 @@ def share(nest: _Lowering, root: Node, result: Var | Pointer, phase: int) -> Non
 
 
 def assemble_whole(
-    nest: _Lowering, inner: list[int], extents: list[Size], stops: list[Expr]
+    nest: Lowering, inner: list[int], extents: list[Size], stops: list[Expr]
 ) -> tuple[Size, list[Statement]]:
     """Return the statements of a nest that reduces all axes; its range is that of its loops."""
     loops = sum(1 for phase in nest.phases if phase.body or phase.stores or phase.block_end)

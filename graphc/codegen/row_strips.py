@@ -20,13 +20,13 @@ from graphc.ops.base import inside_node
 from graphc.types import Size, TensorType, product, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 ROWS = 32
 """Rows that are turned around at once: several cache lines, of which those at the ends belong to two strips."""
 
 
-def with_row_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
+def with_row_strips(nest: Lowering, plain: LoopNest) -> list[LoopNest]:
     """Return the nests of a kernel that reduces rows, as `with_strips` does for others."""
     outer = [k for k, group in enumerate(nest.groups) if group[-1] < nest.split]
     if nest.kernel.split is None or not outer or len(nest.groups) != len(outer) + 1:
@@ -37,7 +37,7 @@ def with_row_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
     return chosen(nest, plain, outer[-1], loads, lambda: _in_strips(nest, plain, outer[-1], loads), ROWS)
 
 
-def _across(nest: _Lowering, axis: int) -> list[Across]:
+def _across(nest: Lowering, axis: int) -> list[Across]:
     """Return the loads of all phases that read side by side along the rows."""
     found = []
     for phase in nest.phases:
@@ -52,7 +52,7 @@ def _across(nest: _Lowering, axis: int) -> list[Across]:
     return found
 
 
-def _in_strips(nest: _Lowering, plain: LoopNest, axis: int, loads: Sequence[Across]) -> LoopNest:
+def _in_strips(nest: Lowering, plain: LoopNest, axis: int, loads: Sequence[Across]) -> LoopNest:
     build, variable, top = nest.build, nest.variables[axis], len(nest.build.top)
     columns = product(nest.kernel.space[a] for a in nest.groups[-1])
     rows: list[tuple[Node, Size]] = []

@@ -16,7 +16,7 @@ from graphc.passes.layout import base_strides, is_inline
 from graphc.types import Shape, Size, short_name
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 AHEAD = 8
 """Steps between the wish for a row and its use: a row of four lines takes less than what a line takes to arrive."""
@@ -35,14 +35,14 @@ def indexed_shape(node: Node) -> Shape:
     return node.inputs[1].shape if isinstance(node.op, Scatter) else node.shape
 
 
-def row_length(nest: _Lowering, extents: list[Size]) -> int | None:
+def row_length(nest: Lowering, extents: list[Size]) -> int | None:
     """Return the extent of the innermost loop where it is to be in the text: that of short rows at indices."""
     extent = extents[-1] if len(extents) > 1 else None
     walked = any(is_by_rows(nest, n) for n in nest.kernel.nodes) and nest.options.uses("row_lengths")
     return extent if walked and isinstance(extent, int) and extent <= MAX_LITERAL else None
 
 
-def ask_ahead(nest: _Lowering, extents: list[Size], stops: list[Expr]) -> list[Statement]:
+def ask_ahead(nest: Lowering, extents: list[Size], stops: list[Expr]) -> list[Statement]:
     """Return the statements, to stand before the innermost loop, that ask for the rows of some steps later."""
     length = row_length(nest, extents)
     if length is None or not nest.options.uses("prefetch"):
@@ -68,7 +68,7 @@ def _is_large(table: Node) -> bool:
     return not isinstance(table.size, int) or table.size * table.dtype.itemsize > CACHED_BYTES
 
 
-def is_by_rows(nest: _Lowering, node: Node) -> bool:
+def is_by_rows(nest: Lowering, node: Node) -> bool:
     """Tell whether a member walks contiguous rows, at indices in memory that do not change along a row."""
     if not isinstance(node.op, (Gather, Scatter)):
         return False
@@ -80,13 +80,13 @@ def _indices(node: Node) -> tuple[Node, ...]:
     return node.inputs[2 if isinstance(node.op, Scatter) else 1 :]
 
 
-def _is_steady(nest: _Lowering, node: Node, x: Node) -> bool:
+def _is_steady(nest: Lowering, node: Node, x: Node) -> bool:
     base = nest.accesses[x].base
     there = base not in nest.kernel.levels and base not in nest.inline and not is_inline(base.op)
     return there and nest.group_strides(nest.operand_strides(node, x))[-1] == 0
 
 
-def _wishes(nest: _Lowering, node: Node, variables: list[Var], length: int) -> list[Statement]:
+def _wishes(nest: Lowering, node: Node, variables: list[Var], length: int) -> list[Statement]:
     """Return the statements that ask for the lines of one row; a bad index asks for nothing that could fault."""
     assert isinstance(node.op, (Gather, Scatter))
     build, access = nest.build, nest.accesses[node.inputs[0]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from graphc.codegen.ir import Expr, Formula, If, Let, Loop, Statement, Store
+from graphc.codegen.ir import Cast, Expr, Formula, If, Let, Loop, Statement, Store
 from graphc.codegen.nest import LoopNest
 from graphc.codegen.walks import changed
 from graphc.ops.code import contents_of, with_word
@@ -45,9 +45,8 @@ def _changed(statement: Statement, loops: int) -> Statement:
 
 
 def _has_words(value: Expr) -> bool:
-    if isinstance(value, Formula):
-        return not _WORDS.keys().isdisjoint(contents_of(value.code).words)
-    return any(map(_has_words, value.parts))
+    formula = value.operand if isinstance(value, Cast) else value
+    return isinstance(formula, Formula) and not _WORDS.keys().isdisjoint(contents_of(formula.code).words)
 
 
 def _word(part: Expr) -> Expr | None:

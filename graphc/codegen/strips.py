@@ -29,7 +29,7 @@ from graphc.passes.kernels import ACCUMULATED, INNER
 from graphc.types import Shape, Size, Sizes, product, short_name, size_value
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 ROWS = 64
 """Rows of a strip: several cache lines of the operand, of which those at the ends belong to two strips."""
@@ -109,7 +109,7 @@ class Across:
     name: Expr
 
 
-def with_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
+def with_strips(nest: Lowering, plain: LoopNest) -> list[LoopNest]:
     """Return the nests of a kernel: in strips where they are worth it, and else as it is; `nest` has made it."""
     # On Windows a frame of more than a page needs the help of the C library.
     framed = any(isinstance(n.op, Framed) for n in nest.kernel.nodes)
@@ -128,7 +128,7 @@ def with_strips(nest: _Lowering, plain: LoopNest) -> list[LoopNest]:
 
 
 def chosen(
-    nest: _Lowering, plain: LoopNest, axis: int, loads: list[Across], tiled: Callable[[], LoopNest], kept: int = 0
+    nest: Lowering, plain: LoopNest, axis: int, loads: list[Across], tiled: Callable[[], LoopNest], kept: int = 0
 ) -> list[LoopNest]:
     """Return the nest in strips, the plain one, or both where the sizes of a call choose; `kept` as in `Worth`."""
     if not loads:
@@ -149,7 +149,7 @@ def _is_large(rows: Size, columns: Size) -> bool:
     return isinstance(rows, int) and isinstance(columns, int) and rows * columns >= LARGE
 
 
-def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[Across]]:
+def _across(nest: Lowering, phase: Phase) -> tuple[int, list[Across]]:
     """Return the loads across the rows and the loop along which their elements lie side by side."""
     found: dict[int, list[Across]] = {}
     for key, name in phase.values.items():
@@ -168,7 +168,7 @@ def _across(nest: _Lowering, phase: Phase) -> tuple[int, list[Across]]:
 class _Strips:
     """Writes the loops in strips: the loop over `axis` and the innermost one are divided."""
 
-    def __init__(self, nest: _Lowering, axis: int, loads: list[Across]) -> None:
+    def __init__(self, nest: Lowering, axis: int, loads: list[Across]) -> None:
         self.nest, self.axis, self.loads = nest, axis, loads
         self.last = len(nest.groups) - 1
         extents = [product(nest.kernel.space[a] for a in group) for group in nest.groups[1:]]
@@ -241,7 +241,7 @@ def with_loads(body: Sequence[Statement], copies: Mapping[Expr, Load]) -> list[S
     return [Let(s.target, copies[s.target]) if isinstance(s, Let) and s.target in copies else s for s in body]
 
 
-def turn(nest: _Lowering, load: Across, target: Expr, corner: Sequence[Expr], counts: Sequence[Expr]) -> Call:
+def turn(nest: Lowering, load: Across, target: Expr, corner: Sequence[Expr], counts: Sequence[Expr]) -> Call:
     """Return the call that turns a part of an operand around; `corner` is where it begins, by loop.
 
     `counts` are its rows, its columns and the distance of the target's rows.

@@ -20,7 +20,7 @@ from graphc.ops.indexing import Scatter
 from graphc.types import product
 
 if TYPE_CHECKING:
-    from graphc.codegen.lower import _Lowering
+    from graphc.codegen.lower import Lowering
 
 LEAST_NS = 60_000.0
 """Planned work from which on the target is divided: every thread reads all indices."""
@@ -31,7 +31,7 @@ LEAST_BYTES = 2048
 every other one of shorter rows takes longer than to read all of them in turn, up to twice as long."""
 
 
-def with_target_rows(nest: _Lowering, plain: LoopNest) -> LoopNest:
+def with_target_rows(nest: Lowering, plain: LoopNest) -> LoopNest:
     """Return the nest of a scatter with the target's rows as its range, or as it is where its rows are short."""
     groups, extents = nest.groups, [product(nest.kernel.space[a] for a in g) for g in nest.groups]
     (node,) = (n for n in nest.kernel.nodes if isinstance(n.op, Scatter))

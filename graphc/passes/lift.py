@@ -39,6 +39,8 @@ from graphc.types import Size, TensorType, is_float
 
 PIECES: frozenset[type[Op]] = frozenset((Concat, Unslice))
 """The ops that put pieces together, besides `where`."""
+WIDE = 4 * FAR
+"""The nodes that are looked at for what a rule may take up, before a formula is moved."""
 
 
 @dataclass(frozen=True)
@@ -225,15 +227,15 @@ def _is_promising(source: Node, names: Collection[str]) -> bool:
         order, seen = [(piece, seen_through)], {piece}
         for node, alone in order:
             op = node.op
-            if op is WHERE or type(op) in PIECES:
-                return True
+            joins = op is WHERE or type(op) in PIECES
             mover, elementwise = type(op) in MOVERS, isinstance(op, Elementwise)
             if op.name in names and not (alone and elementwise):
                 return True
-            if (mover or elementwise) and len(order) < FAR:
-                below = [x for x in (node.inputs[:1] if mover else node.inputs) if x not in seen]
+            if (mover or elementwise or joins) and len(order) < WIDE:
+                read = node.inputs[:1] if mover else node.inputs[1:] if op is WHERE else node.inputs
+                below = [x for x in read if x not in seen]
                 seen.update(below)
-                order.extend((x, alone and (elementwise or moves_only(node))) for x in below)
+                order.extend((x, alone and not joins and (elementwise or moves_only(node))) for x in below)
     return False
 
 

@@ -24,6 +24,8 @@ from graphc.passes.pattern import FAR, MOVERS, Call, Kept, Literal, Match, Patte
 FUEL = 100
 """Replacements per node of the graph; more can only be rules that undo each other."""
 
+TRIALS = 8
+"""Trials inside one that moves a formula, for each piece and four more; the deepest tested spelling needs 20 in all."""
 
 _SEEN_THROUGH = MOVERS | {Constant}
 """The ops whose name is not what a pattern goes by; asked at every node, so without a call."""
@@ -122,6 +124,8 @@ class _Engine:
         self.behind: dict[Node, Node | None] = {}
         self.gained: set[Node] = set()
         self.depth = 0
+        self.trials = 0
+        """The trials that may still be made inside the outermost one: nested `where`s alone would double them."""
         self.oldest = sys.maxsize
         """The serial number of the oldest node that a rule for accuracy has consumed, in the trial at hand."""
 
@@ -162,8 +166,12 @@ class _Engine:
         names = self.index.inside.get(node.op.name)
         if not names or type(node.op) is not Elementwise or node.op is WHERE or self.depth == FAR:
             return None
+        if self.depth > 0 and self.trials <= 0:
+            return None
         found = None
         formula = formula_at(node, names)
+        if self.depth == 0:
+            self.trials = TRIALS * (4 if formula is None else 4 + len(formula.pieces))
         if formula is not None and formula.operands is not None:
             found = self._gaining(node, next(serials), lambda: formula.spread(self._settle_piece))
         if found is None and self.loops:
@@ -180,6 +188,7 @@ class _Engine:
     def _gaining(self, node: Node, start: int, build: Callable[[], Node]) -> Node | None:
         """Return what `build` builds and settles, if a rule for accuracy has consumed a node made before `start`."""
         outside, self.oldest = self.oldest, sys.maxsize
+        self.trials -= 1
         self.depth += 1
         with blame(node.source):
             found = build()
