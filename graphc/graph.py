@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -36,19 +36,22 @@ NO_DATA: Mapping[str, Any] = MappingProxyType({})
 """The attributes of every node and edge of a graph's DAG, which share one empty mapping."""
 
 
-def topological_order(outputs: Iterable[Node]) -> list[Node]:
-    """Return `outputs` and all they depend on, operands first, each once; iterative."""
+def topological_order(outputs: Iterable[Node], known: Set[Node] = frozenset()) -> list[Node]:
+    """Return `outputs` and all they depend on, operands first, each once, but what is `known`; iterative.
+
+    This finds the nodes that are not part of a graph yet. What a graph's nodes depend on, its `dag` knows.
+    """
     done: set[Node] = set()
     order: list[Node] = []
     for output in outputs:
-        if output in done:
+        if output in done or output in known:
             continue
         done.add(output)
         stack: list[tuple[Node, Iterator[Node]]] = [(output, iter(output.inputs))]
         while stack:
             node, rest = stack[-1]
             for x in rest:
-                if x not in done:
+                if x not in done and x not in known:
                     done.add(x)
                     stack.append((x, iter(x.inputs)))
                     break

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import graphc as gc
 from graphc import optim
+from graphc.codegen import cache, division
 
 ONE_THREAD = """
 import os
@@ -90,6 +92,20 @@ def test_nobody_else_refers_to_results() -> None:
 def test_parts_that_are_not_shuffled_are_views() -> None:
     rows = np.arange(10)
     assert all(np.shares_memory(part, rows) for part in gc.data.split(rows, 3, shuffle=False))
+
+
+THRESHOLDS = (
+    (f"Only a kernel of more than about {division.PARALLEL_NS / 1e3:.0f} µs is shared", "threads"),
+    (f"({division.SHARED_NS / 1e3:.0f} in programs of more than {division.WAKE_NS / 1e3:.0f})", "threads that wake"),
+    (f"at most {cache.MAX_BYTES >> 20} MiB of them", "the cache"),
+)
+"""What README says of a constant."""
+
+
+@pytest.mark.parametrize("claim", [pytest.param(text, id=name) for text, name in THRESHOLDS])
+def test_thresholds_in_readme_are_the_constants(claim: str) -> None:
+    readme = Path(gc.__file__).parents[1] / "README.md"
+    assert claim in " ".join(readme.read_text(encoding="utf-8").split())
 
 
 def test_dir_lists_every_public_name() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import graphc as gc
 from graphc.codegen import jit
-from graphc.codegen.frontend import Options, lower_kernel
+from graphc.codegen.numba_compiler import Options, lower_kernel
 from graphc.codegen.plan import plan_buffers
 from graphc.graph import Graph
 from graphc.passes import make_schedule, optimize

@@ -16,11 +16,11 @@ import pytest
 from graphc.codegen import coefficients
 from graphc.codegen.debug_tiles import debug_tiles
 from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
-from graphc.codegen.expressions import SPECIAL_FORMS
 from graphc.codegen.jit import assembly, optimised_module
 from graphc.codegen.kernels import KernelOptions
 from graphc.codegen.libmvec import VARIANTS, declarations, has_libmvec, vector_variant
 from graphc.codegen.loader import has_feature
+from graphc.codegen.numba_types import SPECIAL_FORMS
 from graphc.codegen.tiles import tiles
 from graphc.codegen.vecmath import DEBUG_GLOBALS, EXTERNAL_SYMBOLS, PRECISIONS, VOCABULARY, Pointer
 from graphc.codegen.vocabulary import functions

@@ -1,4 +1,4 @@
-"""Compile kernel source to object code: `frontend` lowers it to LLVM text, a pipeline of our own does the rest.
+"""Compile kernel source to object code: Numba types and lowers it to LLVM's text, a pipeline of our own does the rest.
 
 The module gets the vector variants of its mathematics and the preferred vector width, is optimised once and emitted.
 Nothing imports this module before the first kernel that is not in the cache.
@@ -13,10 +13,10 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from graphc.codegen import roots
-from graphc.codegen.frontend import Options, lower_kernel
 from graphc.codegen.kernels import KERNEL, KernelOptions
 from graphc.codegen.libmvec import declarations
 from graphc.codegen.loader import binding, compile_text, target_machine
+from graphc.codegen.numba_compiler import Options, lower_kernel
 from graphc.codegen.vecmath import EXTERNAL_SYMBOLS
 from graphc.errors import CompileError
 from graphc.forks import FORK_LOCK
@@ -31,7 +31,8 @@ _ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
 def compile_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) -> tuple[bytes, tuple[str, ...]]:
     """Return the object code of a kernel, whose entry is called `symbol`, and its undefined symbols.
 
-    Pointers of a control kernel may share anything. Raises `CompileError` with the source where we or LLVM refuse it.
+    Pointers of a control kernel may share anything. Raises `CompileError` with the source where Numba or LLVM refuses
+    it.
     """
     with FORK_LOCK:
         try:
@@ -65,6 +66,7 @@ def optimised_module(source: str, symbol: str, options: KernelOptions = KERNEL) 
     tuning.slp_vectorization = True
     tuning.loop_unrolling = not options.tiles
     builder = llvm.create_pass_builder(target_machine(), tuning)
+    _inline(module, builder)
     builder.getModulePassManager().run(module, builder)
     if "_graphc_" in text:
         _inline_own(module, builder)
@@ -75,9 +77,14 @@ def _inline_own(module: Any, builder: Any) -> None:
     """Inline what had to wait for the vectoriser: see `corrections` and `roots`."""
     if text := roots.definitions([f.name for f in module.functions if f.is_declaration]):
         module.link_in(llvm.parse_assembly(text))
-    late = llvm.create_new_module_pass_manager()
-    late.add_always_inliner_pass()
-    late.run(module, builder)
+    _inline(module, builder)
+
+
+def _inline(module: Any, builder: Any) -> None:
+    """Inline the words: what follows sees a kernel as if its formulas had been written out."""
+    manager = llvm.create_new_module_pass_manager()
+    manager.add_always_inliner_pass()
+    manager.run(module, builder)
 
 
 def assembly(source: str, options: KernelOptions = KERNEL) -> str:

@@ -72,7 +72,7 @@ def environment() -> str:
     digest = hashlib.sha256()
     for path in emitting_files():
         digest.update(path.read_bytes())
-    versions = [_version("llvmlite")]
+    versions = [_version("llvmlite"), _version("numba")]
     machine = [loader.cpu_name(), loader.cpu_features(), loader.libc_version()]
     return "\n".join([digest.hexdigest(), *versions, *machine])
 

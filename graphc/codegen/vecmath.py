@@ -1,8 +1,8 @@
 """The scalar vocabulary of rendered kernels, and its un-jitted meaning.
 
 A kernel is plain Python whose calls are names of `VOCABULARY`. Run with `DEBUG_GLOBALS` it computes with NumPy
-scalars over real memory, under any debugger; lowered by `frontend` it becomes machine code. This
-module does not import llvmlite.
+scalars over real memory, under any debugger; compiled by Numba it becomes machine code. This module
+does not import llvmlite.
 
 - casts: `bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64`, and `to_i8 .. to_u64` from floats: exact in range; out of
   range and NaN give what NumPy gives on x86 for signed types (the least int32 or int64, then truncated), and for

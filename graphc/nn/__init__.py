@@ -25,91 +25,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from graphc.elsewhere import advice
-from graphc.nn.activations import (
-    celu,
-    elu,
-    gelu,
-    glu,
-    hard_sigmoid,
-    hard_swish,
-    hardshrink,
-    hardtanh,
-    leaky_relu,
-    logsigmoid,
-    mish,
-    prelu,
-    relu,
-    relu6,
-    selu,
-    silu,
-    softmin,
-    softplus,
-    softshrink,
-    softsign,
-    tanhshrink,
-    threshold,
+from graphc.nn import (
+    activations,
+    attention,
+    convolution,
+    ctc,
+    functional,
+    interpolation,
+    losses,
+    normalization,
+    pooling,
 )
-from graphc.nn.attention import scaled_dot_product_attention
-from graphc.nn.convolution import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-    fold,
-    unfold,
-)
-from graphc.nn.ctc import ctc_loss
-from graphc.nn.functional import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, embedding
-from graphc.nn.interpolation import (
-    interpolate,
-)
-from graphc.nn.losses import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cosine_embedding_loss,
-    cosine_similarity,
-    cross_entropy,
-    gaussian_nll_loss,
-    hinge_loss,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    margin_ranking_loss,
-    mse_loss,
-    nll_loss,
-    poisson_nll_loss,
-    smooth_l1_loss,
-)
-from graphc.nn.normalization import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-    local_response_norm,
-    normalize,
-    rms_norm,
-)
-from graphc.nn.pooling import (
-    adaptive_avg_pool1d,
-    adaptive_avg_pool2d,
-    adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
-    avg_pool1d,
-    avg_pool2d,
-    avg_pool3d,
-    global_avg_pool,
-    global_max_pool,
-    lp_pool1d,
-    lp_pool2d,
-    lp_pool3d,
-    max_pool1d,
-    max_pool2d,
-    max_pool3d,
-)
+from graphc.nn.activations import *
+from graphc.nn.attention import *
+from graphc.nn.convolution import *
+from graphc.nn.ctc import *
+from graphc.nn.functional import *
+from graphc.nn.interpolation import *
+from graphc.nn.losses import *
+from graphc.nn.normalization import *
+from graphc.nn.pooling import *
 
 if TYPE_CHECKING:
     from graphc.nn import init
@@ -388,86 +323,17 @@ __all__ = [
     "Unflatten",
     "Unfold",
     "Upsample",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-    "alpha_dropout",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "batch_norm",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "celu",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "cosine_embedding_loss",
-    "cosine_similarity",
-    "cross_entropy",
-    "ctc_loss",
-    "dropout",
-    "dropout1d",
-    "dropout2d",
-    "dropout3d",
-    "elu",
-    "embedding",
-    "fold",
-    "gaussian_nll_loss",
-    "gelu",
-    "global_avg_pool",
-    "global_max_pool",
-    "glu",
-    "group_norm",
-    "hard_sigmoid",
-    "hard_swish",
-    "hardshrink",
-    "hardtanh",
-    "hinge_loss",
-    "huber_loss",
     "init",
-    "instance_norm",
-    "interpolate",
-    "kl_div",
-    "l1_loss",
-    "layer_norm",
-    "leaky_relu",
-    "local_response_norm",
-    "logsigmoid",
-    "lp_pool1d",
-    "lp_pool2d",
-    "lp_pool3d",
-    "margin_ranking_loss",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "mish",
-    "mse_loss",
-    "nll_loss",
-    "normalize",
-    "poisson_nll_loss",
     "positional_encoding",
-    "prelu",
-    "relu",
-    "relu6",
-    "rms_norm",
-    "scaled_dot_product_attention",
-    "selu",
     "set_seed",
-    "silu",
-    "smooth_l1_loss",
-    "softmin",
-    "softplus",
-    "softshrink",
-    "softsign",
     "summary",
-    "tanhshrink",
-    "threshold",
-    "unfold",
 ]
+__all__ += activations.__all__
+__all__ += attention.__all__
+__all__ += convolution.__all__
+__all__ += ctc.__all__
+__all__ += functional.__all__
+__all__ += interpolation.__all__
+__all__ += losses.__all__
+__all__ += normalization.__all__
+__all__ += pooling.__all__

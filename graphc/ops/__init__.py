@@ -83,7 +83,6 @@ from graphc.ops.elementwise import (
     positive,
     pow,
     reciprocal,
-    relu,
     remainder,
     round,
     sigmoid,
@@ -101,7 +100,12 @@ from graphc.ops.elementwise import (
     trunc,
     where,
 )
-from graphc.ops.indexing import IndexUpdater, getitem, one_hot, take, take_along_axis
+from graphc.ops.elementwise import (
+    relu as relu,
+)
+from graphc.ops.indexing import IndexUpdater as IndexUpdater
+from graphc.ops.indexing import getitem as getitem
+from graphc.ops.indexing import one_hot, take, take_along_axis
 from graphc.ops.linalg import diagonal, matmul, outer, tensordot, trace, vecdot
 from graphc.ops.manipulation import (
     broadcast_arrays,
@@ -120,7 +124,8 @@ from graphc.ops.manipulation import (
     tile,
     unstack,
 )
-from graphc.ops.numpy_protocol import numpy_function, numpy_ufunc
+from graphc.ops.numpy_protocol import numpy_function as numpy_function
+from graphc.ops.numpy_protocol import numpy_ufunc as numpy_ufunc
 from graphc.ops.padding import pad
 from graphc.ops.reduction import (
     all,
@@ -142,7 +147,6 @@ from graphc.ops.sorting import argsort, diff, median, quantile, searchsorted, so
 from graphc.types import Dim, bind_values
 
 __all__ = [
-    "IndexUpdater",
     "abs",
     "acos",
     "acosh",
@@ -193,7 +197,6 @@ __all__ = [
     "floor_divide",
     "full",
     "full_like",
-    "getitem",
     "greater",
     "greater_equal",
     "hypot",
@@ -227,8 +230,6 @@ __all__ = [
     "negative",
     "nextafter",
     "not_equal",
-    "numpy_function",
-    "numpy_ufunc",
     "one_hot",
     "ones",
     "ones_like",
@@ -241,7 +242,6 @@ __all__ = [
     "prod",
     "quantile",
     "reciprocal",
-    "relu",
     "remainder",
     "repeat",
     "reshape",

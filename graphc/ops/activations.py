@@ -14,7 +14,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.ops.cancellation import polynomial
 from graphc.ops.elementwise import abs, clip, reciprocal, sigmoid, softplus, square, tanh
-from graphc.ops.elementwise_float import _sigmoid, sech, sigmoid_slope
+from graphc.ops.elementwise_float import sech, sigmoid_slope, sigmoid_values
 from graphc.ops.pointwise import elementwise
 from graphc.ops.special import DENSITY_LIMIT as GELU_LIMIT
 from graphc.ops.special import ndtr, normal_density
@@ -43,7 +43,7 @@ GELU = elementwise(
 
 
 def _gelu_tanh(x: Array) -> Array:
-    return np.asarray(np.maximum(x, -GELU_LIMIT) * _sigmoid(TANH_SCALE * x * (1 + TANH_CUBIC * x * x)))
+    return np.asarray(np.maximum(x, -GELU_LIMIT) * sigmoid_values(TANH_SCALE * x * (1 + TANH_CUBIC * x * x)))
 
 
 def _gelu_tanh_slope(out: Node, x: Node) -> Node:
@@ -69,7 +69,7 @@ def _silu_slope(out: Node, x: Node) -> Node:
 
 SILU = elementwise(
     "silu",
-    numpy=lambda x: np.maximum(x, -LOGISTIC_LIMIT) * _sigmoid(x),
+    numpy=lambda x: np.maximum(x, -LOGISTIC_LIMIT) * sigmoid_values(x),
     code=f"fmax_nan({{0}}, {{T}}({-LOGISTIC_LIMIT})) * sigmoid({{0}})",
     accepts="float",
     partials=(_silu_slope,),

@@ -423,7 +423,7 @@ def atanh(x: Any, /) -> Node:
 # -- the logistic family
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid_values(x: Array) -> Array:
     """Return 1 / (1 + exp(-x)) from exp(-|x|), which cannot overflow."""
     tail = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, tail, np.ones_like(tail)) / (1 + tail))
@@ -431,7 +431,7 @@ def _sigmoid(x: Array) -> Array:
 
 SIGMOID = elementwise(
     "sigmoid",
-    numpy=_sigmoid,
+    numpy=sigmoid_values,
     code="sigmoid({0})",
     accepts="float",
     partials=(lambda out, x: sigmoid_slope(x),),  # out * (1 - out) cancels for positive x

@@ -105,16 +105,7 @@ class _Parts:
 
     def _sources(self, node: Node) -> set[Node]:
         """Return the carries that a value is made of."""
-        found, stack = set[Node](), [node]
-        done: set[Node] = set()
-        while stack:
-            x = stack.pop()
-            if x in self.received:
-                found.add(x)
-            elif x not in done:
-                done.add(x)
-                stack.extend(x.inputs)
-        return found
+        return self.body.ancestors([node]) & self.received.keys()
 
 
 def _fewer(some: Iterable[Node], others: Iterable[Node]) -> bool:

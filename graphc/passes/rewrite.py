@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from graphc.errors import blame
-from graphc.graph import Graph, NodeMap, rebuild
+from graphc.graph import Graph, NodeMap, rebuild, topological_order
 from graphc.node import Guard, Node, serials
 from graphc.ops.base import Constant
 from graphc.ops.control import Project, Scan
@@ -250,18 +250,7 @@ class _Engine:
 
     def _fresh(self, root: Node) -> list[Node]:
         """Return the nodes under `root` that were never settled, operands first."""
-        order: list[Node] = []
-        visited: set[Node] = set()
-        stack = [(root, False)]
-        while stack:
-            node, ready = stack.pop()
-            if ready:
-                order.append(node)
-            elif node not in self.done and node not in visited:
-                visited.add(node)
-                stack.append((node, True))
-                stack.extend((x, False) for x in reversed(node.inputs))
-        return order
+        return topological_order([root], known=self.done)
 
 
 def rewrite(graph: Graph, rules: Sequence[Rule]) -> tuple[Graph, NodeMap]:
