@@ -130,3 +130,12 @@ def test_a_long_chain_is_unknown_and_costs_no_more() -> None:
     for _ in range(2000):
         x = gc.abs(x) + 1.0
     assert bounds(x).high == math.inf
+
+
+@pytest.mark.parametrize(
+    ("low", "expected"), [(0.5, Bounds(0.0, 1.0, True)), (0.0, Bounds(0.0, 1.0)), (math.nan, UNKNOWN)]
+)
+def test_large_constants_are_read(low: float, expected: Bounds) -> None:
+    value = np.full(100_000, 0.75)
+    value[70_000] = low
+    assert bounds(gc.constant(value)) == expected

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ import numpy as np
 from graphc.arguments import checked
 from graphc.arrays import literal
 from graphc.errors import ArgumentError, ShapeError, at, user_source
+from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.state import State
 from graphc.types import (
@@ -193,6 +195,17 @@ class Constant(Leaf):
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+    @lazy_property
+    def extent(self) -> tuple[float, float, bool]:
+        """Return the least and the greatest element and whether 0 is absent; (nan, nan, False) for none or a NaN.
+
+        Rules ask for it at every user of the constant, so large ones are read once.
+        """
+        if self.value.size == 0:
+            return math.nan, math.nan, False
+        low, high = float(self.value.min()), float(self.value.max())
+        return low, high, low == low and bool(self.value.all())
 
     def __str__(self) -> str:
         if self.value.size == 1:

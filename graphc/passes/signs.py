@@ -205,9 +205,9 @@ def _of_constant(x: Node, op: Constant) -> Bounds:
     value = op.value
     if value.dtype.kind == "b":
         return Bounds(0.0, 1.0)
-    if value.size == 0 or value.size > 4096 or value.dtype.kind != "f" or (value != value).any():
+    if value.dtype.kind != "f" or math.isnan(op.extent[0]):
         return UNKNOWN
-    return _made(float(value.min()), float(value.max()), bool((value != 0).all()))
+    return _made(*op.extent)
 
 
 def _made(low: float, high: float, nonzero: bool) -> Bounds:
