@@ -126,7 +126,6 @@ def test_what_only_looks_alike_stays() -> None:
             gc.log(2 + x),
             gc.exp(x) - 2,
             gc.log(x) - gc.log(y),
-            gc.exp(x) / gc.sum(gc.exp(y), 1, keepdims=True),
             gc.exp(x) / gc.sum(gc.exp(x), 1),  # divides columns by the sums of rows
             x - gc.logsumexp(x, 1),
             gc.log(gc.sum(x, 1)),
