@@ -21,7 +21,7 @@ import importlib.abc, importlib.util, os, signal, sys, threading, time
 import numpy as np
 import graphc as gc
 
-slow = {"graphc.runner", "graphc.codegen.program", "graphc.passes.optimize", "llvmlite.binding"}
+slow = {"graphc.runner", "graphc.codegen.program", "llvmlite.binding"}
 importing = []
 
 class Slow(importlib.abc.MetaPathFinder):
