@@ -6,6 +6,8 @@ from typing import Any
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
+from graphc.ops.base import is_inside
+from graphc.ops.by_parts import written_by_parts
 from graphc.ops.pointwise import as_node, broadcast, cast
 from graphc.tree import flatten, flatten_like, show_structure
 from graphc.types import BOOL, Shape, symbols
@@ -35,7 +37,7 @@ def next_carry(what: str, before: Any, found: Any) -> list[Node]:
             node = broadcast(node, was.shape, tuple(range(node.ndim)))  # a call checks it
         if node.shape != was.shape:
             raise ShapeError(f"{what} changes the shape of a part of the carry{_both(before, found)}")
-        after.append(node)
+        after.append(written_by_parts(node, was) if is_inside(was) else node)
     return after
 
 

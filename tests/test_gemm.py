@@ -147,3 +147,24 @@ def test_a_training_step_stores_no_gradient_of_its_weights() -> None:
     f = gc.function([x, y], loss, updates=updates)
     assert sum(n.op.name == "matmul_update" for n in f.optimized.nodes) == 2
     assert not any(k.kind == "loop" and k.space in ((40, 30), (30, 20)) for k in f.schedule)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(2, 3, 4), (5, 2000, 700), (70, 400, 30)])
+def test_a_step_of_zero_keeps_nan_and_infinities(sizes: tuple[int, int, int], dtype: str) -> None:
+    """BLAS leaves out a product that it is to multiply by 0; what is finite does not move the state."""
+    m, k, n = sizes
+    x, y, rate = (
+        gc.placeholder("x", ("m", "k"), dtype),
+        gc.placeholder("y", (k, n), dtype),
+        gc.placeholder("r", (), dtype),
+    )
+    left, right = np.ones((m, k), dtype), np.ones((k, n), dtype)
+    left[0, 0], right[1, 2] = np.nan, np.inf
+    wanted = np.ones((m, n), dtype)
+    wanted[0], wanted[:, 2] = np.nan, np.nan
+    for step in (rate, 0.0):
+        w = gc.shared(np.ones((m, n), dtype))
+        f = gc.function([x, y, rate], [], updates={w: w - step * (x @ y)}, on_unused="ignore")
+        f(left, right, 0.0)
+        np.testing.assert_array_equal(w.get_value(), wanted)

@@ -151,7 +151,9 @@ class _Products:
         """Return the nest."""
         blas = self._blas()
         if not self.form:
-            nest = finish(self.build, nested(self.build, self.extents, [blas]), self.extents, self._work())
+            nest = finish(
+                self.build, nested(self.build, self.extents, self._or_plain(blas)), self.extents, self._work()
+            )
         else:
             nest = dataclasses.replace(self._tiled(blas), options=KernelOptions(tiles=True))
         return dataclasses.replace(nest, unit_ns=machine.MULTIPLY_ADD, product=self._limits())
@@ -227,6 +229,31 @@ class _Products:
         arguments = [at[2], at[3], at[4], at[5], at[6], self.alpha_at, b, at[8], a, at[9], at[10], c, at[11]]
         return call("call_void", Word(1), *arguments)
 
+    def _or_plain(self, blas: Call) -> list[Statement]:
+        """Multiply by a loop where alpha is 0 at run time: BLAS then leaves out the product, and its NaN and inf."""
+        if self.alpha is None or isinstance(self.alpha.base.op, Constant):
+            return [blas]
+        i, j, q = variables("row_0 col_0 k_0")
+        a, b, c = (Pointer(name, self.kind) for name in ("a_0", "b_0", "c_0"))
+        at_a, at_b, at_c = self._offsets()
+        total, zero = Var("total", self.kind), Var("zero", self.kind)
+        steps = [[self._stride(operand, axis) for axis in (-2, -1)] for operand in range(3)]
+        places = [
+            start + row * down + column * across
+            for start, row, column, (down, across) in zip((at_a, at_b, at_c), (i, q, i), (q, j, j), steps, strict=True)
+        ]
+        term = a[places[0]] * b[places[1]]
+        inner: list[Statement] = [
+            Let(total, typed(0, self.kind)),
+            Loop(q, ZERO, Word(6), [Let(total, total + term)]),
+            Store(c, places[2], c[places[2]] + zero * total),
+        ]
+        # a chunk of the work has some of the rows or columns: its own slots tell
+        loops = Loop(i, ZERO, Word(5), [Loop(j, ZERO, Word(4), inner)])
+        head = [Let(p, Address(self.kind, Word(12 + k), (1,) if p is c else ())) for k, p in enumerate((a, b, c))]
+        factor = Let(zero, Address(self.kind, self.alpha_at)[0])
+        return [factor, If(zero.eq(0), [*head, loops], [blas])]
+
     def _offsets(self) -> list[Expr]:
         variables = [Var(f"d{d}") for d in range(len(self.extents))]
         return [self.build.index(s, variables) for s in self.strides]
@@ -261,7 +288,8 @@ class _Products:
         batched = bool(self.extents)
         start, stop = (ZERO, self.build.size(blocks)) if batched else (LO, HI)
         inside: list[Statement] = [Let(at, offset) for at, offset in zip((IA, IB, IC), self._offsets(), strict=True)]
-        otherwise: list[Statement] = [blas] if batched else [If(LO.eq(0), [blas], [])]
+        whole = self._or_plain(blas)
+        otherwise: list[Statement] = whole if batched else [If(LO.eq(0), whole, [])]
         inside.append(If(own, [self._blocks(start, stop, columns)], otherwise))
         body = [*head, *nested(self.build, self.extents, inside)]
         return finish(self.build, body, self.extents if batched else (blocks,), self._work())

@@ -282,9 +282,17 @@ def shared(value: Any, name: str = "", *, shape: Any = None) -> Shared:
 # -- families without a file of their own
 
 
+INSIDE = ("<scan>", 0, "")
+
+
 def inside_node(name: str, type_: TensorType) -> Node:
     """Return a placeholder of a graph inside an op, or of memory there: it has no line of the user's."""
-    return Node(Placeholder(name, type_), (), type_, ("<scan>", 0, ""))
+    return Node(Placeholder(name, type_), (), type_, INSIDE)
+
+
+def is_inside(node: Node) -> bool:
+    """Tell whether a node is a placeholder of a graph inside an op."""
+    return isinstance(node.op, Placeholder) and node.source == INSIDE
 
 
 class View(Op):

@@ -46,6 +46,8 @@ def _updated(graph: Graph, state: Shared, value: Node) -> Node | None:
     if left is not state or step is None:
         return None
     alpha, product = step
+    if isinstance(alpha.op, Constant) and not alpha.op.value.any():
+        return None  # BLAS would leave out NaN and inf of the product
     with blame(value.source):
         signed = _negative(alpha) if _is(value, "subtract") else alpha
         return apply(MatMulUpdate(), state, signed, *product.inputs)
