@@ -15,7 +15,7 @@ from graphc.arrays import fitted
 from graphc.errors import ArgumentError, IndexOutOfBoundsError, ShapeError, at, place
 from graphc.graph import Graph
 from graphc.node import Guard, Node
-from graphc.types import Array, Dim, DType, Size, require_addressable, size_value, symbol_name, symbols
+from graphc.types import Array, Dim, DType, Size, require_addressable, size_max, size_value, symbol_name, symbols
 
 
 def as_argument(node: Node, value: Any) -> Array:
@@ -106,6 +106,8 @@ def check_guards(guards: Iterable[Guard], inputs: Sequence[Node], sizes: Mapping
             if ": " in what:  # an op's own words
                 given = ", ".join(f"{name}={size}" for name, size in sizes.items())
                 raise ShapeError(f"{what}, at {where} with {given}{at()}")
+            if left == size_max(right, a):
+                raise ShapeError(f"{_describe(right, b, inputs)}; {what} at {where} needs at least {a}{at()}")
             pairs = sorted(((left, a), (right, b)), key=lambda pair: not isinstance(pair[0], Dim))
             shown = [_describe(size, value, inputs) for size, value in pairs]
             raise ShapeError(f"{shown[0]} but {shown[1]}; {what} at {where} needs them equal{at()}")

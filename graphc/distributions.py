@@ -16,7 +16,7 @@ import numpy as np
 from graphc.errors import ArgumentError, ShapeError, at
 from graphc.linalg import cholesky
 from graphc.node import Node
-from graphc.ops.base import Constant
+from graphc.ops.base import Constant, at_least, guarded
 from graphc.ops.creation import iota
 from graphc.ops.cumulative import cumulative_sum
 from graphc.ops.elementwise import (
@@ -414,7 +414,8 @@ def _chosen_once(source: Source, size: Size, shape: Shape, chances: Node | None)
             raise ArgumentError(f"choice: {count} values are needed, p is above 0 for {few}{at()}")
         if not isinstance(chances.op, Constant) or not isinstance(count, int):
             order = where_valid(_are_weights(chances) & (iota(order.shape, 0) < likely), order)
-    return reshape_to(slice_axis(order, 0, 0, count), shape)
+    enough = at_least("choice without replacement", (size, count))
+    return reshape_to(guarded(slice_axis(order, 0, 0, count), enough), shape)
 
 
 def _count(name: str, what: str, n: Any) -> Size:

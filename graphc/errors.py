@@ -1,8 +1,8 @@
 """Error types, and the user's source line that every error names.
 
 First in the import order: nothing here depends on the rest of graphc. Every node remembers the user's line
-that built it (`user_source`); nodes that graphc builds on its own behalf (adjoints, rewrites) inherit the line
-of the node they came from through `blame`.
+that built it and the function called there (`user_source`); nodes that graphc builds on its own behalf (adjoints,
+rewrites) inherit both from the node they came from through `blame`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FrameType
+from types import CodeType, FrameType
 
 import numpy as np
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
-Source = tuple[str, int]
-"""A file name and a line number."""
+Source = tuple[str, int, str]
+"""A file name, a line number, and graphc's function that the line calls, by the qualified name of its code."""
 
-UNKNOWN: Source = ("<unknown>", 0)
+UNKNOWN: Source = ("<unknown>", 0, "")
 _blamed: ContextVar[Source | None] = ContextVar("graphc_blamed", default=None)
 
 
@@ -87,7 +87,7 @@ _users: dict[str, bool] = {}
 
 
 def user_source() -> Source:
-    """Return the innermost file and line that is the user's own, or the blamed node's line.
+    """Return the innermost file and line that is the user's own and what it calls, or those of the blamed node.
 
     Not the user's are graphc, the standard library and installed packages, SciPy calling an objective say. Where
     nothing else is on the stack (a package that uses graphc, run as a command), the outermost line is named.
@@ -95,15 +95,15 @@ def user_source() -> Source:
     blamed = _blamed.get()
     if blamed is not None:
         return blamed
-    frame = sys._getframe(1)
+    frame = inner = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         users = _users.get(file)
         if users is None:
             users = _users[file] = _is_users(file)
         if users and (file != "<string>" or not _generated(frame)):
-            return file, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+            return file, frame.f_lineno, _entry(inner)
+        inner, frame = frame, frame.f_back  # type: ignore[assignment]
     return _outermost()
 
 
@@ -112,9 +112,51 @@ def _outermost() -> Source:
     found = UNKNOWN
     while frame is not None:
         if not frame.f_code.co_filename.startswith(PACKAGE):
-            found = frame.f_code.co_filename, frame.f_lineno
+            found = frame.f_code.co_filename, frame.f_lineno, ""
         frame = frame.f_back
     return found
+
+
+_THROUGH = frozenset(
+    {
+        *("checked.<locals>.call", "Module.__call__", "Sequential.forward", "FunctionModule.forward"),
+        *("Node.__array_function__", "Node.__array_ufunc__", "numpy_function", "numpy_ufunc"),
+    }
+)
+"""Frames that hand a call on to the function or layer that users know."""
+
+
+def _entry(frame: FrameType) -> str:
+    """Return the qualified name of the function of graphc that a line calls; `frame` is the one that it entered."""
+    code = frame.f_code
+    return code.co_qualname if _is_entry(code) else _entry_behind(frame)
+
+
+def _is_entry(code: CodeType) -> bool:
+    name = code.co_qualname
+    return name not in _THROUGH and name[-1] != ">" and code.co_filename.startswith(PACKAGE)  # `<lambda>` is no name
+
+
+def _entry_behind(entered: FrameType) -> str:
+    """Return the outermost function of graphc that does not only hand a call on."""
+    frame, found = sys._getframe(2), ""
+    while True:
+        code = frame.f_code
+        if _is_entry(code):
+            found = code.co_qualname
+        if frame is entered:
+            return found
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def called(source: Source, default: str) -> str:
+    """Return what the user calls the function that a node comes from: `inv`, `at[...].set`, `Embedding`."""
+    owner, _, name = source[2].rpartition(".")
+    if name in ("forward", "__init__"):
+        return owner.rpartition(".")[2]
+    if owner == "IndexUpdater":
+        return f"at[...].{name}"
+    return name.strip("_") or default
 
 
 def _is_users(file: str) -> bool:
@@ -139,7 +181,7 @@ def blame(source: Source) -> Iterator[None]:
 
 def place(source: Source) -> str:
     """Return a source line as the user knows it: `model.py:17`, or `cell [13], line 2` of a notebook."""
-    file, line = source
+    file, line, _ = source
     name = file_title(file)
     return f"{name}, line {line}" if name.startswith("cell [") else f"{name}:{line}"
 

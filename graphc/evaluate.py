@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.binding import as_argument, sizes_of
 from graphc.draws import place_draws
-from graphc.errors import ArgumentError, GraphcError, at
+from graphc.errors import ArgumentError, GraphcError, at, called
 from graphc.graph import Graph, require_inputs
 from graphc.node import Node, Shared
 from graphc.tree import flatten, unflatten
@@ -99,7 +99,7 @@ def _value(node: Node, inputs: Sequence[Array], sizes: Sizes) -> Array:
         return value if isinstance(value, tuple) else np.asarray(value)
     except GraphcError as error:
         if error.args and not str(error).endswith("]"):
-            raise type(error)(f"{node.op.title or node.op.name}: {error}{at(node.source)}") from None
+            raise type(error)(f"{called(node.source, node.op.name)}: {error}{at(node.source)}") from None
         raise
     except MemoryError:
         raise out_of_memory(node, sizes) from None

@@ -37,7 +37,7 @@ from graphc.ops import (
     vecdot,
     where,
 )
-from graphc.ops.base import apply, titled
+from graphc.ops.base import apply
 from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular, identity, lu_parts
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.linalg import cross
@@ -168,7 +168,7 @@ def inv(x: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> Node:
            [0.  , 0.25]])
     """
     a = _square("inv", x)
-    return apply(titled(LuSolve(nan=on_failure == "nan"), "inv"), a, apply(LuFactor(), a), identity(a))
+    return apply(LuSolve(nan=on_failure == "nan"), a, apply(LuFactor(), a), identity(a))
 
 
 _TRANSPOSED = {0: False, "N": False, 1: True, "T": True, 2: True, "C": True}

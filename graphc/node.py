@@ -44,7 +44,8 @@ Guard = tuple[Size, Size, str, Source]
 class Node:
     """One value of a program; made by ops, never directly.
 
-    Attributes: `op`, `inputs` (operands in order), `type`, `source` (the user's file and line), `guards`.
+    Attributes: `op`, `inputs` (operands in order), `type`, `source` (the user's file, line and the
+    function that it calls), `guards`.
     `==` is identity (use `gc.equal`), and a node has no truth value.
     """
 

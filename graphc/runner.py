@@ -29,7 +29,7 @@ from graphc.codegen.tape import (
     fix_pointers,
     run_portably,
 )
-from graphc.errors import ArgumentError, GraphcError, IndexOutOfBoundsError, LinAlgError, at
+from graphc.errors import ArgumentError, GraphcError, IndexOutOfBoundsError, LinAlgError, at, called
 from graphc.evaluate import run_graph
 from graphc.graph import Graph, collector_paused
 from graphc.node import Node
@@ -206,6 +206,7 @@ class Compiled:
             run_graph(self.graph, dict(zip(self.graph.inputs, arrays, strict=True)), sizes)
         except GraphcError as error:
             raise error from None
+        name = called(node.source, node.op.name)
         if isinstance(node.op, Routine):
-            raise LinAlgError(f"{node.op.title or node.op.name}: {node.op.failure}{at(node.source)}")
-        raise IndexOutOfBoundsError(f"{node.op.title or node.op.name}: an index is out of bounds{at(node.source)}")
+            raise LinAlgError(f"{name}: {node.op.failure}{at(node.source)}")
+        raise IndexOutOfBoundsError(f"{name}: an index is out of bounds{at(node.source)}")

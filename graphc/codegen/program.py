@@ -20,12 +20,12 @@ from graphc.codegen.kernels import KernelOptions, counters, kernel_address
 from graphc.codegen.plan import Plan
 from graphc.codegen.section import Section
 from graphc.codegen.tape import Descriptor, make_descriptor, prepare
-from graphc.errors import ShapeError, at
+from graphc.errors import ShapeError, at, called
 from graphc.graph import Graph
 from graphc.lazy import lazy_property
 from graphc.node import Node
 from graphc.ops.control import Control, Scan
-from graphc.ops.reduction import Reduction
+from graphc.ops.reduction import NO_EXTREME, Reduction
 from graphc.passes.machine import IN_TURNS
 from graphc.passes.options import EVERYTHING, Options
 from graphc.passes.rematerialise import Choice
@@ -174,7 +174,8 @@ def _check_extents(graph: Graph, sizes: Sizes) -> None:
         if isinstance(node.op, Reduction) and node.op.needs_elements:
             shape = node.inputs[0].shape
             if any(size_value(shape[a], sizes) == 0 for a in node.op.axes):
-                raise ShapeError(f"{node.op.name} of an empty axis: {node.inputs[0].type}{at(node.source)}")
+                name = called(node.source, node.op.name)
+                raise ShapeError(f"{name}: {NO_EXTREME}{at(node.source)}")
         elif isinstance(node.op, Control) and not (
             isinstance(node.op, Scan) and size_value(node.op.length, sizes) == 0
         ):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at, user_source
+from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.geometry import (
     Pads,
     batched,
@@ -27,14 +27,15 @@ from graphc.nn.geometry import (
     require_same,
     sizes_per_axis,
 )
-from graphc.node import Guard, Node
+from graphc.node import Node
+from graphc.ops.base import at_least, guarded
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.padding import pad_with
 from graphc.ops.pointwise import promote
 from graphc.ops.shape import drop_axes, insert_axes, permute, reshape_to, slice_node
-from graphc.ops.windows import Steps, fold_onto, guarded, reach, window_count, windows_of
-from graphc.types import Shape, Size, product, size_max
+from graphc.ops.windows import Steps, fold_onto, reach, window_count, windows_of
+from graphc.types import Shape, Size, product
 
 __all__ = [
     "conv1d",
@@ -270,9 +271,8 @@ def _cropped(name: str, x: Node, full: Node, pads: Pads) -> Node:
         shown = ",".join(map(str, sizes))
         raise ShapeError(f"{name}: padding leaves nothing: the result's axes would be ({shown}) for {x.type}{at()}")
     starts = (0, 0, *(before for before, _ in pads))
-    needed = ((size_max(s, 1), s) for s in sizes)
-    guards: tuple[Guard, ...] = tuple((most, s, name, user_source()) for most, s in needed if most != s)
-    return guarded(slice_node(full, starts, (*full.shape[:2], *sizes), (1,) * (ndim + 2)), guards)
+    cropped = slice_node(full, starts, (*full.shape[:2], *sizes), (1,) * (ndim + 2))
+    return guarded(cropped, at_least(name, *((s, 1) for s in sizes)))
 
 
 # -- columns for users

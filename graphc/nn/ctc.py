@@ -19,10 +19,10 @@ from graphc.node import Node
 from graphc.ops.base import constant
 from graphc.ops.creation import arange, iota
 from graphc.ops.elementwise import equal, isinf, logaddexp, logical_and, maximum, not_equal, where
-from graphc.ops.indexing import take_along_axis
+from graphc.ops.indexing import take_along_axis, take_along_for, take_for
 from graphc.ops.losses import strict_index
 from graphc.ops.manipulation import concat, expand_dims, reshape, squeeze, stack
-from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote, size_node
+from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote
 from graphc.ops.reduction import any, mean, sum
 from graphc.ops.shape import never_equal, slice_axis
 from graphc.types import INT64, Size
@@ -77,6 +77,7 @@ def ctc_loss(
     classes = scores.shape[-1]
     if isinstance(classes, int) and not 0 <= blank < classes:
         raise ArgumentError(f"ctc_loss: blank {blank} is none of {classes} classes{at()}")
+    steps, lengths = _sound(steps, scores.shape[0]), _sound(lengths, labels.shape[1])
     inside = iota(labels.shape, 1) < expand_dims(lengths, axis=1)
     refused = any(logical_and(inside, equal(labels, blank)), axis=1)
     path = _with_blanks(where(inside, strict_index(labels, classes), blank), blank)
@@ -97,6 +98,11 @@ def _integers(what: str, value: Any, ndim: int) -> Node:
     return cast(node, INT64)
 
 
+def _sound(lengths: Node, most: Size) -> Node:
+    """Return the same lengths, read from a table of all that are possible: others raise as indices do."""
+    return take_for("ctc_loss", iota((most + 1,), 0), strict_index(lengths, most + 1), 0, strict=True)
+
+
 def _with_blanks(labels: Node, blank: int) -> Node:
     """Put a blank before, between and after the labels: position 2 i + 1 is label i."""
     batch, length = labels.shape
@@ -107,11 +113,10 @@ def _with_blanks(labels: Node, blank: int) -> Node:
 
 def _log_likelihood(scores: Node, path: Node, steps: Node, lengths: Node) -> Node:
     """Return the logarithm of the probability of all ways to walk `path`, one place or two at a time."""
-    size = path.shape[1]
     nowhere = constant(-np.inf, scores.dtype)
     # A label may follow another without a blank between; places before the first have class -1, and nobody is there.
     may_skip = not_equal(path, _shifted(path, 2, constant(-1, INT64)))
-    emitted = take_along_axis(scores, expand_dims(path, axis=0), axis=2)
+    emitted = take_along_for("ctc_loss", scores, expand_dims(path, axis=0), 2, strict=True)
     # The walk starts before the first place: the first step stays at the first blank or moves on to the first label.
     start = where(equal(iota(path.shape, 1), 0), constant(0, scores.dtype), nowhere)
 
@@ -123,9 +128,7 @@ def _log_likelihood(scores: Node, path: Node, steps: Node, lengths: Node) -> Nod
         return where(running, logaddexp(moved, skipped) + gained, reached), None
 
     reached, _ = scan(step, start, (arange(scores.shape[0]), emitted))
-    # Lengths that are no lengths become a place that does not exist, so that the read below raises.
-    sound = (steps >= 0) & (steps <= size_node(scores.shape[0], INT64)) & (lengths >= 0)
-    last = expand_dims(where(sound, 2 * lengths, size_node(size, INT64)), axis=1)
+    last = expand_dims(2 * lengths, axis=1)
     at_blank = squeeze(take_along_axis(reached, last, axis=1), 1)
     at_label = squeeze(take_along_axis(reached, maximum(last - 1, 0), axis=1), 1)
     return logaddexp(at_blank, where(lengths > 0, at_label, nowhere))

@@ -14,6 +14,7 @@ from graphc.errors import ArgumentError, ShapeError, at
 from graphc.nn.geometry import require_elements, sizes_per_axis
 from graphc.nn.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from graphc.node import Node
+from graphc.ops.base import at_least, guarded
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import clip, floor, maximum, minimum
 from graphc.ops.indexing import take
@@ -53,7 +54,9 @@ def interpolate(
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[ndim - 1](node, sizes)
     for axis, (new, scale) in enumerate(zip(sizes, scales, strict=True), start=2):
-        node = _resized(node, axis, new, scale, mode, align_corners)
+        resized = _resized(node, axis, new, scale, mode, align_corners)
+        needed = () if resized is node or scale is not None else at_least("interpolate", (node.shape[axis], 1))
+        node = guarded(resized, needed)
     return node
 
 

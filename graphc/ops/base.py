@@ -20,7 +20,6 @@ needs. The families are the closed set that codegen knows:
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
@@ -31,7 +30,7 @@ import numpy as np
 
 from graphc.arguments import checked
 from graphc.arrays import literal
-from graphc.errors import ArgumentError, ShapeError, at, user_source
+from graphc.errors import ArgumentError, ShapeError, at, called, user_source
 from graphc.lazy import lazy_property
 from graphc.node import Guard, Node, Shared
 from graphc.state import State
@@ -46,6 +45,7 @@ from graphc.types import (
     make_shape,
     require_addressable,
     short_name,
+    size_max,
     size_value,
     symbol_name,
 )
@@ -61,9 +61,6 @@ class Op:
     name = ""
     differentiable = True
     """False: the derivative is zero wherever it exists (floor, comparisons, stop_gradient)."""
-
-    title = ""
-    """What errors call the op where a public function is made of it; no field, so no part of its identity."""
 
     def __str__(self) -> str:
         shown = [f"{f.name}={_show(getattr(self, f.name))}" for f in dataclasses.fields(self) if f.repr]
@@ -105,14 +102,6 @@ class Op:
         return dataclasses.replace(self, **fields)
 
 
-def titled(op: Op, title: str, **wording: Any) -> Op:
-    """Return an op whose errors begin with a public function's name; `wording` are attributes that messages read."""
-    out = copy.copy(op)
-    for name, value in {"title": title, **wording}.items():
-        object.__setattr__(out, name, value)
-    return out
-
-
 def _resolve(value: Any, sizes: Sizes) -> Any:
     if isinstance(value, Dim):
         return size_value(value, sizes)
@@ -137,9 +126,26 @@ def apply(op: Op, *inputs: Node) -> Node:
 
 
 def _guard(op: Op, types: Sequence[TensorType], left: Size, right: Size) -> Guard:
+    source = user_source()
+    name = called(source, op.name)
     if isinstance(left, int) and isinstance(right, int):
-        raise ShapeError(f"{op.name}: dimensions differ: {', '.join(map(str, types))} ({left} != {right}){at()}")
-    return left, right, op.name, user_source()
+        raise ShapeError(f"{name}: dimensions differ: {', '.join(map(str, types))} ({left} != {right}){at()}")
+    return left, right, name, source
+
+
+def guarded(node: Node, guards: tuple[Guard, ...]) -> Node:
+    """Return a new node that carries guards too; leaves are themselves only."""
+    assert not guards or not isinstance(node.op, Leaf)
+    return Node(node.op, node.inputs, node.type, node.source, (*node.guards, *guards)) if guards else node
+
+
+def at_least(what: str, *pairs: tuple[Size, Size]) -> tuple[Guard, ...]:
+    """Return what a call must check so that the first size of each pair is at least the second."""
+    for size, least in pairs:
+        if isinstance(size, int) and isinstance(least, int) and size < least:
+            raise ShapeError(f"{what}: a size of at least {least} is needed, got {size}{at()}")
+    enough = ((size_max(size, least), size) for size, least in pairs)
+    return tuple((most, size, what, user_source()) for most, size in enough if most != size)
 
 
 # -- leaves
@@ -289,7 +295,7 @@ def shared(value: Any, name: str = "", *, shape: Any = None) -> Shared:
 # -- families without a file of their own
 
 
-INSIDE = ("<scan>", 0)
+INSIDE = ("<scan>", 0, "")
 
 
 def inside_node(name: str, type_: TensorType) -> Node:

@@ -28,8 +28,9 @@ class Selection:
     """A parsed key.
 
     `starts`, `sizes`, `steps`: the region, for every axis of x; `dropped`: the axes that ints removed from it;
-    `axes`, `indices`: index arrays (of one shape) on the remaining axes; `order`: how the axes of the gathered
-    value are permuted; `new_axes`: the places of size-1 axes in the result; `guards`: what a call must check.
+    `axes`, `indices`: index arrays (of one shape) on the remaining axes, which are `known_as` in x; `order`: how the
+    axes of the gathered value are permuted; `new_axes`: the places of size-1 axes in the result; `guards`: what a call
+    must check.
     """
 
     starts: Shape
@@ -37,6 +38,7 @@ class Selection:
     steps: tuple[int, ...]
     dropped: tuple[int, ...]
     axes: tuple[int, ...]
+    known_as: tuple[int, ...]
     indices: tuple[Node, ...]
     order: tuple[int, ...]
     new_axes: tuple[int, ...]
@@ -63,8 +65,10 @@ def parse_key(x: Node, key: Any) -> Selection:
     kept = [a for a in range(x.ndim) if a not in parts.dropped]
     indices = _broadcast_indices([node for _, node in parts.arrays])
     order, new_axes = _layout(parts, indices[0].ndim if indices else 0)
-    axes = tuple(kept.index(a) for a, _ in parts.arrays)
-    return Selection(starts, sizes, steps, tuple(parts.dropped), axes, indices, order, new_axes, tuple(parts.guards))
+    known_as = tuple(a for a, _ in parts.arrays)
+    axes = tuple(kept.index(a) for a in known_as)
+    dropped, guards = tuple(parts.dropped), tuple(parts.guards)
+    return Selection(starts, sizes, steps, dropped, axes, known_as, indices, order, new_axes, guards)
 
 
 @dataclass(frozen=True)

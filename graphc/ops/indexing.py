@@ -8,7 +8,7 @@ reading is a scatter, the gradient of writing is a gather: both stay sparse unti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from graphc.arguments import checked
 from graphc.arrays import fitted, weakly_typed
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
 from graphc.node import Node, WeakNumber
-from graphc.ops.base import Constant, Cotangents, Op, apply, constant, titled
+from graphc.ops.base import Constant, Cotangents, Op, apply, constant, guarded
 from graphc.ops.creation import iota
 from graphc.ops.elementwise_arithmetic import add, divide, maximum, minimum, multiply, negative, subtract
 from graphc.ops.elementwise_float import pow
@@ -60,23 +60,18 @@ def _is_empty(shape: Sequence[int], axes: Sequence[int]) -> bool:
     return 0 in (shape[a] for a in _rest(len(shape), axes))
 
 
-def _checked(
-    indices: Sequence[Array], axes: Sequence[int], shape: Sequence[int], strict: bool = False
-) -> tuple[Array, ...]:
-    """Return the indices counted from 0; `IndexOutOfBoundsError` for the first one outside.
-
-    `strict`: negative ones have the size taken off (`strict_index`), and the message adds it again.
-    """
-    for index, axis in zip(indices, axes, strict=True):
+def _checked(op: Gather | Scatter, indices: Sequence[Array], shape: Sequence[int]) -> tuple[Array, ...]:
+    """Return the indices counted from 0; `IndexOutOfBoundsError` for the first one outside."""
+    for index, axis, known_as in zip(indices, op.axes, op.known_as or op.axes, strict=True):
         size = shape[axis]
         bad = (index < -size) | (index >= size)
         if bad.any():
             first = int(index[bad].flat[0])
-            if strict:
+            if op.strict:
                 given, known = first + size * (first < -size), f"from 0 to {size - 1}" if size else "the axis is empty"
                 raise IndexOutOfBoundsError(f"index {given} is out of bounds: {known}")
-            raise IndexOutOfBoundsError(f"index {first} is out of bounds for axis {axis} with size {size}")
-    return tuple(np.where(i < 0, i + shape[a], i) for i, a in zip(indices, axes, strict=True))
+            raise IndexOutOfBoundsError(f"index {first} is out of bounds for axis {known_as} with size {size}")
+    return tuple(np.where(i < 0, i + shape[a], i) for i, a in zip(indices, op.axes, strict=True))
 
 
 def _index_pairs(indices: Sequence[TensorType]) -> Iterable[tuple[Size, Size]]:
@@ -89,11 +84,16 @@ class Gather(Op):
 
     The indices are int64 and of one shape B; negative ones count from the end. The result has shape B followed
     by the other axes of x. An index outside raises `IndexOutOfBoundsError` in the call.
+
+    What that error says is no part of the op's identity. `strict`: negative indices are errors, from which
+    `strict_index` took the size, so the message adds it again. `known_as`: the user's numbers of `axes`, where x is
+    only a part of what the user indexes.
     """
 
     name = "gather"
-    strict = False
     axes: tuple[int, ...]
+    strict: bool = field(default=False, compare=False, repr=False)
+    known_as: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         return _index_pairs(types[1:])
@@ -106,11 +106,11 @@ class Gather(Op):
         x, rest = arrays[0], _rest(arrays[0].ndim, self.axes)
         if _is_empty(x.shape, self.axes):
             return np.empty((*arrays[1].shape, *(x.shape[a] for a in rest)), x.dtype)
-        return np.asarray(np.transpose(x, self.axes + rest)[_checked(arrays[1:], self.axes, x.shape, self.strict)])
+        return np.asarray(np.transpose(x, self.axes + rest)[_checked(self, arrays[1:], x.shape)])
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         x, *indices = inputs
-        dense = apply(Scatter("add", self.axes), zeros(x.shape, x.dtype), g, *indices)
+        dense = apply(Scatter("add", self.axes, self.strict, self.known_as), zeros(x.shape, x.dtype), g, *indices)
         return dense, *(None for _ in indices)
 
     def jvp(self, tangents: Sequence[Node | None], out: Node, *inputs: Node) -> Node | None:
@@ -122,12 +122,15 @@ class Scatter(Op):
     """A copy of x with updates added to (`mode="add"`) or put at (`"set"`) index arrays.
 
     Operands (x, updates, *indices), as `Gather` reads them: updates have shape B + other axes. Repeated indices
-    add up; with `"set"` the last one (in row-major order of B) wins, and only it gets a cotangent.
+    add up; with `"set"` the last one (in row-major order of B) wins, and only it gets a cotangent. `strict` and
+    `known_as` as in `Gather`.
     """
 
     name = "scatter"
     mode: str
     axes: tuple[int, ...]
+    strict: bool = field(default=False, compare=False, repr=False)
+    known_as: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         x, updates, *indices = types
@@ -143,7 +146,7 @@ class Scatter(Op):
         out = x.copy()
         if _is_empty(x.shape, self.axes):
             return out
-        places = _checked(indices, self.axes, x.shape)
+        places = _checked(self, indices, x.shape)
         target = np.transpose(out, self.axes + _rest(x.ndim, self.axes))
         if self.mode == "add":
             np.add.at(target, places, updates)
@@ -153,7 +156,7 @@ class Scatter(Op):
 
     def vjp(self, g: Node, out: Node, *inputs: Node) -> Cotangents:
         x, updates, *indices = inputs
-        picked = apply(Gather(self.axes), g, *indices)
+        picked = apply(Gather(self.axes, self.strict, self.known_as), g, *indices)
         if self.mode == "add":
             return g, picked, *(None for _ in indices)
         kept = apply(self, g, zeros(updates.shape, updates.dtype), *indices)
@@ -221,17 +224,13 @@ def getitem(x: Any, key: Any, /) -> Node:
     found = parse_key(node, key)
     out = _region(node, found)
     if found.indices:
-        out = _guarded(apply(titled(Gather(found.axes), "getitem"), out, *found.indices), found)
+        # Where the region is all of x, no slice checks what the key asks of sizes.
+        out = guarded(apply(Gather(found.axes, known_as=found.known_as), out, *found.indices), found.guards)
     return insert_axes(permute(out, found.order), found.new_axes)
 
 
 def _region(x: Node, found: Selection) -> Node:
     return drop_axes(slice_node(x, found.starts, found.sizes, found.steps, found.guards), found.dropped)
-
-
-def _guarded(node: Node, found: Selection) -> Node:
-    """Return a new node with what a key asks of sizes: where the region is all of x, no slice checks it."""
-    return Node(node.op, node.inputs, node.type, node.source, (*node.guards, *found.guards)) if found.guards else node
 
 
 _NO_KEY = object()
@@ -328,10 +327,11 @@ def _update(mode: str, x: Node, key: Any, value: Any) -> Node:
     updates = _as_updates(mode, x, region, found, value)
     if not found.indices:
         return _put(mode, x, found, updates)
+    scatter = Scatter(mode, found.axes, known_as=found.known_as)
     if region is x:
-        return _guarded(apply(Scatter(mode, found.axes), x, updates, *found.indices), found)
+        return guarded(apply(scatter, x, updates, *found.indices), found.guards)
     base = region if mode == "set" else zeros(region.shape, region.dtype)
-    return _put(mode, x, found, apply(Scatter(mode, found.axes), base, updates, *found.indices))
+    return _put(mode, x, found, apply(scatter, base, updates, *found.indices))
 
 
 def _as_updates(mode: str, x: Node, region: Node, found: Selection, value: Any) -> Node:
@@ -410,10 +410,10 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Node:
 
 
 def take_for(title: str, node: Node, indices: Any, axis: int, *, strict: bool = False) -> Node:
-    """Return what `take` does, for a function of another name; `strict` indices are those of `strict_index`."""
+    """Return what `take` does, for a function of another name; `strict` as in `Gather`."""
     place = axis_index(title, axis, node.ndim)
     index = index_node(title, indices, node, place)
-    out = apply(titled(Gather((place,)), title, strict=strict), node, index)
+    out = apply(Gather((place,), strict), node, index)
     rest = list(range(index.ndim, out.ndim))
     return permute(out, (*rest[:place], *range(index.ndim), *rest[place:]))
 
@@ -441,7 +441,7 @@ def take_along_for(title: str, node: Node, indices: Any, axis: int, *, strict: b
     shape = broadcast_shapes(title, index.type, others)
     node = broadcast_to_shape(node, tuple(node.shape[a] if a == place else s for a, s in enumerate(shape)))
     every = [broadcast_to_shape(index, shape) if a == place else iota(shape, a) for a in range(node.ndim)]
-    return apply(titled(Gather(tuple(range(node.ndim))), title, strict=strict), node, *every)
+    return apply(Gather(tuple(range(node.ndim)), strict), node, *every)
 
 
 def one_hot(indices: Any, num_classes: Any, /, *, dtype: Any = "float64") -> Node:

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 
 from graphc.arguments import checked, whole
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at, user_source
+from graphc.errors import ArgumentError, DTypeError, ShapeError, at
 from graphc.node import Node
-from graphc.ops.base import apply
+from graphc.ops.base import apply, at_least, guarded
 from graphc.ops.creation import iota
 from graphc.ops.elementwise_arithmetic import where
 from graphc.ops.elementwise_logic import logical_and
 from graphc.ops.indexing import take
 from graphc.ops.pointwise import as_node, broadcast_to_shape, is_weak, promote
 from graphc.ops.shape import Unslice, join, slice_axis
-from graphc.ops.windows import guarded
 from graphc.types import Dim, Size, size_max
 
 __all__ = ["pad"]
@@ -177,9 +176,7 @@ def _extended(x: Node, axis: int, before: Size, after: Size, mode: str) -> Node:
     pieces = [x]
     pieces = [piece(x, axis, before, True), *pieces] if before != 0 else pieces
     pieces = [*pieces, piece(x, axis, after, False)] if after != 0 else pieces
-    enough = size_max(size, least)
-    guards = () if enough == size else ((enough, size, f'pad with mode="{mode}"', user_source()),)
-    return guarded(join(pieces, axis), guards)
+    return guarded(join(pieces, axis), at_least(f'pad with mode="{mode}"', (size, least)))
 
 
 def _by_index(x: Node, axis: int, before: Size, after: Size, mode: str) -> Node:

@@ -47,6 +47,7 @@ __all__ = [
     "sum",
     "var",
 ]
+NO_EXTREME = "an empty axis has no largest or smallest element"
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _pairwise_sum(x: Array, axes: tuple[int, ...]) -> Array:
 def _refuse_empty(prefix: str, reduced: Sequence[Size], suffix: str = "") -> None:
     """Raise `ShapeError` where an extreme of nothing is asked for."""
     if 0 in reduced:
-        raise ShapeError(f"{prefix}an empty axis has no largest or smallest element{suffix}")
+        raise ShapeError(f"{prefix}{NO_EXTREME}{suffix}")
 
 
 def _spread(g: Node, x: Node, axes: tuple[int, ...]) -> Node:

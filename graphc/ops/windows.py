@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import user_source
 from graphc.node import Guard, Node
-from graphc.ops.base import Cotangents, View, apply
+from graphc.ops.base import Cotangents, View, apply, at_least, guarded
 from graphc.ops.shape import Assembly, as_ints, insert_axes, slice_node
-from graphc.types import Array, Shape, Size, TensorType, floor_div, size_max
+from graphc.types import Array, Shape, Size, TensorType, floor_div
 
 __all__: list[str] = []
 
@@ -228,13 +227,7 @@ def room_guards(name: str, spatial: Shape, kernel: Shape, dilations: Steps) -> t
     """Return what a call must check: every window has an element and fits into its axis."""
     spans = (reach(k, d) for k, d in zip(kernel, dilations, strict=True))
     asked = itertools.chain(zip(spatial, spans, strict=True), ((k, 1) for k in kernel))
-    pairs = ((size_max(size, least), size) for size, least in asked)
-    return tuple((left, right, name, user_source()) for left, right in pairs if left != right)
-
-
-def guarded(node: Node, guards: tuple[Guard, ...]) -> Node:
-    """Return a new node that carries guards too."""
-    return Node(node.op, node.inputs, node.type, node.source, (*node.guards, *guards)) if guards else node
+    return at_least(name, *asked)
 
 
 def _window_op(
@@ -268,8 +261,7 @@ def max_of_windows(
     op, guards = _window_op(name, x, kernel, strides, dilations)
     before = before or (0,) * len(kernel)
     spans = map(reach, kernel, dilations)
-    asked = ((size_max(span, pad + 1), span) for span, pad in zip(spans, before, strict=True) if pad != 0)
-    guards += tuple((left, right, name, user_source()) for left, right in asked if left != right)
+    guards += at_least(name, *((span, pad + 1) for span, pad in zip(spans, before, strict=True) if pad != 0))
     return guarded(apply(PickMax(op.counts, kernel, strides, dilations, before), x, x), guards)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING
 from typing import Any
 
 import numpy as np
 
 from graphc.branch import SWITCH_RULES
-from graphc.errors import ArgumentError, FormatError, GraphcError, Source, at, blame, file_title
+from graphc.errors import UNKNOWN, ArgumentError, FormatError, GraphcError, Source, at, blame, file_title
 from graphc.graph import Graph, require_inputs, topological_order
 from graphc.node import Guard, Node, Shared
 from graphc.ops.base import Constant, Op, Placeholder, SharedValue, apply
@@ -103,7 +104,8 @@ class Packer:
             return {"value": self._constants[op]}
         if isinstance(op, Elementwise):
             return {}
-        return {f.name: self._value(getattr(op, f.name)) for f in dataclasses.fields(op) if f.name != "rules"}
+        values = {f: getattr(op, f.name) for f in dataclasses.fields(op) if f.name != "rules"}
+        return {f.name: self._value(v) for f, v in values.items() if f.default is MISSING or v != f.default}
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, Graph):
@@ -128,8 +130,8 @@ class Packer:
         return name
 
     def _source(self, source: Source) -> int:
-        file, line = source
-        return self.sources.setdefault((file_title(file), line), len(self.sources))
+        file, line, entry = source
+        return self.sources.setdefault((file_title(file), line, entry), len(self.sources))
 
     def _guard(self, guard: Guard) -> int:
         return self.guards.setdefault(guard, len(self.guards))
@@ -153,9 +155,9 @@ class Reader:
 
     def _read_source(self, value: Any) -> Source:
         items = expect(list, value, "a source line")
-        require(len(items) == 2, "a source line is not a file and a number")
-        file = expect_text(items[0], "a source file")
-        return os.path.basename(file), expect_index(items[1], 2**31, "source line")
+        require(len(items) in (2, 3), "a source line is not a file, a number and a function")
+        file, entry = expect_text(items[0], "a source file"), expect_text(items[2] if items[2:] else "", "a function")
+        return os.path.basename(file), expect_index(items[1], 2**31, "source line"), entry
 
     def _read_guard(self, value: Any) -> Guard:
         items = expect(list, value, "a guard")
@@ -187,7 +189,7 @@ class Reader:
             require_inputs(found, inputs)
         except ArgumentError as error:
             raise FormatError(str(error)) from None
-        needed = [g for n in found.nodes for g in n.guards] + [(m, n, "update", ("", 0)) for m, n in pairs]
+        needed = [g for n in found.nodes for g in n.guards] + [(m, n, "update", UNKNOWN) for m, n in pairs]
         return Graph(outputs, inputs, updates=states, guards=_merged(written, needed))
 
     def _at(self, index: Any, nodes: Sequence[Node]) -> Node:
@@ -252,8 +254,11 @@ class Reader:
             return ELEMENTWISE[name]
         if name not in OPS:
             raise FormatError("the op is unknown to this version of graphc")
-        declared = {f.name: str(f.type) for f in dataclasses.fields(OPS[name].op)}
-        given = expect_fields(fields, [n for n in declared if n != "rules"], (), "the op")
+        known = dataclasses.fields(OPS[name].op)
+        declared = {f.name: str(f.type) for f in known}
+        needed = [f.name for f in known if f.name != "rules" and f.default is MISSING]
+        optional = [f.name for f in known if f.default is not MISSING]
+        given = expect_fields(fields, needed, optional, "the op")
         values = {n: self.field(declared[n], v, depth) for n, v in given.items()}
         return OPS[name].op(**values, **({"rules": _RULES[name]} if "rules" in declared else {}))
 
