@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.report import LABELS, asked_ratio, ratio, reached, steady, until_first
 from benchmarks.results import Results
 from benchmarks.workloads import ELEMENTS, NODES, WORKLOADS, find
+from graphc.graph.text import show_seconds
 from graphc.inspect.svg import escape
-from graphc.text import show_seconds
 
 COLOURS = {
     "graphc": "#2f7de1",

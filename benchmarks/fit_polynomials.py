@@ -1,4 +1,4 @@
-"""Derive the coefficients in `graphc/codegen/coefficients.py` and print that file.
+"""Derive the coefficients in `graphc/codegen/math/coefficients.py` and print that file.
 
 Every polynomial interpolates its function at Chebyshev nodes in 60-digit arithmetic, which is within a small factor
 of the minimax error; the coefficients are then rounded to the dtype. `python -m benchmarks.fit_polynomials`.
@@ -14,8 +14,8 @@ import mpmath
 import numpy as np
 from mpmath import mp, mpf
 
-from graphc.codegen.gaussian import TAIL_CENTRE, TAIL_SLOPE
-from graphc.codegen.roots import ROOTS
+from graphc.codegen.math.gaussian import TAIL_CENTRE, TAIL_SLOPE
+from graphc.codegen.math.roots import ROOTS
 
 mp.dps = 60
 Real = Any  # mpmath's mpf, which is untyped

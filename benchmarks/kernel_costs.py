@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import graphc as gc
-from graphc.text import table
-from graphc.types import Array
+from graphc.graph.text import table
+from graphc.graph.types import Array
 
 VECTOR_BYTES = 64
 FUNCTIONS: dict[str, Callable[[gc.Node], gc.Node]] = {

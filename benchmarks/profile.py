@@ -19,10 +19,11 @@ from benchmarks.inputs import draw_inputs
 from benchmarks.rows_graphc import Clock
 from benchmarks.tool_graphc import ROWS, make_function
 from benchmarks.worker import take_samples
-from graphc.codegen.kernels import CONTROL, kernel_address
-from graphc.codegen.tape import DRIVER, TAPE, patch_pointers
-from graphc.text import show_seconds, table
-from graphc.types import Array, size_value
+from graphc.codegen.jit.kernels import kernel_address
+from graphc.codegen.nest.options import CONTROL
+from graphc.codegen.run.tape import DRIVER, TAPE, patch_pointers
+from graphc.graph.text import show_seconds, table
+from graphc.graph.types import Array, size_value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.results import Results
 from benchmarks.workloads import COMPILED, WORKLOADS, Workload, find
-from graphc.text import show_bytes, show_seconds, table
+from graphc.graph.text import show_bytes, show_seconds, table
 
 LABELS = {
     "graphc": "graphc",

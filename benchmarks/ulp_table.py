@@ -1,7 +1,7 @@
 """Measure the largest error of every elementary function, in ULP against mpmath, by dtype and precision.
 
 `python -m benchmarks.ulp_table [--count 300] [--write] [names ...]`. A column is a dtype and a precision of
-`graphc.codegen.emit.Emitter`; `inf` would be a wrong special value. `--write` puts the table of all
+`graphc.codegen.math.emit.Emitter`; `inf` would be a wrong special value. `--write` puts the table of all
 functions into `benchmarks/README.md`.
 """
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks.report import markdown_table
 from benchmarks.results import processor
-from graphc.codegen.libmvec import has_libmvec
-from graphc.codegen.vecmath import PRECISIONS
-from graphc.text import table
+from graphc.codegen.math.libmvec import has_libmvec
+from graphc.codegen.math.vecmath import PRECISIONS
+from graphc.graph.text import table
 from tests.ulp import EXACT, worst_error
 
 KINDS = ("f64", "f32")

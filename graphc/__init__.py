@@ -8,33 +8,27 @@ Declare placeholders, write ops, ask for gradients, compile, call:
 >>> gc.grad(loss, x).eval({x: [1.0, 2.0]})
 array([2., 4.])
 
-The modules, in the order in which a program meets them:
+The folders, in the order in which a program meets them:
 
-| module | job |
+| folder | job |
 |---|---|
-| `errors`, `arguments`, `identity`, `elsewhere` | errors, plain arguments, what `==` of nodes is, foreign names |
-| `forks` | what a fork waits for |
-| `dims`, `types`, `arrays`, `tree`, `lazy`, `text` | dimensions; dtypes, types; arrays from users; nestings; tables |
-| `state`, `tensorfile` | what shared nodes keep between calls; arrays in files |
-| `node`, `ops` | values, and the ops that make them |
+| `graph` | types, values, graphs of them, errors, nestings, and the reference interpreter |
+| `ops` | the ops that make values, one family a file |
 | `special`, `linalg`, `random`, `distributions` | more ops: special functions, linear algebra, random numbers |
-| `graph`, `substitution` | chosen outputs and all they depend on; other sizes in it |
-| `binding`, `draws`, `evaluate` | arguments of a call; ranges of a generator's stream; the reference interpreter |
-| `grad`, `curvature`, `masks` | derivatives, as more nodes; zeros that they keep |
-| `streams`, `control`, `branch`, `tracing`, `scan_rules`, `while_rules` | loops and branches in the compiled program |
-| `passes` | rewriting, from algebra to the schedule of kernels |
-| `codegen` | kernels and buffers: the compiled program |
-| `function`, `written`, `signature`, `runner`, `expected` | the compiled callable: its program, parameters and calls |
-| `jacobians`, `differences` | whole Jacobians and Hessians, by loops; `check_grad` |
-| `pickling`, `serialization` | functions as pickles, and as files from which no code runs |
-| `scipy_adaptors`, `native`, `fixed` | functions for `scipy.optimize`; for Numba and C; on fixed arrays |
-| `rounding`, `cases`, `verification` | whether a compiled program is the one that was written, and what is not |
-| `nn` | neural networks: functions and modules |
-| `optim` | optimisers and schedules: whole training steps as updates |
-| `data`, `rows`, `metrics` | minibatches of arrays, what they count for; how good predictions are |
-| `checkpoint` | training state in files |
-| `training`, `history`, `progress`, `plots` | the training loop, what it saw, and pictures of that |
-| `sklearn` | scikit-learn estimators |
+| `passes.algebra` | the rewriting engine, its rules, and the passes that normalise a graph |
+| `passes.loops` | what moves out of loops, which loops are one, what adjoints store |
+| `passes.updates` | products, scatters and slices that end in what they update |
+| `autodiff` | derivatives, as more nodes; loops and branches, which have rules of their own |
+| `passes.schedule` | layout, padding, fusion: the DAG of kernels |
+| `codegen.math`, `codegen.nest`, `codegen.forms` | scalar functions; typed loop nests; passes over them |
+| `codegen.memory` | where values live, and what may share memory |
+| `codegen.jit` | machine code, by Numba and LLVM, kept on disk |
+| `codegen.run` | the compiled program: sections, tapes, threads, BLAS |
+| `call` | the callable: its parameters, what stands behind a call, its verification |
+| `files` | saved functions, from which no code runs, and checkpoints |
+| `interop` | functions for SciPy, scikit-learn, Numba and C |
+| `nn`, `optim` | neural networks; optimisers and schedules: whole training steps as updates |
+| `train` | minibatches, metrics, the training loop, its history, progress and pictures |
 | `inspect`, `cli`, `demo` | graphs as pictures, the command line |
 """
 
@@ -44,13 +38,15 @@ from typing import TYPE_CHECKING, Any
 from numpy import e, inf, nan, newaxis, pi
 
 from graphc import ops, special
-from graphc.branch import cond, switch
-from graphc.codegen.blas_choice import set_blas
-from graphc.codegen.cache import cache_directory, set_cache
-from graphc.control import associative_scan, fori_loop, map, scan, while_loop
-from graphc.differences import check_grad
-from graphc.elsewhere import advice
-from graphc.errors import (
+from graphc.autodiff.branch import cond, switch
+from graphc.autodiff.control import associative_scan, fori_loop, map, scan, while_loop
+from graphc.autodiff.grad import grad, jvp, value_and_grad, vjp
+from graphc.call.check import check_grad
+from graphc.call.function import Function, function
+from graphc.codegen.jit.cache import cache_directory, set_cache
+from graphc.codegen.nest.blas_choice import set_blas
+from graphc.graph.elsewhere import advice
+from graphc.graph.errors import (
     ArgumentError,
     CheckpointError,
     CompileError,
@@ -63,32 +59,35 @@ from graphc.errors import (
     LinAlgError,
     ShapeError,
 )
-from graphc.evaluate import evaluate
-from graphc.function import Function, function
-from graphc.grad import grad, jvp, value_and_grad, vjp
-from graphc.graph import Graph
-from graphc.node import Node, Shared
+from graphc.graph.evaluate import evaluate
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import Dim, TensorType, dim
 from graphc.ops import *
-from graphc.types import Dim, TensorType, dim
 
 if TYPE_CHECKING:
-    from graphc import data, linalg, metrics, nn, optim, plots, random
-    from graphc import sklearn as sklearn
-    from graphc.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
-    from graphc.codegen.blas import blas_library
-    from graphc.history import History, TensorBoard
-    from graphc.jacobians import hessian, hvp, jacobian
-    from graphc.serialization import load, save
-    from graphc.training import EarlyStopping, StopTraining, fit
+    from graphc import linalg, nn, optim, random
+    from graphc.autodiff.jacobians import hessian, hvp, jacobian
+    from graphc.codegen.run.blas import blas_library
+    from graphc.files import load, save
+    from graphc.files.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
+    from graphc.interop import sklearn as sklearn
+    from graphc.train import data, metrics, plots
+    from graphc.train.fit import EarlyStopping, StopTraining, fit
+    from graphc.train.history import History, TensorBoard
 
-_NAMESPACES = ("data", "linalg", "metrics", "nn", "optim", "plots", "random", "sklearn")
+_NAMESPACES = {
+    **{name: name for name in ("linalg", "nn", "optim", "random")},
+    **{name: f"train.{name}" for name in ("data", "metrics", "plots")},
+    "sklearn": "interop.sklearn",
+}
 _HOMES = {
-    "checkpoint": ("Checkpointer", "load_checkpoint", "save_checkpoint"),
-    "codegen.blas": ("blas_library",),
-    "history": ("History", "TensorBoard"),
-    "jacobians": ("hessian", "hvp", "jacobian"),
-    "serialization": ("load", "save"),
-    "training": ("EarlyStopping", "StopTraining", "fit"),
+    "autodiff.jacobians": ("hessian", "hvp", "jacobian"),
+    "codegen.run.blas": ("blas_library",),
+    "files": ("load", "save"),
+    "files.checkpoint": ("Checkpointer", "load_checkpoint", "save_checkpoint"),
+    "train.fit": ("EarlyStopping", "StopTraining", "fit"),
+    "train.history": ("History", "TensorBoard"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -96,7 +95,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Import what programs do not always need when it is first used: `import graphc` stays fast."""
     if name in _NAMESPACES:
-        return import_module(f"graphc.{name}")
+        return import_module(f"graphc.{_NAMESPACES[name]}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'graphc' has no attribute {name!r}{advice('', name)}")
     found = globals()[name] = getattr(import_module(f"graphc.{_HOME_OF[name]}"), name)

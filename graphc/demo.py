@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.codegen.cache import current_cache
-from graphc.codegen.kernels import counters
-from graphc.node import Node, Shared
-from graphc.text import show_bytes, show_seconds, table
-from graphc.types import Array
+from graphc.codegen.jit.cache import current_cache
+from graphc.codegen.jit.kernels import counters
+from graphc.graph.node import Node, Shared
+from graphc.graph.text import show_bytes, show_seconds, table
+from graphc.graph.types import Array
 
 BATCH = 32
 LEARNING_RATE = 0.003

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Constant, at_least, guarded
+from graphc.graph.types import FLOAT64, INT64, Dim, Shape, Size, product
 from graphc.linalg import cholesky
-from graphc.node import Node
-from graphc.ops.base import Constant, at_least, guarded
 from graphc.ops.creation import iota
 from graphc.ops.cumulative import cumulative_sum
 from graphc.ops.elementwise import (
@@ -55,7 +56,6 @@ from graphc.ops.random_parameters import (
 from graphc.ops.reduction import all, argmax, max, softmax, sum
 from graphc.ops.shape import axis_index, drop_axes, never_equal, reshape_to, slice_axis
 from graphc.ops.sorting import argsort, searchsorted
-from graphc.types import FLOAT64, INT64, Dim, Shape, Size, product
 
 Source = Callable[[Shape], Range]
 """Takes the next positions of a generator, one for each element of a shape."""

@@ -13,10 +13,12 @@ import builtins
 import math
 from typing import Any, Literal, NamedTuple
 
-from graphc.arguments import checked, chosen, shown
-from graphc.elsewhere import advice
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
+from graphc.graph.arguments import checked, chosen, shown
+from graphc.graph.elsewhere import advice
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import apply
+from graphc.graph.types import TensorType, product, size_min
 from graphc.ops import (
     abs,
     concat,
@@ -37,7 +39,6 @@ from graphc.ops import (
     vecdot,
     where,
 )
-from graphc.ops.base import apply
 from graphc.ops.decompositions import Cholesky, Determinant, LuFactor, LuSolve, SolveTriangular, identity, lu_parts
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.linalg import cross
@@ -45,7 +46,6 @@ from graphc.ops.pointwise import broadcast_shapes, broadcast_to_shape, cast, pro
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import axis_tuple, drop_axes, insert_axes, never_equal, permute, reshape_to, slice_axis
 from graphc.ops.spectral import Eigh, Pinv, Qr, Svd, above, with_tolerances
-from graphc.types import TensorType, product, size_min
 
 __all__ = [
     "cho_solve",

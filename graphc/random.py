@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from graphc import distributions as laws
-from graphc.arguments import checked
-from graphc.elsewhere import advice
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
-from graphc.ops.base import shared
+from graphc.graph.arguments import checked
+from graphc.graph.elsewhere import advice
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
+from graphc.graph.op import shared
+from graphc.graph.types import Shape
 from graphc.ops.random import UINT64, Range, draw
 from graphc.ops.random_formulas import LOW, philox4x32
 from graphc.ops.random_parameters import given_shape
-from graphc.types import Shape
 
 __all__ = ["Generator", "GeneratorState"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from graphc.elsewhere import advice
+from graphc.graph.elsewhere import advice
 from graphc.ops.special import digamma, erf, erfc, erfcx, gammaln, log_ndtr, ndtr, polygamma
 
 __all__ = ["digamma", "erf", "erfc", "erfcx", "gammaln", "log_ndtr", "ndtr", "polygamma"]

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.types import Array
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 
 Shape = tuple[int, ...]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.node import Node
-from graphc.types import Array
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from tests.cases import Case
 
 la = gc.linalg

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests.cases import Case
 
 nn = gc.nn

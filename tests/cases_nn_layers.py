@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests.cases import Case
 
 nn = gc.nn

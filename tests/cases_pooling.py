@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests.cases import Case
 from tests.cases_convolution import Ints, collected, last_axes, padded, pairs, per_axis, placed
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests.cases import Case
 
 INF = float("inf")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests.cases import Case
 
 SPECIAL = (0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan)

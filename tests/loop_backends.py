@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 
 Body = Callable[..., Any]
 

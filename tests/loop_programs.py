@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests.loop_backends import Backend, Plain
 from tests.loop_catalogue import BINARY, JOINED, KEYS, LENGTHS, MODES, REDUCED, SAME, UNARY
 

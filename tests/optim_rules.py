@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.types import Array
+from graphc.graph.types import Array
 
 Rule = Callable[[Array, Array, dict[str, Any], int], Any]
 

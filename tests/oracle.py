@@ -12,11 +12,11 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from graphc.graph import Graph
-from graphc.node import Node
-from graphc.ops.base import Constant, View
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.op import Constant, View
 from graphc.ops.cumulative import Cumulative
-from graphc.passes.pattern import axes_of
+from graphc.passes.algebra.pattern import axes_of
 
 DIGITS = 400
 """Enough for 1 + exp(-700) and 1 - cos(1e-150) to keep 50 digits of what matters."""

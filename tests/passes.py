@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from textwrap import dedent
 
-from graphc.graph import Graph, verify
-from graphc.node import Node
+from graphc.graph.graph import Graph, verify
+from graphc.graph.node import Node
 
 
 def becomes(apply_pass: Callable[[Graph], Graph], outputs: Node | Sequence[Node], expected: str) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import graphc as gc
-from graphc.errors import GraphcError
-from graphc.graph import topological_order
-from graphc.node import Node
-from graphc.types import Array, Size, is_float, size_value
+from graphc.graph.errors import GraphcError
+from graphc.graph.graph import topological_order
+from graphc.graph.node import Node
+from graphc.graph.types import Array, Size, is_float, size_value
 
 SIZES = {"n": 3, "m": 5}
 LIMIT = 30.0

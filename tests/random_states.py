@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import graphc as gc
-from graphc.node import Shared
+from graphc.graph.node import Shared
 
 N, M = 5, 3
 Array = npt.NDArray[Any]

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from graphc.evaluate import evaluate
-from graphc.graph import Graph
-from graphc.node import Node
-from graphc.ops.base import apply
+from graphc.graph.evaluate import evaluate
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.op import apply
+from graphc.graph.types import Array
 from graphc.ops.cumulative import Cumulative
 from graphc.ops.pointwise import Broadcast, Elementwise, broadcast, pointwise
 from graphc.ops.reduction import LogSoftmax, LogSumExp, Reduction, Softmax
-from graphc.passes.pattern import AXES, Rule, literal
-from graphc.types import Array
+from graphc.passes.algebra.pattern import AXES, Rule, literal
 
 Move = Callable[[Node], Node]
 

@@ -17,10 +17,10 @@ import pytest
 import scipy
 
 import graphc as gc
-from graphc.codegen.blas import PRODUCTS, Library, library_for
-from graphc.codegen.blas_search import candidates
-from graphc.codegen.blas_threads import GET, USERS, _guards, guard_address
-from graphc.codegen.tile_sizes import vector_bits
+from graphc.codegen.math.tile_sizes import vector_bits
+from graphc.codegen.run.blas import PRODUCTS, Library, library_for
+from graphc.codegen.run.blas_search import candidates
+from graphc.codegen.run.blas_threads import GET, USERS, _guards, guard_address
 
 X = gc.placeholder("x", ("n", "n"))
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import kernels
-from graphc.codegen.cache import Cache, current_cache, default_directory
-from graphc.codegen.elementary import POLYNOMIALS
+from graphc.codegen.jit import kernels
+from graphc.codegen.jit.cache import Cache, current_cache, default_directory
+from graphc.codegen.math.elementary import POLYNOMIALS
+from graphc.codegen.nest.options import KernelOptions
 from graphc.ops.random_table import FORMULAS as RANDOM
 
 SOURCE = """def kernel(frame, lo, hi):
@@ -51,8 +52,8 @@ def compile_again(number: int) -> tuple[int, int]:
 def test_every_option_is_part_of_the_key() -> None:
     """The same text, compiled otherwise, is another kernel."""
     others: dict[str, Any] = dict(turns=4, whole_vectors=True, tiles=True, control=True, precision="libm")
-    assert [f.name for f in dataclasses.fields(kernels.KernelOptions)] == list(others)
-    found = [kernels.KernelOptions(), *(kernels.KernelOptions(**{name: v}) for name, v in others.items())]
+    assert [f.name for f in dataclasses.fields(KernelOptions)] == list(others)
+    found = [KernelOptions(), *(KernelOptions(**{name: v}) for name, v in others.items())]
     assert len({kernels.kernel_key(SOURCE, options) for options in found}) == len(found)
 
 
@@ -212,7 +213,7 @@ print([m for m in {UNUSED!r} if m in sys.modules])
 
 def test_blas_is_the_module_that_an_import_gives() -> None:
     code = """
-from graphc.codegen.blas import library_for
+from graphc.codegen.run.blas import library_for
 library = library_for(["dpotrf"])
 first = library.handle, library.address("dpotrf") != 0
 import numpy as np, scipy.linalg, scipy.linalg.cython_blas

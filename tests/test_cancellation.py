@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Node
-from graphc.ops.base import apply
+from graphc.graph.node import Node
+from graphc.graph.op import apply
 from graphc.ops.cancellation import Sinc
 
 Formula = Callable[[Node], Node]

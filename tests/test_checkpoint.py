@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import graphc as gc
-from graphc.types import SHORT_NAMES, Array
+from graphc.graph.types import SHORT_NAMES, Array
 
 LOADED = Path(gc.__file__).parent.parent
 

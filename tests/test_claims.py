@@ -11,7 +11,8 @@ import pytest
 
 import graphc as gc
 from graphc import optim
-from graphc.codegen import cache, division
+from graphc.codegen.jit import cache
+from graphc.codegen.nest import division
 
 ONE_THREAD = """
 import os

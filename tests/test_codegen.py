@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import jit
-from graphc.codegen.numba_compiler import Options, lower_kernel
-from graphc.codegen.plan import plan_buffers
-from graphc.graph import Graph
+from graphc.codegen.jit import compiler as jit
+from graphc.codegen.jit.numba_compiler import Options, lower_kernel
+from graphc.codegen.memory.plan import plan_buffers
+from graphc.graph.graph import Graph
 from graphc.passes import make_schedule, optimize
 from tests.cases import Case
 from tests.cases_reduction import CASES as REDUCTIONS
@@ -98,7 +98,7 @@ def test_no_two_live_values_share_bytes() -> None:
 
 
 def test_plans_of_random_live_ranges_do_not_overlap() -> None:
-    from graphc.codegen.nest import LoopNest, PointerSlot
+    from graphc.codegen.nest.nest import LoopNest, PointerSlot
 
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -123,14 +123,14 @@ def test_kernels_run_as_plain_python(case: Case) -> None:
 
 
 def packed(f: gc.Function) -> str:
-    from graphc.codegen.jit import assembly
+    from graphc.codegen.jit.compiler import assembly
 
     f.compile()
     return "\n".join(assembly(*kernel) for kernel in dict.fromkeys(f._built.program.kernels))
 
 
 def vector_width() -> str:
-    from graphc.codegen.loader import cpu_features
+    from graphc.codegen.math.loader import cpu_features
 
     features = cpu_features().split(",")
     if "+avx512f" in features:
@@ -160,7 +160,7 @@ def test_main_kernel_shapes_use_packed_instructions(dtype: str) -> None:
 
 @needs_x86
 def test_elementary_functions_are_called_as_vectors() -> None:
-    from graphc.codegen.libmvec import has_libmvec
+    from graphc.codegen.math.libmvec import has_libmvec
 
     if not has_libmvec():
         pytest.skip("this C library has no libmvec; test_vecmath covers the polynomials")

@@ -221,9 +221,9 @@ def test_a_long_loop_runs_no_python_and_compiles_nothing_new() -> None:
     last, _ = gc.scan(lambda c, x: (gc.cos(c) + x * 0, None), 1.0, n)
     f = gc.function([n], last)
     f(np.zeros(3))
-    before = gc.codegen.kernels.counters.compiled
+    before = gc.codegen.jit.kernels.counters.compiled
     np.testing.assert_allclose(f(np.zeros(300_000)), 0.7390851332151607, rtol=1e-15)
-    assert gc.codegen.kernels.counters.compiled == before
+    assert gc.codegen.jit.kernels.counters.compiled == before
 
 
 def test_fori_loop_and_map() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.tree import flatten
+from graphc.graph.tree import flatten
 
 
 class Exported:

@@ -11,9 +11,9 @@ import pytest
 import scipy.signal
 
 import graphc as gc
-from graphc.codegen.kernels import counters
-from graphc.node import Node
-from graphc.types import Array
+from graphc.codegen.jit.kernels import counters
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 
 IMAGE = gc.placeholder("image", (2, 3, 6, 5))
 WEIGHT = gc.placeholder("weight", (4, 3, 3, 2))

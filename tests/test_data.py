@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphc import data
-from graphc.errors import ArgumentError, ShapeError
+from graphc.graph.errors import ArgumentError, ShapeError
+from graphc.train import data
 
 X, Y = np.arange(22).reshape(11, 2), np.arange(11)
 OPTIONS: list[dict[str, Any]] = [{}, {"shuffle": True}, {"prefetch": 1}, {"shuffle": True, "prefetch": 3}]

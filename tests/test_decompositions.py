@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.kernels import counters
-from graphc.node import Node
-from graphc.types import Array
+from graphc.codegen.jit.kernels import counters
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 
 la = gc.linalg
 Mode = Literal["compiled", "reference", "debug"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.types import Dim, isqrt, size_max, size_min, size_value
+from graphc.graph.types import Dim, isqrt, size_max, size_min, size_value
 
 WEAK: dict[str, Callable[[Any, Any], Any]] = {
     "times a reciprocal": lambda x, n: x * (1 / n),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.nn.attention import scaled_dot_product_attention as attention
-from graphc.types import Array
 
 la = gc.linalg
 MODES: list[Any] = ["compiled", "reference"]

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.vecmath import DEBUG_GLOBALS
-from graphc.node import Node
+from graphc.codegen.math.vecmath import DEBUG_GLOBALS
+from graphc.graph.node import Node
+from graphc.graph.types import SHORT_NAMES
 from graphc.ops.elementwise import ADD, sqrt_safe
 from graphc.ops.pointwise import ELEMENTWISE
-from graphc.types import SHORT_NAMES
 from tests.cases_elementwise import EDGES, FLOATS
 
 INF = float("inf")

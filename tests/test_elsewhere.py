@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import graphc as gc
-from graphc.elsewhere import NAMESPACES, SPELLED
+from graphc.graph.elsewhere import NAMESPACES, SPELLED
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.errors import called
+from graphc.graph.errors import called
 from tests.border_calls import Call, calls
 
 Row = tuple[str, Callable[..., Any], Sequence[Any]]

@@ -21,7 +21,10 @@ import importlib.abc, importlib.util, os, signal, sys, threading, time
 import numpy as np
 import graphc as gc
 
-slow = {"graphc.runner", "graphc.codegen.program", "graphc.codegen.numba_compiler", "llvmlite.binding", "networkx", "numba"}
+slow = {
+    "graphc.call.runner", "graphc.codegen.run.program", "graphc.codegen.jit.numba_compiler",
+    "llvmlite.binding", "networkx", "numba",
+}
 importing = []
 
 class Slow(importlib.abc.MetaPathFinder):
@@ -93,7 +96,7 @@ value = float(f(np.zeros(3)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 after = {name: open(os.path.join(folder, name), "rb").read() for name in before}
 left = sorted(set(os.listdir(folder)) - {*before, "kernels"})
-cache = gc.codegen.cache.current_cache()
+cache = gc.codegen.jit.cache.current_cache()
 keys = [n.removesuffix(".gck") for n in os.listdir(cache.directory) if n != ".size"]
 print(failed, value, before == after, left, all(cache.load(key) for key in keys))
 """
@@ -126,7 +129,7 @@ def test_saved_functions_that_are_cut_short_anywhere(tmp_path: Path, step: int) 
 
 @pytest.mark.parametrize("step", [53, pytest.param(1, marks=pytest.mark.slow)])
 def test_kernels_that_are_cut_short_anywhere_are_compiled_again(tmp_path: Path, step: int) -> None:
-    from graphc.codegen.cache import Cache
+    from graphc.codegen.jit.cache import Cache
 
     cache = Cache(tmp_path)
     cache.save("k", bytes(range(256)) * 4, ("exp",))

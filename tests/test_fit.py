@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Shared
-from graphc.types import Array
+from graphc.graph.node import Shared
+from graphc.graph.types import Array
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(22, 3))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.tile_sizes import vector_bits
+from graphc.codegen.math.tile_sizes import vector_bits
 
 not_on_windows = pytest.mark.skipif(platform.system() == "Windows", reason="frames there have no room for strips")
 

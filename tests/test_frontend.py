@@ -9,12 +9,12 @@ import re
 import numpy as np
 import pytest
 
-from graphc.codegen import loader
-from graphc.codegen.jit import compile_kernel
-from graphc.codegen.numba_compiler import Options, lower_kernel
-from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
-from graphc.errors import CompileError
-from graphc.types import Array
+from graphc.codegen.jit.compiler import compile_kernel
+from graphc.codegen.jit.numba_compiler import Options, lower_kernel
+from graphc.codegen.math import loader
+from graphc.codegen.math.vecmath import DEBUG_GLOBALS, Pointer
+from graphc.graph.errors import CompileError
+from graphc.graph.types import Array
 
 _serial = itertools.count()
 

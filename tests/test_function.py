@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.kernels import counters
+from graphc.codegen.jit.kernels import counters
 
 
 def accumulator() -> tuple[gc.Shared, gc.Function]:

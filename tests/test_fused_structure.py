@@ -9,8 +9,8 @@ import pytest
 
 import graphc as gc
 from graphc.ops.control import Scan
-from graphc.passes.frame import Framed
-from graphc.passes.kernels import TOTAL
+from graphc.passes.schedule.frame import Framed
+from graphc.passes.schedule.kernels import TOTAL
 
 RNG = np.random.default_rng(7)
 

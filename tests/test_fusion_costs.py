@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.passes.fusion_costs import MAX_STORED, Expression, judge, spilled, work_of
-from graphc.passes.machine import REGISTERS
+from graphc.passes.schedule.fusion_costs import MAX_STORED, Expression, judge, spilled, work_of
+from graphc.passes.schedule.machine import REGISTERS
 
 Build = Callable[[gc.Node, gc.Node], gc.Node]
 

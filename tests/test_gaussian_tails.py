@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Node
+from graphc.graph.node import Node
 
 POINTS = np.array([-1e8, -1e4, -300.0, -37.5, -20.0, -5.0, -1.0, -0.3, 1e-9, 0.4, 0.6, 1.0, 3.0, 8.0, 20.0, 100.0, 1e4])
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.debug import register
-from graphc.codegen.jit import assembly
-from graphc.codegen.kernels import KernelOptions
-from graphc.codegen.nest import LoopNest
-from graphc.codegen.section import Section
-from graphc.codegen.tile_sizes import deepest, vector_bits
+from graphc.codegen.jit.compiler import assembly
+from graphc.codegen.math.tile_sizes import deepest, vector_bits
+from graphc.codegen.nest.nest import LoopNest
+from graphc.codegen.nest.options import KernelOptions
+from graphc.codegen.run.debug import register
+from graphc.codegen.run.section import Section
 
 ROWS, COLUMNS, INNER = (1, 4, 8, 13), (1, 4, 16, 17, 33, 50), (0, 1, 2, 19, 50, 64)
 

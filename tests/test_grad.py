@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
 
 X = gc.placeholder("x")
 Y = gc.placeholder("y")

@@ -6,11 +6,11 @@ import networkx
 import pytest
 
 import graphc as gc
-from graphc.graph import Graph, verify
-from graphc.node import Node
+from graphc.graph.graph import Graph, verify
+from graphc.graph.node import Node
 from graphc.passes import GRAPH_PASSES, Pass, optimise_bodies
-from graphc.passes.hoist import hoist
-from graphc.passes.regions import prune
+from graphc.passes.loops.hoist import hoist
+from graphc.passes.loops.regions import prune
 from tests import random_loops
 from tests.random_graphs import random_program
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.program import Program
-from graphc.codegen.tape import LIST_MODE
-from graphc.errors import GraphcError
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.codegen.run.program import Program
+from graphc.codegen.run.tape import LIST_MODE
+from graphc.graph.errors import GraphcError
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
 from graphc.passes import optimize
 
 ROOM = 4.5
@@ -67,7 +67,7 @@ def results(fn: Any, form: str) -> list[Node]:
     except (GraphcError, TypeError):  # not with these operands
         return []
     several = found if isinstance(found, (list, tuple)) else [found]
-    return [y for y in several if isinstance(y, Node) and not isinstance(y.type, gc.types.TupleType)]
+    return [y for y in several if isinstance(y, Node) and not isinstance(y.type, gc.graph.types.TupleType)]
 
 
 def squared(ys: list[Node]) -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.section import Section
-from graphc.types import symbols
+from graphc.codegen.run.section import Section
+from graphc.graph.types import symbols
 
 X = gc.placeholder("x", shape=("n",))
 TABLE = gc.placeholder("table", shape=("n", 3))

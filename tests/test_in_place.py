@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.inplace import updates_in_place
-from graphc.codegen.nest import LoopNest
-from graphc.types import size_value
+from graphc.codegen.memory.inplace import updates_in_place
+from graphc.codegen.nest.nest import LoopNest
+from graphc.graph.types import size_value
 
 INDEX = gc.placeholder("i", shape=("b",), dtype="int64")
 MODES = ["compiled", "debug", "reference"]

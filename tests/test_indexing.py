@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphc as gc
-from graphc.node import Node
-from graphc.ops.base import Constant, apply
+from graphc.graph.node import Node
+from graphc.graph.op import Constant, apply
+from graphc.graph.types import Array
 from graphc.ops.indexing import Gather, Scatter
-from graphc.types import Array
 
 S = np.s_
 add_at: Any = np.add.at  # its stub knows no slices

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Shared
+from graphc.graph.node import Shared
 
 
 def work(x: gc.Node, times: int) -> gc.Node:

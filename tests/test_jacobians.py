@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.errors import ArgumentError, GradientError, ShapeError
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.graph.errors import ArgumentError, GradientError, ShapeError
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from graphc.ops.control import Scan
-from graphc.types import Array
 
 A = np.array([[0.3, -1.2, 0.5], [0.7, 0.1, -0.4]])
 X = np.array([0.2, -0.3, 0.9])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.ops.base import apply
+from graphc.graph.op import apply
 from graphc.ops.reduction import KINDS, Kind, Reduction
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphc as gc
-from graphc.node import Node
+from graphc.graph.node import Node
 from graphc.ops import linalg
 from graphc.ops.linalg import MatMul
 

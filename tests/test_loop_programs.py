@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests.check_loops import check
 from tests.loop_backends import Plain, Traced
 from tests.loop_programs import program

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.budget import Fit
-from graphc.graph import verify
+from graphc.codegen.run.budget import Fit
+from graphc.graph.graph import verify
 from graphc.passes import make_schedule, optimize
-from graphc.passes.kernels import verify_schedule
-from graphc.passes.options import EVERYTHING
-from graphc.passes.rematerialise import BACKWARD, choices
+from graphc.passes.schedule.kernels import verify_schedule
+from graphc.passes.schedule.options import EVERYTHING
+from graphc.passes.schedule.rematerialise import BACKWARD, choices
 
 Program = tuple[list[gc.Node], list[gc.Node]]
 """Inputs and outputs."""

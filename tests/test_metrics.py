@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from graphc import data, metrics
-from graphc.errors import ArgumentError, ShapeError
+from graphc.graph.errors import ArgumentError, ShapeError
+from graphc.train import data, metrics
 
 RNG = np.random.default_rng(0)
 CLASSES = RNG.integers(0, 4, 200), RNG.integers(0, 4, 200)

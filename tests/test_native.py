@@ -15,7 +15,7 @@ from numba.core.errors import NumbaWarning, TypingError
 from scipy import LowLevelCallable, integrate, ndimage
 
 import graphc as gc
-from graphc.errors import ArgumentError, ShapeError
+from graphc.graph.errors import ArgumentError, ShapeError
 
 
 def norm_and_scaled() -> gc.Function:
@@ -134,7 +134,7 @@ def test_threads_do_not_disturb_each_other(copies: int) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_frees_what_other_threads_held() -> None:
-    from graphc.codegen import native as module
+    from graphc.interop import native_code as module
 
     native = norm_and_scaled().njit({"n": 2})
     table = module._kept[-1].table

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import ir
-from graphc.codegen.kernels import KernelOptions
-from graphc.codegen.neighbours import carry_neighbours
-from graphc.codegen.nest import Builder, LoopNest
-from graphc.codegen.render import render
+from graphc.codegen.forms.neighbours import carry_neighbours
+from graphc.codegen.nest import ir
+from graphc.codegen.nest.nest import Builder, LoopNest
+from graphc.codegen.nest.options import KernelOptions
+from graphc.codegen.nest.render import render
 
 RNG = np.random.default_rng(3)
 SIZES = [*range(1, 36), 47, 48, 49, 130]

@@ -14,7 +14,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn
-from graphc.tree import MAX_DEPTH, flatten
+from graphc.graph.tree import MAX_DEPTH, flatten
 
 X, W = gc.placeholder("x", shape=(3,)), gc.shared(1.0, name="w")
 NESTED = gc.function({"a": [X]}, X * 2, mode="reference")

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import ir
-from graphc.codegen.nest import LoopNest, PointerSlot
-from graphc.codegen.nest_passes import NEST_PASSES
-from graphc.codegen.render import render
-from graphc.codegen.scalar_words import use_scalar_words
-from graphc.codegen.tiles import tiles
-from graphc.codegen.walks import bodies, every, expressions, walk
-from graphc.passes.options import FORMS
-from graphc.types import short_name
+from graphc.codegen.forms.nest_passes import NEST_PASSES
+from graphc.codegen.forms.scalar_words import use_scalar_words
+from graphc.codegen.math.tiles import tiles
+from graphc.codegen.nest import ir
+from graphc.codegen.nest.nest import LoopNest, PointerSlot
+from graphc.codegen.nest.render import render
+from graphc.codegen.nest.walks import bodies, every, expressions, walk
+from graphc.graph.types import short_name
+from graphc.passes.schedule.options import FORMS
 from tests import random_loops
 from tests.random_graphs import random_program
 from tests.test_ops import TABLE, declare

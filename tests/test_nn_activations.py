@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 from tests import cases_nn_activations as formulas
 
 nn = gc.nn

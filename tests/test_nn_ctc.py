@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 
 STEPS, CLASSES, LENGTH = 4, 3, 2
 

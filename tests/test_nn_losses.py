@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.types import Array
+from graphc.graph.types import Array
 
 nn = gc.nn
 INF = np.inf

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Node, Shared
+from graphc.graph.node import Node, Shared
 
 nn = gc.nn
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.ops.linalg import MatMul
-from graphc.types import Array
 
 nn = gc.nn
 RNG = np.random.default_rng(21)

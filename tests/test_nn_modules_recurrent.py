@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.ops.control import Scan
 from graphc.ops.linalg import MatMul
-from graphc.types import Array
 
 nn = gc.nn
 RNG = np.random.default_rng(11)

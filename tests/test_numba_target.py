@@ -35,7 +35,7 @@ LEANED_ON = {
     "numba.core.typing.templates.signature": "rules of types",
     "numba.core.untyped_passes.FixupArgs": "the count of arguments",
 }
-OF_KERNELS = [m for m in MODULES if m.startswith("graphc.codegen.numba_") and not m.endswith("numba_pointers")]
+OF_KERNELS = [m for m in MODULES if m.startswith("graphc.codegen.jit.numba_") and not m.endswith("numba_pointers")]
 
 
 @pytest.mark.parametrize("name", LEANED_ON)

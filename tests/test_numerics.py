@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import run_graph
-from graphc.node import Node
-from graphc.types import Array
+from graphc.graph.evaluate import run_graph
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from tests.textbook import SCALAR, Formula
 from tests.textbook_rows import DIRECTION, ROWS, WEIGHTS, RowFormula
 

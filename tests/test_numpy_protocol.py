@@ -11,7 +11,7 @@ import pytest
 import scipy.special
 
 import graphc as gc
-from graphc.node import Node
+from graphc.graph.node import Node
 from graphc.ops.numpy_linalg import LINALG
 from graphc.ops.numpy_protocol import FUNCTIONS, SCIPY_UFUNCS, UFUNCS, numpy_function
 

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from graphc.ops.pointwise import ELEMENTWISE
-from graphc.types import Array
 from tests.cases import Case
 
 FAMILIES = sorted(p.stem for p in Path(__file__).parent.glob("cases_*.py"))

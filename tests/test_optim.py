@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.inplace import updates_in_place
+from graphc.codegen.memory.inplace import updates_in_place
+from graphc.graph.types import Array
 from graphc.optim import (
     LAMB,
     SGD,
@@ -25,7 +26,6 @@ from graphc.optim import (
     RAdam,
     RMSprop,
 )
-from graphc.types import Array
 from tests import optim_rules as rules
 
 Mode = Literal["compiled", "reference", "debug"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.optim import (
     SGD,
     Accumulate,
@@ -23,7 +24,6 @@ from graphc.optim import (
     NAdam,
     RAdam,
 )
-from graphc.types import Array
 from tests import optim_rules as rules
 
 COUNTING: dict[str, tuple[Any, Any, rules.Rule]] = {

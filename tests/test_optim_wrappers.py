@@ -11,8 +11,8 @@ import pytest
 from scipy.optimize import minimize
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.optim import LBFGS, SGD, Accumulate, Adam, AdamW, ExponentialMovingAverage, NAdam, StepLR
-from graphc.types import Array
 
 # -- clipping
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.passes.accumulate_products import accumulate_products
+from graphc.graph.graph import Graph
+from graphc.passes.updates.accumulate_products import accumulate_products
 from tests.passes import becomes, stays
 
 A, B = gc.placeholder("a", ("n", 3)), gc.placeholder("b", (3, 4))

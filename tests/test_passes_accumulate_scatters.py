@@ -10,7 +10,7 @@ import pytest
 
 import graphc as gc
 from graphc.ops.indexing import Offset, Scatter
-from graphc.passes.accumulate_scatters import accumulate_scatters
+from graphc.passes.updates.accumulate_scatters import accumulate_scatters
 
 ROWS, WIDTH = 1000, 8
 TABLE = 8 * ROWS * WIDTH

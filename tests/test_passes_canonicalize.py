@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import evaluate
-from graphc.graph import Graph
-from graphc.node import Node
-from graphc.ops.base import apply
+from graphc.graph.evaluate import evaluate
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.op import apply
 from graphc.ops.pointwise import Broadcast
-from graphc.passes.canonicalize import canonicalize
+from graphc.passes.algebra.canonicalize import canonicalize
 from tests.passes import becomes, stays
 
 

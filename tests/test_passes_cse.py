@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import graphc as gc
-from graphc.passes.cse import cse
+from graphc.passes.algebra.cse import cse
 from tests.passes import becomes, stays
 
 

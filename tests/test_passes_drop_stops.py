@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import graphc as gc
-from graphc.graph import Graph
+from graphc.graph.graph import Graph
 from graphc.passes import everywhere
-from graphc.passes.drop_stops import drop_stops
-from graphc.passes.regions import map_bodies
+from graphc.passes.algebra.drop_stops import drop_stops
+from graphc.passes.loops.regions import map_bodies
 from tests.passes import becomes, stays
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.ops.base import Composite
-from graphc.passes.cse import cse
-from graphc.passes.expand import expand
+from graphc.graph.graph import Graph
+from graphc.graph.op import Composite
+from graphc.passes.algebra.cse import cse
+from graphc.passes.algebra.expand import expand
 from tests.passes import becomes, stays
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.passes.fold_constants import LIMIT, fold_constants
+from graphc.graph.graph import Graph
+from graphc.passes.algebra.fold_constants import LIMIT, fold_constants
 from tests.passes import becomes, stays
 
 

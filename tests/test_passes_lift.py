@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.node import Node, serials
-from graphc.passes.rewrite import expression
-from graphc.passes.stabilize import stabilize
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node, serials
+from graphc.passes.algebra.rewrite import expression
+from graphc.passes.algebra.stabilize import stabilize
 from tests.passes import becomes, stays
 
 S = gc.placeholder("s", (3,))

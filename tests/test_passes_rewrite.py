@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import evaluate
-from graphc.graph import Graph
+from graphc.graph.evaluate import evaluate
+from graphc.graph.graph import Graph
 from graphc.ops.elementwise import where
-from graphc.passes.pattern import AXES, Domain, Rule, literal, same_value
-from graphc.passes.rewrite import expression, rewrite
-from graphc.passes.rules_exact import EXACT
-from graphc.passes.rules_fast import FAST
-from graphc.passes.rules_stabilise import STABILISE
+from graphc.passes.algebra.pattern import AXES, Domain, Rule, literal, same_value
+from graphc.passes.algebra.rewrite import expression, rewrite
+from graphc.passes.algebra.rules_exact import EXACT
+from graphc.passes.algebra.rules_fast import FAST
+from graphc.passes.algebra.rules_stabilise import STABILISE
 
 REAL = Domain("f")
 ALL = (*EXACT, *STABILISE)

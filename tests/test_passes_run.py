@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import run_graph
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.graph.evaluate import run_graph
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.types import is_float
 from graphc.passes import GRAPH_PASSES, run
-from graphc.types import is_float
 from tests.cases import Case
 
 CASES: list[Case] = [

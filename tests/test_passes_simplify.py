@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.passes.simplify import simplify
+from graphc.graph.graph import Graph
+from graphc.passes.algebra.simplify import simplify
 from tests.passes import becomes, stays
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.passes.sink_slices import join_slices, sink_slices
+from graphc.passes.updates.sink_slices import join_slices, sink_slices
 
 X, Y = gc.placeholder("x", shape=(4, 3)), gc.placeholder("y", shape=(4, 3))
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.node import Node
-from graphc.passes.drop_stops import drop_stops
-from graphc.passes.rewrite import expression
-from graphc.passes.stabilize import stabilize
-from graphc.types import Array
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.types import Array
+from graphc.passes.algebra.drop_stops import drop_stops
+from graphc.passes.algebra.rewrite import expression
+from graphc.passes.algebra.stabilize import stabilize
 from tests.passes import becomes, stays
 
 SPELLINGS: list[tuple[str, Callable[[Node], Node], str]] = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import graphc as gc
-from graphc.graph import Graph
-from graphc.passes.sum_products import sum_products
+from graphc.graph.graph import Graph
+from graphc.passes.updates.sum_products import sum_products
 from tests.passes import becomes, stays
 
 X = gc.placeholder("x", ("n", 2, 3, 4))

@@ -8,8 +8,8 @@ from textwrap import dedent
 import numpy as np
 
 import graphc as gc
-from graphc.graph import Graph, verify
-from graphc.passes.update_products import update_products
+from graphc.graph.graph import Graph, verify
+from graphc.passes.updates.update_products import update_products
 
 W = gc.shared(np.zeros((3, 4)), name="w")
 X = gc.placeholder("x", ("n", 3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import graphc as gc
-from graphc.codegen.places import Places
+from graphc.codegen.nest.places import Places
 from graphc.passes import PASS_NAMES
 
 

@@ -15,13 +15,13 @@ import pytest
 import scipy.stats
 
 import graphc as gc
-from graphc.codegen.jit import assembly
-from graphc.codegen.vocabulary import functions
-from graphc.draws import place_draws
+from graphc.codegen.jit.compiler import assembly
+from graphc.codegen.math.vocabulary import functions
+from graphc.graph.draws import place_draws
+from graphc.graph.types import Array
 from graphc.ops.random_formulas import philox4x32
 from graphc.ops.random_table import FORMULAS, with_numpy
 from graphc.random import Generator
-from graphc.types import Array
 
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
 MILLION = 1_000_000

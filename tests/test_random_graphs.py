@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import run_graph
-from graphc.graph import Graph, topological_order
+from graphc.graph.evaluate import run_graph
+from graphc.graph.graph import Graph, topological_order
+from graphc.graph.types import Array
 from graphc.passes import ALGEBRA, GRAPH_PASSES, everywhere, run
-from graphc.passes.expand import expand
-from graphc.passes.stabilize import stabilize
-from graphc.types import Array
+from graphc.passes.algebra.expand import expand
+from graphc.passes.algebra.stabilize import stabilize
 from tests.random_graphs import SIZES, Program, random_program
 
 BLOCK = 100

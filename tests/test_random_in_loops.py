@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.ops.random_table import with_numpy
 from graphc.random import Generator, GeneratorState
-from graphc.types import Array
 
 MODES = ["compiled", "debug", "reference"]
 Loop = Callable[[Generator, gc.Node], Any]

@@ -11,10 +11,10 @@ import pytest
 import scipy.stats
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.ops.random_parameters import float_node, integer_node
 from graphc.ops.random_table import FORMULAS
 from graphc.random import Generator
-from graphc.types import Array
 
 S = scipy.stats
 MILLION = 1_000_000

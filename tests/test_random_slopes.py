@@ -12,9 +12,9 @@ import scipy.special
 import scipy.stats
 
 import graphc as gc
+from graphc.graph.types import Array
 from graphc.ops.random_slopes import loggamma_slope, truncated_slopes, vonmises_slope
 from graphc.random import Generator
-from graphc.types import Array
 
 INF = float("inf")
 

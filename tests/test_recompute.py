@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.passes.kernels import Schedule
-from graphc.types import Array
+from graphc.graph.types import Array
+from graphc.passes.schedule.kernels import Schedule
 from tests.random_graphs import random_program
 
 ROWS, WIDTH = 512, 64
@@ -77,7 +77,7 @@ def test_values_leave_memory_and_bits_stay(name: str, monkeypatch: pytest.Monkey
     build, before, after = PROGRAMS[name]
     f = build()
     values = f(*arguments(f))
-    monkeypatch.setattr(sys.modules["graphc.passes.recompute"], "MAX_AGAIN", 0)
+    monkeypatch.setattr(sys.modules["graphc.passes.schedule.recompute"], "MAX_AGAIN", 0)
     plain = build()
     assert plain.plan.peak_bytes >= f.plan.peak_bytes
     for a, b in zip(values, plain(*arguments(plain)), strict=True):
@@ -159,14 +159,14 @@ def test_state_is_updated_in_place_all_the_same() -> None:
 def test_random_programs_keep_their_bits_whatever_is_computed_again(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["graphc.passes.recompute"], "SHOWS", 0.0)
-    monkeypatch.setattr(sys.modules["graphc.passes.recompute"], "WORTH", -1e9)
+    monkeypatch.setattr(sys.modules["graphc.passes.schedule.recompute"], "SHOWS", 0.0)
+    monkeypatch.setattr(sys.modules["graphc.passes.schedule.recompute"], "WORTH", -1e9)
     repeats = 0
     for seed in range(25 * block, 25 * (block + 1)):
         program = random_program(seed)
         results = []
         for again in (0, 8):
-            monkeypatch.setattr(sys.modules["graphc.passes.recompute"], "MAX_AGAIN", again)
+            monkeypatch.setattr(sys.modules["graphc.passes.schedule.recompute"], "MAX_AGAIN", again)
             f = gc.function(list(program.bindings), program.outputs, mode="debug", on_unused="ignore")
             with np.errstate(all="ignore"):
                 results.append(f(*program.bindings.values()))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Node
+from graphc.graph.node import Node
 from graphc.ops.cancellation import root_plus
 from graphc.ops.pointwise import ELEMENTWISE, pointwise
 from graphc.ops.radial import direction, half_over

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Node
-from graphc.ops.base import Composite, apply
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, apply
+from graphc.graph.types import Array
 from graphc.ops.cumulative import LinearRecurrence
 from graphc.ops.reduction import LogSoftmax, LogSumExp, Softmax
-from graphc.types import Array
 
 INF = float("inf")
 NAN = float("nan")

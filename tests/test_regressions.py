@@ -471,7 +471,7 @@ def test_a_total_beside_maxima_over_an_axis_in_the_middle(sizes: tuple[int, ...]
 
 def test_a_kernel_under_another_name_and_a_pipe(tmp_path: Any) -> None:
     """A file copied to another kernel's name was loaded as that kernel; opening a pipe waited for ever."""
-    from graphc.codegen.cache import Cache
+    from graphc.codegen.jit.cache import Cache
 
     cache = Cache(tmp_path)
     cache.save("a", b"code", ("exp",))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.tape import entry_works
-from graphc.types import Array
+from graphc.codegen.run.tape import entry_works
+from graphc.graph.types import Array
 
 N = 1 << 15
 pytestmark = pytest.mark.skipif(not entry_works(), reason="results are given out again by the native entry only")

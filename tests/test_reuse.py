@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.packing import least_peak, pack
-from graphc.node import Node
+from graphc.codegen.memory.packing import least_peak, pack
+from graphc.graph.node import Node
 
 N, M = 24, 16
 BLOCK = 8 * N * M

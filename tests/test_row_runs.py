@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import row_runs
-from graphc.codegen.tile_sizes import vector_bits
-from graphc.types import Array
+from graphc.codegen.math.tile_sizes import vector_bits
+from graphc.codegen.run import row_runs
+from graphc.graph.types import Array
 
 pytestmark = pytest.mark.skipif(vector_bits() == 0, reason="this CPU has no fused multiply-add, so no product is tiled")
 

@@ -16,18 +16,18 @@ import mpmath
 import numpy as np
 import pytest
 
-from graphc.evaluate import evaluate
-from graphc.grad import grad
-from graphc.graph import Graph
-from graphc.node import Node
-from graphc.ops.base import placeholder
+from graphc.autodiff.grad import grad
+from graphc.graph.evaluate import evaluate
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.op import placeholder
+from graphc.graph.types import Array
 from graphc.ops.reduction import sum as total
-from graphc.passes.pattern import Domain, Rule
-from graphc.passes.rewrite import rewrite
-from graphc.passes.rules_exact import EXACT
-from graphc.passes.rules_fast import FAST
-from graphc.passes.rules_stabilise import STABILISE
-from graphc.types import Array
+from graphc.passes.algebra.pattern import Domain, Rule
+from graphc.passes.algebra.rewrite import rewrite
+from graphc.passes.algebra.rules_exact import EXACT
+from graphc.passes.algebra.rules_fast import FAST
+from graphc.passes.algebra.rules_stabilise import STABILISE
 from tests.oracle import DIGITS, as_mpf, true_value
 
 TINY, HUGE, EPSILON = 5e-324, 1.7976931348623157e308, 2.0**-52

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import evaluate
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.graph.evaluate import evaluate
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from graphc.ops.reduction import softmax
 from graphc.ops.shape import insert_axes
-from graphc.passes.canonicalize import canonicalize
-from graphc.passes.fold_constants import fold_constants
-from graphc.passes.pattern import AXES, Domain, Rule
-from graphc.passes.rewrite import rewrite
-from graphc.passes.rules_exact import EXACT
-from graphc.passes.rules_fast import FAST
-from graphc.passes.rules_stabilise import STABILISE
-from graphc.types import Array
+from graphc.passes.algebra.canonicalize import canonicalize
+from graphc.passes.algebra.fold_constants import fold_constants
+from graphc.passes.algebra.pattern import AXES, Domain, Rule
+from graphc.passes.algebra.rewrite import rewrite
+from graphc.passes.algebra.rules_exact import EXACT
+from graphc.passes.algebra.rules_fast import FAST
+from graphc.passes.algebra.rules_stabilise import STABILISE
 from tests.test_rules import SCALARS, applied, choices, instance, marks
 
 SPECIAL = [math.nan, math.inf, -math.inf, 0.0, 1.0, -2.0, 0.5, 30.0]

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.frames import Memory
-from graphc.codegen.program import Program
-from graphc.graph import Graph
+from graphc.codegen.run.frames import Memory
+from graphc.codegen.run.program import Program
+from graphc.graph.graph import Graph
 from graphc.passes import make_schedule, optimize
-from graphc.passes.fuse import fuse
-from graphc.passes.kernel_costs import kernel_costs
-from graphc.passes.kernels import Schedule, verify_schedule
-from graphc.passes.order import order
+from graphc.passes.schedule.fuse import fuse
+from graphc.passes.schedule.kernel_costs import kernel_costs
+from graphc.passes.schedule.kernels import Schedule, verify_schedule
+from graphc.passes.schedule.order import order
 from tests.random_graphs import SIZES, random_program
 
-ORDER = sys.modules["graphc.passes.order"]
+ORDER = sys.modules["graphc.passes.schedule.order"]
 
 
 def planned(graph: Graph, sizes: dict[str, int]) -> int:

@@ -9,8 +9,8 @@ import pytest
 from scipy import optimize
 
 import graphc as gc
-from graphc.errors import ArgumentError, GradientError, ShapeError
-from graphc.node import Node
+from graphc.graph.errors import ArgumentError, GradientError, ShapeError
+from graphc.graph.node import Node
 
 START = np.array([-1.2, 1.0, 0.5, 2.0])
 

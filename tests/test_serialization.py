@@ -19,14 +19,14 @@ import pytest
 
 import graphc as gc
 import graphc.ops
-from graphc.errors import ArgumentError, DTypeError, FormatError, ShapeError
-from graphc.node import Node
-from graphc.ops.base import Op
+from graphc.files.container import _digest, read_tensors, write_tensors
+from graphc.files.ops import LEAVES, NOT_SAVED, OPS
+from graphc.files.rows import Reader
+from graphc.graph.errors import ArgumentError, DTypeError, FormatError, ShapeError
+from graphc.graph.node import Node
+from graphc.graph.op import Op
+from graphc.graph.types import Array
 from graphc.ops.decompositions import LuSolve
-from graphc.serialization.container import _digest, read_tensors, write_tensors
-from graphc.serialization.ops import LEAVES, NOT_SAVED, OPS
-from graphc.serialization.rows import Reader
-from graphc.types import Array
 from tests.cases import Case
 from tests.test_ops import TABLE, checked_inputs, declare
 
@@ -55,7 +55,7 @@ def op_classes(base: type[Op] = Op) -> Iterator[type[Op]]:
 def test_every_op_is_in_the_table_or_says_why_not() -> None:
     saved = {entry.op for entry in OPS.values()} | set(LEAVES) | {graphc.ops.pointwise.Elementwise}
     missing = {c.__name__ for c in op_classes() if c not in saved} - set(NOT_SAVED)
-    assert not missing, "add them to graphc/serialization/ops.py: a row of OPS, with what codegen relies on as check"
+    assert not missing, "add them to graphc/files/ops.py: a row of OPS, with what codegen relies on as check"
     assert not {name for name in graphc.ops.pointwise.ELEMENTWISE if name in OPS}
 
 
@@ -406,7 +406,7 @@ Edit = Callable[[dict[str, Any]], None]
 def edited(tmp_path: Path, outputs: Any, op: str, edit: Edit) -> str:
     """Save a program, let `edit` change the row of an op, sign it again, and return why loading refuses it."""
     path = tmp_path / "model.gcx"
-    nodes = [n for n in graphc.graph.Graph(outputs).nodes if isinstance(n.op, graphc.ops.base.Placeholder)]
+    nodes = [n for n in graphc.graph.graph.Graph(outputs).nodes if isinstance(n.op, graphc.graph.op.Placeholder)]
     gc.save(gc.function(nodes, outputs), path)
     arrays, texts = read_tensors(path, 1 << 20)
     program = json.loads(texts["graphc"])
@@ -549,7 +549,7 @@ def test_factors_that_no_factorisation_wrote_stay_inside_their_memory() -> None:
     """A file can hand any array to the solve: row exchanges outside the matrix are left out."""
     shapes = {"a": (2, 2), "factors": (3, 2), "b": (2, 1)}
     inputs = [gc.placeholder(name, shape) for name, shape in shapes.items()]
-    f = gc.function(inputs, graphc.ops.base.apply(LuSolve(), *inputs), on_unused="ignore")
+    f = gc.function(inputs, graphc.graph.op.apply(LuSolve(), *inputs), on_unused="ignore")
     eye = np.eye(2)
     for exchanges in ([1e9, -7.0], [np.nan, np.inf], [0.0, 1.0]):
         np.testing.assert_array_equal(f(eye, np.vstack([eye, [exchanges]]), [[1.0], [2.0]]), [[1.0], [2.0]])

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.ops.base import View, apply
+from graphc.graph.op import View, apply
+from graphc.graph.types import Array, Shape, Size, dim, size_value
 from graphc.ops.index_key import slice_bounds
 from graphc.ops.pointwise import Broadcast
 from graphc.ops.shape import PermuteDims, Reshape, Slice, Squeeze, Unslice, contiguous_strides
-from graphc.types import Array, Shape, Size, dim, size_value
 
 
 def untyped(value: Any) -> Any:

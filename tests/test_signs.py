@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import evaluate
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.graph.evaluate import evaluate
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from graphc.ops import elementwise_float as floats
 from graphc.ops import special
 from graphc.ops.pointwise import pointwise
-from graphc.passes import signs
-from graphc.passes.signs import UNKNOWN, Bounds, bounds
-from graphc.types import Array
+from graphc.passes.algebra import signs
+from graphc.passes.algebra.signs import UNKNOWN, Bounds, bounds
 from tests.random_graphs import random_program
 
 

@@ -18,9 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import graphc as gc
-from graphc.errors import ArgumentError
-from graphc.sklearn import MLPClassifier, MLPRegressor
-from graphc.types import Array
+from graphc.graph.errors import ArgumentError
+from graphc.graph.types import Array
+from graphc.interop.sklearn import MLPClassifier, MLPRegressor
 
 SKIPPED = {"check_array_api_input", "check_classifier_data_not_an_array", "check_regressor_data_not_an_array"}
 """Checks that scikit-learn skips itself, for packages that are not installed."""

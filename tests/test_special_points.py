@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Node
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from graphc.ops.pointwise import ELEMENTWISE, Elementwise, pointwise
-from graphc.types import Array
 from tests.cases import Case
 from tests.oracle import scalar
 from tests.test_ops import TABLE, can_shrink, checked_inputs, declare, has_derivative, oracle, resized

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.evaluate import run_graph
-from graphc.grad import grad
-from graphc.graph import Graph
-from graphc.node import Node
-from graphc.ops.base import placeholder
+from graphc.autodiff.grad import grad
+from graphc.graph.evaluate import run_graph
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.graph.op import placeholder
+from graphc.graph.types import Array
 from graphc.ops.reduction import sum as total
 from graphc.passes import optimize
-from graphc.passes.pattern import AXES, Domain, Rule
-from graphc.passes.rules_stabilise import STABILISE
-from graphc.types import Array
+from graphc.passes.algebra.pattern import AXES, Domain, Rule
+from graphc.passes.algebra.rules_stabilise import STABILISE
 from tests.oracle import as_mpf, true_value
 from tests.spellings import Spelling, is_scalar, spellings
 

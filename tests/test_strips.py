@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import division
-from graphc.codegen.jit import assembly
-from graphc.codegen.loader import compile_text, has_feature, load
-from graphc.codegen.strips import COLUMN_BYTES, LINE, ROWS
-from graphc.codegen.transposer import transposer_text
-from graphc.codegen.vecmath import DEBUG_GLOBALS, _call
-from graphc.node import Node
+from graphc.codegen.jit.compiler import assembly
+from graphc.codegen.math.loader import compile_text, has_feature, load
+from graphc.codegen.math.vecmath import DEBUG_GLOBALS, _call
+from graphc.codegen.nest import division
+from graphc.codegen.nest.strips import COLUMN_BYTES, LINE, ROWS
+from graphc.codegen.run.transposer import transposer_text
+from graphc.graph.node import Node
 
 RNG = np.random.default_rng(3)
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "uint8", "bool")

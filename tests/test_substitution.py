@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.graph import verify
-from graphc.types import Array, symbols
+from graphc.graph.graph import verify
+from graphc.graph.types import Array, symbols
 
 RNG = np.random.default_rng(5)
 DATA = RNG.normal(size=(20, 3))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.node import Node
-from graphc.types import Array
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 
 Build = Callable[[Any], Any]
 ROWS = 60_000

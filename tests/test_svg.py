@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.graph import Graph
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
 from graphc.inspect.layout import Layout, isotonic, layered_layout
 from graphc.inspect.svg import MAX_NODES, escape, family, graph_to_svg, node_to_svg
-from graphc.node import Node
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -12,7 +12,7 @@ import pytest
 
 import graphc as gc
 from graphc.passes import GRAPH_PASSES, PASS_NAMES, SWITCHES, graph_passes
-from graphc.passes.options import FORMS, REQUIRED, Options
+from graphc.passes.schedule.options import FORMS, REQUIRED, Options
 from tests import loop_programs
 from tests.check_loops import total
 from tests.loop_backends import Plain, Traced

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from graphc.codegen.division import dealt
-from graphc.codegen.kernels import CONTROL, kernel_address
-from graphc.codegen.tape import DRIVER
-from graphc.codegen.team import parallel_address, team_address
-from graphc.codegen.team_words import MAX_THREADS
+from graphc.codegen.jit.kernels import kernel_address
+from graphc.codegen.nest.division import dealt
+from graphc.codegen.nest.options import CONTROL
+from graphc.codegen.nest.team_words import MAX_THREADS
+from graphc.codegen.run.tape import DRIVER
+from graphc.codegen.run.team import parallel_address, team_address
 
 COUNT = f"""\
 def kernel(frame, lo, hi):

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen import division, replicas
-from graphc.codegen.blas import PRODUCTS, library_for
-from graphc.codegen.blas_threads import GET, USERS, _guards, guard_address
-from graphc.codegen.division import chunk_edges
-from graphc.codegen.loader import has_fma
-from graphc.codegen.team import default_threads, threads_running
-from graphc.node import Node
-from graphc.types import Array
+from graphc.codegen.math.loader import has_fma
+from graphc.codegen.memory import replicas
+from graphc.codegen.nest import division
+from graphc.codegen.nest.division import chunk_edges
+from graphc.codegen.run.blas import PRODUCTS, library_for
+from graphc.codegen.run.blas_threads import GET, USERS, _guards, guard_address
+from graphc.codegen.run.team import default_threads, threads_running
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from tests import loop_programs
 from tests.check_loops import total
 from tests.loop_backends import Traced
@@ -516,7 +517,7 @@ def run_python(code: str, **environment: str) -> str:
 
 PROCESS = """
 import numpy as np, graphc as gc
-from graphc.codegen.team import threads_running
+from graphc.codegen.run.team import threads_running
 x = gc.placeholder("x", ("n",))
 def run(n, **options):
     gc.function([x], gc.exp(gc.sin(x)), **options)(np.ones(n))

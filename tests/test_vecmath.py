@@ -13,19 +13,19 @@ import mpmath
 import numpy as np
 import pytest
 
-from graphc.codegen import coefficients
-from graphc.codegen.debug_tiles import debug_tiles
-from graphc.codegen.elementary import POLYNOMIALS, PREFERRED
-from graphc.codegen.jit import assembly, optimised_module
-from graphc.codegen.kernels import KernelOptions
-from graphc.codegen.libmvec import VARIANTS, declarations, has_libmvec, vector_variant
-from graphc.codegen.loader import has_feature
-from graphc.codegen.numba_types import SPECIAL_FORMS
-from graphc.codegen.tiles import tiles
-from graphc.codegen.vecmath import DEBUG_GLOBALS, EXTERNAL_SYMBOLS, PRECISIONS, VOCABULARY, Pointer
-from graphc.codegen.vocabulary import functions
-from graphc.errors import CompileError
-from graphc.types import Array
+from graphc.codegen.jit.compiler import assembly, optimised_module
+from graphc.codegen.jit.numba_types import SPECIAL_FORMS
+from graphc.codegen.math import coefficients
+from graphc.codegen.math.elementary import POLYNOMIALS, PREFERRED
+from graphc.codegen.math.libmvec import VARIANTS, declarations, has_libmvec, vector_variant
+from graphc.codegen.math.loader import has_feature
+from graphc.codegen.math.tiles import tiles
+from graphc.codegen.math.vecmath import DEBUG_GLOBALS, EXTERNAL_SYMBOLS, PRECISIONS, VOCABULARY, Pointer
+from graphc.codegen.math.vocabulary import functions
+from graphc.codegen.nest.options import KernelOptions
+from graphc.codegen.run.debug_tiles import debug_tiles
+from graphc.graph.errors import CompileError
+from graphc.graph.types import Array
 from tests.ulp import (
     DTYPES,
     EXACT,

@@ -13,15 +13,19 @@ import pytest
 
 import graphc as gc
 import graphc.passes as passes
-from graphc.cases import load_case
-from graphc.codegen import inplace, kernels, lower, neighbours, scalars, section
-from graphc.codegen.ir import Expr, Formula, Let, Load
-from graphc.errors import GraphcError
-from graphc.graph import Graph
-from graphc.node import Node
+from graphc.call.cases import load_case
+from graphc.call.verification import Disagreement, VerificationError
+from graphc.codegen.forms import neighbours
+from graphc.codegen.jit import kernels
+from graphc.codegen.memory import inplace
+from graphc.codegen.nest import lower, scalars
+from graphc.codegen.nest.ir import Expr, Formula, Let, Load
+from graphc.codegen.run import section
+from graphc.graph.errors import GraphcError
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
 from graphc.ops.elementwise import multiply
-from graphc.passes.options import FORMS
-from graphc.verification import Disagreement, VerificationError
+from graphc.passes.schedule.options import FORMS
 from tests.random_graphs import random_program
 from tests.random_loops import arrays, inputs, program
 
@@ -128,9 +132,9 @@ def test_a_wrong_pass_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_rule_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from graphc.passes.pattern import Rule
+    from graphc.passes.algebra.pattern import Rule
 
-    stabilize = sys.modules["graphc.passes.stabilize"]
+    stabilize = sys.modules["graphc.passes.algebra.stabilize"]
 
     wrong = Rule("tanh(x) = sin(x)", lambda x: gc.tanh(x), lambda x: gc.sin(x), stabilize.RULES[0].domain[:1])
     monkeypatch.setattr(stabilize, "RULES", (*stabilize.RULES, wrong))
@@ -145,7 +149,7 @@ def misspelt(value: Expr, old: str, new: str) -> Expr:
 
 def wrong_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any operand of the right size may be written over, however it is read."""
-    from graphc.codegen import reuse
+    from graphc.codegen.memory import reuse
 
     monkeypatch.setattr(reuse, "reads_in_place", lambda *_: True)
 
@@ -226,7 +230,7 @@ def test_a_wrong_kernel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_machine_code_is_told_from_a_wrong_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    from graphc.codegen import program as programs
+    from graphc.codegen.run import program as programs
 
     right = kernels.kernel_address
     monkeypatch.setattr(programs, "kernel_address", lambda s, p="vector": right(s.replace("atan(", "tanh("), p))

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from graphc.codegen import loader
-from graphc.codegen.jit import compile_kernel
-from graphc.codegen.kernels import CONTROL
-from graphc.codegen.vecmath import DEBUG_GLOBALS, Pointer
-from graphc.errors import CompileError
+from graphc.codegen.jit.compiler import compile_kernel
+from graphc.codegen.math import loader
+from graphc.codegen.math.vecmath import DEBUG_GLOBALS, Pointer
+from graphc.codegen.nest.options import CONTROL
+from graphc.graph.errors import CompileError
 
 PROGRAMS = {
     "arithmetic": "return lo * 3 - hi + (lo & 6) + (hi | 1) + (lo ^ hi) - -lo",
@@ -93,8 +93,8 @@ def test_driver_and_entry_are_control_kernels() -> None:
     code = """
 import sys, graphc as gc
 gc.set_cache(None)
-from graphc.codegen.kernels import counters
-from graphc.codegen.tape import prepare
+from graphc.codegen.jit.kernels import counters
+from graphc.codegen.run.tape import prepare
 prepare()
 print(counters.compiled >= 1, "numba" in sys.modules)
 """

@@ -18,7 +18,7 @@ import mpmath as mp
 import numpy as np
 
 import graphc as gc
-from graphc.node import Node
+from graphc.graph.node import Node
 
 INF, NAN = float("inf"), float("nan")
 Point = tuple[float, ...]

@@ -13,7 +13,7 @@ from typing import Any
 import mpmath as mp
 
 import graphc as gc
-from graphc.node import Node
+from graphc.graph.node import Node
 from tests.textbook import INF, NAN
 
 WEIGHTS = (0.5, -0.75, 1.25, 0.25)

@@ -11,11 +11,11 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from graphc.codegen.elementary import POLYNOMIALS
-from graphc.codegen.jit import compile_kernel
-from graphc.codegen.kernels import KernelOptions
-from graphc.codegen.loader import load
-from graphc.types import SHORT_NAMES, Array
+from graphc.codegen.jit.compiler import compile_kernel
+from graphc.codegen.math.elementary import POLYNOMIALS
+from graphc.codegen.math.loader import load
+from graphc.codegen.nest.options import KernelOptions
+from graphc.graph.types import SHORT_NAMES, Array
 
 DTYPES = {short: np.dtype(name) for name, short in SHORT_NAMES.items()}
 _serial = itertools.count()

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from graphc.errors import place
-from graphc.graph import Graph
+from graphc.graph.errors import place
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node, Shared
+from graphc.graph.op import Constant, Op, Placeholder, View
 from graphc.inspect.layout import Layout, layered_layout
-from graphc.node import Node, Shared
-from graphc.ops.base import Constant, Op, Placeholder, View
 
 if TYPE_CHECKING:
-    from graphc.function import Function
+    from graphc.call.function import Function
 
 MAX_NODES = 400
 BOX_HEIGHT = 38.0

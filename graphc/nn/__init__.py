@@ -24,7 +24,7 @@ Modules, plain objects that own parameters, are in files of their own, which are
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from graphc.elsewhere import advice
+from graphc.graph.elsewhere import advice
 from graphc.nn import (
     activations,
     attention,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import Size, floor_div
 from graphc.ops.activations import GELU, GELU_TANH, MISH, SILU, SOFTSIGN, TANHSHRINK
 from graphc.ops.elementwise import abs, clip, expm1, relu, sigmoid, stop_gradient, where
 from graphc.ops.elementwise import softplus as softplus_of_one
@@ -19,7 +20,6 @@ from graphc.ops.manipulation import reshape
 from graphc.ops.pointwise import pointwise, promote
 from graphc.ops.reduction import softmax
 from graphc.ops.shape import axis_index, slice_axis
-from graphc.types import Size, floor_div
 
 __all__ = [
     "celu",

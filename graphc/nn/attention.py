@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.errors import DTypeError, ShapeError, at
+from graphc.graph.arguments import checked
+from graphc.graph.errors import DTypeError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import INT64, is_float
 from graphc.nn.functional import dropout
-from graphc.node import Node
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import equal, not_equal, where
 from graphc.ops.linalg import matmul
@@ -19,7 +20,6 @@ from graphc.ops.pointwise import as_node, pointwise, promote, size_node
 from graphc.ops.reduction import any as any_of
 from graphc.ops.reduction import softmax
 from graphc.ops.shape import drop_axes, insert_axes, never_equal
-from graphc.types import INT64, is_float
 
 if TYPE_CHECKING:
     from graphc.random import Generator

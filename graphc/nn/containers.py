@@ -10,8 +10,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from graphc.arguments import shown
-from graphc.errors import ArgumentError, at
+from graphc.graph.arguments import shown
+from graphc.graph.errors import ArgumentError, at
 from graphc.nn.module import Module
 
 __all__ = ["ModuleDict", "ModuleList", "Sequential"]

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node, Shared
 from graphc.nn.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.nn.geometry import paddings, per_axis
 from graphc.nn.init import Initializer, Rng, as_generator, inverse_root
 from graphc.nn.module import Module
 from graphc.nn.parts import SPATIAL, new_parameter, operands, positive, within
-from graphc.node import Node, Shared
 from graphc.ops.shape import never_equal
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]

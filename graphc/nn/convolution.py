@@ -13,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import at_least, guarded
+from graphc.graph.types import Shape, Size, product
 from graphc.nn.geometry import (
     Pads,
     batched,
@@ -27,15 +30,12 @@ from graphc.nn.geometry import (
     require_same,
     sizes_per_axis,
 )
-from graphc.node import Node
-from graphc.ops.base import at_least, guarded
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.padding import pad_with
 from graphc.ops.pointwise import promote
 from graphc.ops.shape import drop_axes, insert_axes, permute, reshape_to, slice_node
 from graphc.ops.windows import Steps, fold_onto, reach, window_count, windows_of
-from graphc.types import Shape, Size, product
 
 __all__ = [
     "conv1d",

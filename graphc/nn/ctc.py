@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.control import scan
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import constant
+from graphc.autodiff.control import scan
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import constant
+from graphc.graph.types import INT64, Size
 from graphc.ops.creation import arange, iota
 from graphc.ops.elementwise import equal, isinf, logaddexp, logical_and, maximum, not_equal, where
 from graphc.ops.indexing import take_along_axis, take_along_for, take_for
@@ -25,7 +26,6 @@ from graphc.ops.manipulation import concat, expand_dims, reshape, squeeze, stack
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote
 from graphc.ops.reduction import any, mean, sum
 from graphc.ops.shape import never_equal, slice_axis
-from graphc.types import INT64, Size
 
 __all__ = ["ctc_loss"]
 

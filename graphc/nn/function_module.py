@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from graphc.arguments import converted, plain_rules
-from graphc.errors import ArgumentError, at
+from graphc.graph.arguments import converted, plain_rules
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
 from graphc.nn.module import Module
-from graphc.node import Node
 
 __all__ = ["FunctionModule"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import INT64, Shape
 from graphc.ops.elementwise import equal, stop_gradient, where
 from graphc.ops.indexing import take_for
 from graphc.ops.losses import strict_index
 from graphc.ops.pointwise import as_node, cast, promote
 from graphc.ops.shape import insert_axes
-from graphc.types import INT64, Shape
 
 if TYPE_CHECKING:
     from graphc.random import Generator

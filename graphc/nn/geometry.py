@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import entries, shown, whole
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
+from graphc.graph.arguments import entries, shown, whole
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import Dim, Shape, Size, floor_div
 from graphc.ops.shape import drop_axes, insert_axes, never_equal
 from graphc.ops.windows import Steps, reach
-from graphc.types import Dim, Shape, Size, floor_div
 
 Pads = tuple[tuple[Size, Size], ...]
 """How many elements are added before and after each spatial axis."""

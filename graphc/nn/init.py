@@ -14,10 +14,10 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from graphc.arguments import checked, entries, shown
-from graphc.arrays import room_for
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.types import MAX_ELEMENTS, Array, as_dtype
+from graphc.graph.arguments import checked, entries, shown
+from graphc.graph.arrays import room_for
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.types import MAX_ELEMENTS, Array, as_dtype
 
 __all__ = [
     "calculate_gain",

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import at_least, guarded
+from graphc.graph.types import FLOAT64, INT64, Dim, Size, floor_div
 from graphc.nn.geometry import require_elements, sizes_per_axis
 from graphc.nn.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from graphc.node import Node
-from graphc.ops.base import at_least, guarded
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import clip, floor, maximum, minimum
 from graphc.ops.indexing import take
 from graphc.ops.manipulation import repeat
 from graphc.ops.pointwise import cast, promote
 from graphc.ops.shape import insert_axes
-from graphc.types import FLOAT64, INT64, Dim, Size, floor_div
 
 __all__ = ["interpolate"]
 

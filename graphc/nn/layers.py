@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked, entries, whole
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.arguments import checked, entries, whole
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import Array, product
 from graphc.nn import functional
 from graphc.nn.activations import prelu
 from graphc.nn.init import Initializer, Rng, as_generator, constant, inverse_root, normal
@@ -30,13 +32,11 @@ from graphc.nn.parts import (
     require_last,
     within,
 )
-from graphc.node import Node, Shared
 from graphc.ops.einsum import einsum
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import matrix_transpose, reshape
 from graphc.ops.pointwise import as_node
 from graphc.ops.shape import axis_index
-from graphc.types import Array, product
 
 __all__ = [
     "AlphaDropout",

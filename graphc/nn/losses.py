@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import INT64, is_float
 from graphc.ops.elementwise import (
     abs,
     equal,
@@ -33,7 +34,6 @@ from graphc.ops.manipulation import expand_dims, moveaxis, squeeze
 from graphc.ops.pointwise import as_node, cast, is_weak, masked_multiply, promote
 from graphc.ops.reduction import log_softmax, mean, sum
 from graphc.ops.shape import axis_index, never_equal
-from graphc.types import INT64, is_float
 
 __all__ = [
     "binary_cross_entropy",

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.errors import ArgumentError, at
-from graphc.graph import topological_order
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.graph import topological_order
+from graphc.graph.node import Node, Shared, serials
+from graphc.graph.op import Composite, Placeholder, placeholder
+from graphc.graph.text import table
+from graphc.graph.tree import flatten
+from graphc.graph.types import Size, TensorType, size_max
 from graphc.nn.module import Module, watcher
-from graphc.node import Node, Shared, serials
-from graphc.ops.base import Composite, Placeholder, placeholder
 from graphc.ops.control import Scan, Switch
 from graphc.ops.creation import Iota
 from graphc.ops.cumulative import Running
 from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import Cast, DimValue, Pointwise
 from graphc.ops.reduction import Reduction
-from graphc.text import table
-from graphc.tree import flatten
-from graphc.types import Size, TensorType, size_max
 
 __all__ = ["Summary", "SummaryRow", "summary"]
 

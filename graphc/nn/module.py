@@ -16,16 +16,16 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from graphc.arguments import checked, shown
-from graphc.arrays import arrays_by_name
-from graphc.errors import ArgumentError, at
-from graphc.expected import expect_updates
-from graphc.graph import Graph, topological_order
-from graphc.node import Node, Shared
+from graphc.call.expected import expect_updates
+from graphc.graph.arguments import checked, shown
+from graphc.graph.arrays import arrays_by_name
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.graph import Graph, topological_order
+from graphc.graph.node import Node, Shared
+from graphc.graph.state import hold_states
+from graphc.graph.tree import MAX_DEPTH, flatten
+from graphc.graph.types import Array, TensorType, is_float
 from graphc.random import Generator, GeneratorState
-from graphc.state import hold_states
-from graphc.tree import MAX_DEPTH, flatten
-from graphc.types import Array, TensorType, is_float
 
 __all__ = ["Module"]
 

@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.arguments import checked, entries, whole
-from graphc.arrays import room_for
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.arguments import checked, entries, whole
+from graphc.graph.arrays import room_for
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.op import shared
 from graphc.nn.init import as_generator, ones, zeros
 from graphc.nn.module import Module
 from graphc.nn.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from graphc.nn.parts import SPATIAL, float_dtype, new_parameter, operands, positive
-from graphc.node import Node, Shared
-from graphc.ops.base import shared
 from graphc.ops.pointwise import cast
 from graphc.ops.shape import never_equal
 

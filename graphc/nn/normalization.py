@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import MANY, checked, whole
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import apply
+from graphc.graph.arguments import MANY, checked, whole
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import apply
+from graphc.graph.types import Shape, Size, floor_div, make_shape, product, size_min
 from graphc.ops.elementwise import abs, maximum, pow, sqrt_safe, square
 from graphc.ops.manipulation import concat, reshape
 from graphc.ops.normalization import RSQRT, moments, standardize
 from graphc.ops.pointwise import as_node, cast, pointwise, promote, size_node
 from graphc.ops.reduction import Reduction, sum
 from graphc.ops.shape import axis_index, insert_axes, never_equal, slice_axis, zeros
-from graphc.types import Shape, Size, floor_div, make_shape, product, size_min
 
 __all__ = [
     "batch_norm",

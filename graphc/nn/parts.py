@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import require_function
-from graphc.arrays import room_for, to_array
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.arguments import require_function
+from graphc.graph.arrays import room_for, to_array
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.op import shared
+from graphc.graph.types import MAX_ELEMENTS, Array, DType, as_dtype, is_float
 from graphc.nn.init import Initializer, Rng, as_generator, uniform
 from graphc.nn.module import Module
-from graphc.node import Node, Shared
-from graphc.ops.base import shared
 from graphc.ops.pointwise import promote
 from graphc.ops.shape import never_equal
 from graphc.random import Generator
-from graphc.types import MAX_ELEMENTS, Array, DType, as_dtype, is_float
 
 DrawRng = Generator | Rng
 SPATIAL = {1: "length", 2: "height, width", 3: "depth, height, width"}

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import MANY, checked, entries, whole
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.arguments import MANY, checked, entries, whole
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import DType, Shape, Size, floor_div, product, size_max, size_min
 from graphc.nn.geometry import Pads, paddings, per_axis, require_elements, require_room, sizes_per_axis
-from graphc.node import Node
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import abs, maximum, minimum, where
 from graphc.ops.elementwise_float import sqrt_safe
@@ -25,7 +26,6 @@ from graphc.ops.pointwise import cast, promote
 from graphc.ops.reduction import mean, sum
 from graphc.ops.shape import insert_axes, join, permute, reshape_to, slice_axis
 from graphc.ops.windows import Steps, max_of_windows, reach, windows_of
-from graphc.types import DType, Shape, Size, floor_div, product, size_max, size_min
 
 __all__ = [
     "adaptive_avg_pool1d",

@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.arguments import MANY, checked, whole
-from graphc.control import scan
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.autodiff.control import scan
+from graphc.graph.arguments import MANY, checked, whole
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import INT64, Size
 from graphc.nn.functional import dropout
 from graphc.nn.init import Rng, as_generator
 from graphc.nn.module import Module
 from graphc.nn.parts import draw_generator, new_parameter, operands, positive, probability, require_last, within
-from graphc.node import Node, Shared
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import sigmoid, tanh, where
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import concat, matrix_transpose, moveaxis, stack
 from graphc.ops.pointwise import as_node, cast
 from graphc.ops.shape import insert_axes, never_equal, slice_axis, zeros
-from graphc.types import INT64, Size
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import MANY, checked, whole
-from graphc.errors import ArgumentError, ShapeError, at
+from graphc.graph.arguments import MANY, checked, whole
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import Size, as_dtype
 from graphc.nn.activations import gelu, relu
 from graphc.nn.attention import scaled_dot_product_attention
 from graphc.nn.init import Rng, as_generator, glorot_uniform, zeros
@@ -20,14 +22,12 @@ from graphc.nn.layers import Dropout, Linear
 from graphc.nn.module import Module
 from graphc.nn.norm_layers import LayerNorm
 from graphc.nn.parts import draw_generator, new_parameter, operands, positive, probability, require_last
-from graphc.node import Node
 from graphc.ops.creation import arange
 from graphc.ops.elementwise import cos, exp, sin
 from graphc.ops.linalg import matmul
 from graphc.ops.manipulation import matrix_transpose, moveaxis, reshape, stack
 from graphc.ops.pointwise import as_node, cast
 from graphc.ops.shape import insert_axes, slice_axis
-from graphc.types import Size, as_dtype
 
 __all__ = [
     "MultiHeadAttention",

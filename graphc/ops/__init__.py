@@ -6,11 +6,12 @@ to `Node`, whose operators and methods call them: see `bind_operators`.
 
 import sys
 
-from graphc.arguments import accept_nodes
-from graphc.node import Node, bind_operators
+from graphc.graph.arguments import accept_nodes
+from graphc.graph.node import Node, bind_operators
+from graphc.graph.op import constant, placeholder, shared
+from graphc.graph.types import Dim, bind_values
 from graphc.ops import activations as activations  # for its records, and those of
 from graphc.ops import normalization as normalization  # this: files and pickles name them, with or without gc.nn
-from graphc.ops.base import constant, placeholder, shared
 from graphc.ops.creation import (
     arange,
     empty,
@@ -144,7 +145,6 @@ from graphc.ops.reduction import (
     var,
 )
 from graphc.ops.sorting import argsort, diff, median, quantile, searchsorted, sort, top_k
-from graphc.types import Dim, bind_values
 
 __all__ = [
     "abs",

@@ -11,14 +11,14 @@ from math import factorial, pi, sqrt
 
 import numpy as np
 
-from graphc.node import Node
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from graphc.ops.cancellation import polynomial
 from graphc.ops.elementwise import abs, clip, reciprocal, sigmoid, softplus, square, tanh
 from graphc.ops.elementwise_float import sech, sigmoid_slope, sigmoid_values
 from graphc.ops.pointwise import elementwise
 from graphc.ops.special import DENSITY_LIMIT as GELU_LIMIT
 from graphc.ops.special import ndtr, normal_density
-from graphc.types import Array
 
 LOGISTIC_LIMIT = 1000.0
 """Beyond this, exp(-x) is 0 in float64."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.ops.base import Constant, apply, constant
+from graphc.graph.node import Node
+from graphc.graph.op import Constant, apply, constant
+from graphc.graph.types import product
 from graphc.ops.elementwise_arithmetic import ADD
 from graphc.ops.indexing import Scatter
 from graphc.ops.pointwise import WHERE, as_node
 from graphc.ops.shape import Unslice, permute, reshape_to
-from graphc.types import product
 
 FEW = 16
 """As many places are written one by one."""

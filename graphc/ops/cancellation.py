@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.ops.base import Cotangents, apply
+from graphc.graph.node import Node
+from graphc.graph.op import Cotangents, apply
+from graphc.graph.types import Array, DType, TensorType
 from graphc.ops.elementwise_float import log, log1p, sqrt
 from graphc.ops.pointwise import Elementwise, Pointwise, elementwise, masked_multiply, pointwise, promote
 from graphc.ops.radial import direction
-from graphc.types import Array, DType, TensorType
 
 SQRT1P_MINUS_ONE = elementwise(
     "sqrt1p_minus_one",

@@ -2,7 +2,7 @@
 
 The body of a `Scan` is a `Graph` whose inputs are the carries, one element of each sequence, and the captured outer
 values; its outputs are the next carries and one element of each stacked result. How a body is evaluated and
-differentiated needs the interpreter and `grad`, which live above the ops: `graphc/control.py` hands them in as `rules`.
+differentiated needs the interpreter and `grad`, which live above the ops: `autodiff.control` hands them in as `rules`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from graphc.node import Node
-from graphc.ops.base import Cotangents, Op, apply
-from graphc.types import Array, Size, Sizes, TensorType, TupleType, size_value, tuple_type
+from graphc.graph.node import Node
+from graphc.graph.op import Cotangents, Op, apply
+from graphc.graph.types import Array, Size, Sizes, TensorType, TupleType, size_value, tuple_type
 
 if TYPE_CHECKING:
-    from graphc.graph import Graph
+    from graphc.graph.graph import Graph
 
 Result = tuple[str, int]
 """("final", i): the i-th carry after the loop; ("stacked", j): the j-th result; ("carry", i): the carry that each

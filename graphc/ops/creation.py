@@ -13,14 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked, whole
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import Cotangents, apply, constant
-from graphc.ops.elementwise_arithmetic import where
-from graphc.ops.elementwise_logic import equal
-from graphc.ops.pointwise import Pointwise, as_node, broadcast_to_shape, cast, is_weak
-from graphc.types import (
+from graphc.graph.arguments import checked, whole
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Cotangents, apply, constant
+from graphc.graph.types import (
     Array,
     Dim,
     DType,
@@ -33,6 +30,9 @@ from graphc.types import (
     make_shape,
     size_max,
 )
+from graphc.ops.elementwise_arithmetic import where
+from graphc.ops.elementwise_logic import equal
+from graphc.ops.pointwise import Pointwise, as_node, broadcast_to_shape, cast, is_weak
 
 Bound = int | float | Dim
 """An end or step of a range."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
-from graphc.ops.base import Cotangents, Op, apply, constant
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Cotangents, Op, apply, constant
+from graphc.graph.types import Array, DType, Size, TensorType, as_dtype
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, masked_multiply
 from graphc.ops.shape import axis_index, join, slice_axis
-from graphc.types import Array, DType, Size, TensorType, as_dtype
 
 __all__ = ["cumulative_prod", "cumulative_sum"]
 

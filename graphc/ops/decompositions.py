@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import LinAlgError
-from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, Op, Routine, apply
+from graphc.graph.errors import LinAlgError
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, Cotangents, Op, Routine, apply
+from graphc.graph.types import Array, Size, TensorType
 from graphc.ops.creation import eye, iota, tril, triu
 from graphc.ops.elementwise import abs, equal, log, not_equal, stop_gradient, where
 from graphc.ops.linalg import MatMul, diagonal
@@ -29,7 +30,6 @@ from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.pointwise import broadcast_to_shape, cast
 from graphc.ops.reduction import prod, sum
 from graphc.ops.shape import insert_axes, slice_axis
-from graphc.types import Array, Size, TensorType
 
 __all__: list[str] = []
 

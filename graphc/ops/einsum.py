@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import apply
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import apply
+from graphc.graph.types import Shape, Size, product
 from graphc.ops.linalg import MatMul, diagonal
 from graphc.ops.manipulation import moveaxis
 from graphc.ops.pointwise import broadcast, promote
 from graphc.ops.reduction import sum
 from graphc.ops.shape import drop_axes, never_equal, permute, reshape_to
-from graphc.types import Shape, Size, product
 
 __all__ = ["einsum"]
 

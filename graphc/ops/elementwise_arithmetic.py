@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
+from graphc.graph.types import Array, as_dtype, is_float
 from graphc.ops.elementwise_logic import equal
 from graphc.ops.pointwise import WHERE, as_node, cast, elementwise, masked_multiply, pointwise, promote
-from graphc.types import Array, as_dtype, is_float
 
 # -- arithmetic
 

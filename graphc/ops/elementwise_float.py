@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, at
-from graphc.node import Node
-from graphc.ops.base import Constant, constant
+from graphc.graph.errors import DTypeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Constant, constant
+from graphc.graph.types import Array, is_float
 from graphc.ops.elementwise_arithmetic import square, where
 from graphc.ops.elementwise_logic import equal, isinf
 from graphc.ops.pointwise import Broadcast, Cast, elementwise, is_weak, pointwise
 from graphc.ops.radial import directed, half_over
-from graphc.types import Array, is_float
 
 LN2 = ln(2.0)
 LN10 = ln(10.0)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.ops.base import constant
+from graphc.graph.node import Node
+from graphc.graph.op import constant
+from graphc.graph.types import UINT64
 from graphc.ops.pointwise import (
     WHERE,
     Elementwise,
@@ -22,7 +23,6 @@ from graphc.ops.pointwise import (
     is_weak,
     pointwise,
 )
-from graphc.types import UINT64
 
 NONE = (None,)
 NONE_TWICE = (None, None)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, apply
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, Cotangents, apply
+from graphc.graph.types import Array, Size, TensorType, is_float
 from graphc.ops.control import Control, Project
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import abs, equal, not_equal, where
@@ -36,7 +37,6 @@ from graphc.ops.pointwise import (
 )
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import PermuteDims, Slice, Squeeze, Unslice, join
-from graphc.types import Array, Size, TensorType, is_float
 
 __all__: list[str] = []
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, at, user_source
-from graphc.identity import Identity
-from graphc.node import Guard, Node
-from graphc.ops.base import Constant
+from graphc.graph.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, at, user_source
+from graphc.graph.identity import Identity
+from graphc.graph.node import Guard, Node
+from graphc.graph.op import Constant
+from graphc.graph.tree import refuse_endless
+from graphc.graph.types import INT64, Array, Dim, Shape, Size, floor_div, size_max, size_min
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast
-from graphc.tree import refuse_endless
-from graphc.types import INT64, Array, Dim, Shape, Size, floor_div, size_max, size_min
 
 
 @dataclass(frozen=True)

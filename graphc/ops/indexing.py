@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.arrays import fitted, weakly_typed
-from graphc.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
-from graphc.node import Node, WeakNumber
-from graphc.ops.base import Constant, Cotangents, Op, apply, constant, guarded
+from graphc.graph.arguments import checked
+from graphc.graph.arrays import fitted, weakly_typed
+from graphc.graph.errors import ArgumentError, DTypeError, IndexOutOfBoundsError, ShapeError, at
+from graphc.graph.node import Node, WeakNumber
+from graphc.graph.op import Constant, Cotangents, Op, apply, constant, guarded
+from graphc.graph.types import INT64, Array, Dim, Shape, Size, TensorType, as_dtype, make_shape, product
 from graphc.ops.creation import iota
 from graphc.ops.elementwise_arithmetic import add, divide, maximum, minimum, multiply, negative, subtract
 from graphc.ops.elementwise_float import pow
@@ -46,7 +47,6 @@ from graphc.ops.shape import (
     slice_node,
     zeros,
 )
-from graphc.types import INT64, Array, Dim, Shape, Size, TensorType, as_dtype, make_shape, product
 
 __all__ = ["IndexUpdater", "getitem", "one_hot", "take", "take_along_axis"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.errors import ArgumentError
-from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, apply
+from graphc.graph.errors import ArgumentError
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, Cotangents, apply
+from graphc.graph.types import INT64, Array, TensorType
 from graphc.ops.indexing import Gather
 from graphc.ops.pointwise import cast
 from graphc.ops.shape import reshape_to
-from graphc.types import INT64, Array, TensorType
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import Cotangents, Op, apply
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Cotangents, Op, apply
+from graphc.graph.types import Array, Size, TensorType, product, size_max, size_min
 from graphc.ops.creation import iota
 from graphc.ops.indexing import Gather
 from graphc.ops.manipulation import concat, matrix_transpose
@@ -33,7 +34,6 @@ from graphc.ops.shape import (
     reshape_to,
     slice_axis,
 )
-from graphc.types import Array, Size, TensorType, product, size_max, size_min
 
 __all__ = ["diagonal", "matmul", "outer", "tensordot", "trace", "vecdot"]
 

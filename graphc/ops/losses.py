@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.errors import IndexOutOfBoundsError
-from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, apply
+from graphc.graph.errors import IndexOutOfBoundsError
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, Cotangents, apply
+from graphc.graph.types import BOOL, INT64, Array, Size, TensorType
 from graphc.ops.elementwise import log, where
 from graphc.ops.elementwise_logic import equal
 from graphc.ops.indexing import one_hot, take_along_axis
 from graphc.ops.manipulation import expand_dims, squeeze
 from graphc.ops.pointwise import masked_multiply, size_node
 from graphc.ops.reduction import Softmax, shifted_arrays, sum, weight_nodes
-from graphc.types import BOOL, INT64, Array, Size, TensorType
 
 
 def strict_index(index: Node, size: Size) -> Node:

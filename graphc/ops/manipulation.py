@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked, entries, shown
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
+from graphc.graph.arguments import checked, entries, shown
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.types import Dim, Shape, Size, TensorType, floor_div, make_shape, product, size_max
 from graphc.ops.pointwise import as_node, broadcast, broadcast_shapes, promote, single
 from graphc.ops.shape import (
     axis_index,
@@ -28,7 +29,6 @@ from graphc.ops.shape import (
     slice_axis,
     slice_node,
 )
-from graphc.types import Dim, Shape, Size, TensorType, floor_div, make_shape, product, size_max
 
 __all__ = [
     "broadcast_arrays",

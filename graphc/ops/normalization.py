@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, apply
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, Cotangents, apply
+from graphc.graph.types import Array, TensorType, product
 from graphc.ops.elementwise import square, where
 from graphc.ops.elementwise_logic import equal
 from graphc.ops.pointwise import broadcast, elementwise, masked_multiply, pointwise, size_node
 from graphc.ops.reduction import Reduction, sum
-from graphc.types import Array, TensorType, product
 
 Axes = tuple[int, ...]
 

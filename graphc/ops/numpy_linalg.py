@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from graphc import linalg
-from graphc.arguments import chosen
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
+from graphc.graph.arguments import chosen
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
 from graphc.ops import matrix_transpose, sum
 from graphc.ops.pointwise import as_node
 

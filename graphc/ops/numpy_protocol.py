@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
 from graphc.ops import creation, cumulative, indexing, linalg, manipulation, padding, reduction, sorting, special
 from graphc.ops import elementwise_arithmetic as basic
 from graphc.ops import elementwise_float as floats

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked, whole
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import apply, at_least, guarded
+from graphc.graph.arguments import checked, whole
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import apply, at_least, guarded
+from graphc.graph.types import Dim, Size, size_max
 from graphc.ops.creation import iota
 from graphc.ops.elementwise_arithmetic import where
 from graphc.ops.elementwise_logic import logical_and
 from graphc.ops.indexing import take
 from graphc.ops.pointwise import as_node, broadcast_to_shape, is_weak, promote
 from graphc.ops.shape import Unslice, join, slice_axis
-from graphc.types import Dim, Size, size_max
 
 __all__ = ["pad"]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node, WeakNumber
-from graphc.ops.base import Constant, Cotangents, Op, View, apply, constant
-from graphc.types import (
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node, WeakNumber
+from graphc.graph.op import Constant, Cotangents, Op, View, apply, constant
+from graphc.graph.types import (
     BOOL,
     Array,
     Dim,

@@ -2,7 +2,7 @@
 
 A function of a distance r pulls back f'(r) / r, which has a limit at 0 if f'(0) = 0: the curvature f''(0). A first
 derivative never shows it, since it is multiplied by the vector 0; a second one does. So the quotient is one op of
-(g, r), 0 at the origin, and `grad` puts the limit there when it differentiates it again (`graphc/curvature.py`).
+(g, r), 0 at the origin, and `grad` puts the limit there when it differentiates it again (`autodiff.curvature`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.node import Node
+from graphc.graph.node import Node
+from graphc.graph.types import Array
 from graphc.ops.elementwise_arithmetic import square, where
 from graphc.ops.elementwise_logic import equal
 from graphc.ops.pointwise import elementwise, masked_multiply, pointwise
-from graphc.types import Array
 
 DIRECTION = elementwise(
     "direction",

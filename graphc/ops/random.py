@@ -2,7 +2,7 @@
 
 A generator's stream is an infinite sequence; element i of a draw is a pure function of the generator's key and of
 the stream's position `start + i`. While a graph is built, `start` is a `Draw` of the generator's position;
-`graphc.draws` gives the draws of one program consecutive ranges. The arithmetic is in `ops/random_formulas.py` and
+`graph.draws` gives the draws of one program consecutive ranges. The arithmetic is in `ops/random_formulas.py` and
 `ops/random_samplers.py`, the derivatives of samples by their parameters in `ops/random_slopes.py`.
 """
 
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.ops.base import Cotangents, apply
+from graphc.graph.node import Node
+from graphc.graph.op import Cotangents, apply
+from graphc.graph.types import Array, DType, Shape, Size, TensorType, as_dtype, product, short_name
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import exp, log, where
 from graphc.ops.pointwise import Pointwise, broadcast_to_shape, cast, masked_multiply
 from graphc.ops.random_slopes import loggamma_slope, truncated_slopes, vonmises_slope
 from graphc.ops.random_table import FORMULAS, with_numpy
 from graphc.ops.shape import reshape_to, slice_axis
-from graphc.types import Array, DType, Shape, Size, TensorType, as_dtype, product, short_name
 
 UINT64 = np.dtype(np.uint64)
 _LONG = {kind: np.dtype(kind.replace("i", "int").replace("f", "float")) for kind in ("i64", "f64")}
@@ -43,9 +43,9 @@ class _Bits(Pointwise):
 
 @dataclass(frozen=True)
 class Draw(_Bits):
-    """Where a draw of `count` elements starts, of (position, key): the position, until `graphc.draws` moves it.
+    """Where a draw of `count` elements starts, of (position, key): the position, until `graph.draws` moves it.
 
-    `number` orders the draws as the program made them. The key tells `graphc.streams` the generator.
+    `number` orders the draws as the program made them. The key tells `graphc.autodiff.streams` the generator.
     """
 
     name = "draw"

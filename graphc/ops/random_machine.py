@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graphc.types import SHORT_NAMES, Array
+from graphc.graph.types import SHORT_NAMES, Array
 
 Scalar = Any
 Step = Callable[..., tuple[Scalar, tuple[Scalar, ...]]]

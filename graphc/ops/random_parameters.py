@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import Constant, constant
+from graphc.graph.errors import ArgumentError, DTypeError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Constant, constant
+from graphc.graph.types import FLOAT64, INT64, DType, Shape, TensorType, as_dtype, make_shape
 from graphc.ops.pointwise import WHERE, as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, pointwise
-from graphc.types import FLOAT64, INT64, DType, Shape, TensorType, as_dtype, make_shape
 
 Condition = Callable[[Any], Any]
 """Of an array, or of a node."""

@@ -14,8 +14,8 @@ from functools import cache
 
 import numpy as np
 
-from graphc.node import Node
-from graphc.ops.base import constant
+from graphc.graph.node import Node
+from graphc.graph.op import constant
 from graphc.ops.elementwise import asin, atan, exp, expm1, log1p, minimum, sin, sqrt, stop_gradient, where
 from graphc.ops.manipulation import expand_dims
 from graphc.ops.reduction import sum

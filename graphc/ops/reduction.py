@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import checked
-from graphc.errors import ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, Op, apply, constant
+from graphc.graph.arguments import checked
+from graphc.graph.errors import ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, Cotangents, Op, apply, constant
+from graphc.graph.types import BOOL, FLOAT64, INT64, Array, Dim, DType, Size, TensorType, is_float, product
 from graphc.ops.cumulative import Cumulative, accumulator, shift
 from graphc.ops.elementwise import maximum
 from graphc.ops.elementwise_arithmetic import reciprocal
@@ -29,7 +30,6 @@ from graphc.ops.elementwise_float import exp, exp_capped, log, sqrt_safe
 from graphc.ops.elementwise_logic import equal, logical_or, not_equal
 from graphc.ops.pointwise import WHERE, as_node, broadcast, cast, masked_multiply, pointwise, promote, size_node
 from graphc.ops.shape import axis_index, axis_tuple, inverse_permutation, permute, reshape_to
-from graphc.types import BOOL, FLOAT64, INT64, Array, Dim, DType, Size, TensorType, is_float, product
 
 __all__ = [
     "all",

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import entries, whole
-from graphc.errors import ShapeError, at
-from graphc.node import Guard, Node
-from graphc.ops.base import Cotangents, Op, View, apply, constant
+from graphc.graph.arguments import entries, whole
+from graphc.graph.errors import ShapeError, at
+from graphc.graph.node import Guard, Node
+from graphc.graph.op import Cotangents, Op, View, apply, constant
+from graphc.graph.types import Array, DType, Shape, Size, TensorType, product, size_value
 from graphc.ops.pointwise import broadcast, broadcast_to_shape
-from graphc.types import Array, DType, Shape, Size, TensorType, product, size_value
 
 __all__: list[str] = []
 

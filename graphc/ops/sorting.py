@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import MANY, checked, whole
-from graphc.errors import ArgumentError, ShapeError, at
-from graphc.node import Node
-from graphc.ops.base import Constant, Cotangents, Routine, apply
+from graphc.graph.arguments import MANY, checked, whole
+from graphc.graph.errors import ArgumentError, ShapeError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Constant, Cotangents, Routine, apply
+from graphc.graph.types import BOOL, FLOAT64, INT64, Array, Dim, Size, TensorType, is_float, size_max
 from graphc.ops.creation import iota
 from graphc.ops.elementwise import (
     ceil,
@@ -34,7 +35,6 @@ from graphc.ops.elementwise import (
 from graphc.ops.indexing import Gather, Scatter, take, take_along_axis, take_for
 from graphc.ops.pointwise import as_node, broadcast_to_shape, cast, promote, size_node
 from graphc.ops.shape import axis_index, inverse_permutation, join, never_equal, permute, reshape_to, slice_axis, zeros
-from graphc.types import BOOL, FLOAT64, INT64, Array, Dim, Size, TensorType, is_float, size_max
 
 __all__ = ["argsort", "diff", "median", "quantile", "searchsorted", "sort", "top_k"]
 

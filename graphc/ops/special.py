@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import whole
-from graphc.node import Node
-from graphc.ops.base import Cotangents, apply
+from graphc.graph.arguments import whole
+from graphc.graph.node import Node
+from graphc.graph.op import Cotangents, apply
+from graphc.graph.types import Array, DType, TensorType
 from graphc.ops.elementwise import clip, square, where
 from graphc.ops.elementwise_float import exp
 from graphc.ops.pointwise import Elementwise, Pointwise, elementwise, masked_multiply, pointwise, promote
-from graphc.types import Array, DType, TensorType
 
 DENSITY = 2 / sqrt(pi)
 ROOT_HALF = sqrt(0.5)

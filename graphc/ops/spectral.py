@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, LinAlgError, at
-from graphc.node import Node
-from graphc.ops.base import Composite, Cotangents, Routine, apply
+from graphc.graph.errors import DTypeError, LinAlgError, at
+from graphc.graph.node import Node
+from graphc.graph.op import Composite, Cotangents, Routine, apply
+from graphc.graph.types import INT64, Array, Size, TensorType, is_float, size_max, size_min
 from graphc.ops.creation import iota, tril, triu
 from graphc.ops.decompositions import (
     SolveTriangular,
@@ -37,7 +38,6 @@ from graphc.ops.manipulation import matrix_transpose
 from graphc.ops.pointwise import as_node, broadcast_shapes, broadcast_to_shape, cast, is_weak, size_node
 from graphc.ops.reduction import Reduction
 from graphc.ops.shape import drop_axes, join, slice_axis
-from graphc.types import INT64, Array, Size, TensorType, is_float, size_max, size_min
 
 __all__: list[str] = []
 

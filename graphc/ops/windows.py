@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.node import Guard, Node
-from graphc.ops.base import Cotangents, View, apply, at_least, guarded
+from graphc.graph.node import Guard, Node
+from graphc.graph.op import Cotangents, View, apply, at_least, guarded
+from graphc.graph.types import Array, Shape, Size, TensorType, floor_div
 from graphc.ops.shape import Assembly, as_ints, insert_axes, slice_node
-from graphc.types import Array, Shape, Size, TensorType, floor_div
 
 __all__: list[str] = []
 

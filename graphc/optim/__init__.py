@@ -31,7 +31,7 @@ plans one temporary array of its size. `f.cost` shows the bytes, `f.plan` the ar
 
 from typing import Any
 
-from graphc.elsewhere import advice
+from graphc.graph.elsewhere import advice
 from graphc.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from graphc.optim.adaptive import Adadelta, Adagrad, RMSprop
 from graphc.optim.base import Optimizer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from graphc.node import Node, Shared
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import Array
 from graphc.ops import abs, exp, greater, maximum, sqrt, square, where
 from graphc.optim.base import (
     Clock,
@@ -20,7 +21,6 @@ from graphc.optim.base import (
     wide,
     zeros,
 )
-from graphc.types import Array
 
 
 def moments(g: Node, state: State, betas: tuple[float, float]) -> tuple[Node, Node]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.node import Node, Shared
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import Array
 from graphc.ops import maximum, sqrt, square
 from graphc.optim.base import Clock, Descent, LearningRate, Scalar, Scalars, State, decayed, towards, zeros
-from graphc.types import Array
 
 
 @dataclass(eq=False, repr=False)

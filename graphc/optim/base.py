@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, GradientError, ShapeError, at
-from graphc.grad import grad
-from graphc.node import Node, Shared
+from graphc.autodiff.grad import grad
+from graphc.graph.errors import ArgumentError, DTypeError, GradientError, ShapeError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.tree import leaves_like
+from graphc.graph.types import FLOAT64, Array, DType, is_float
 from graphc.ops import astype, expm1, shared
 from graphc.ops.pointwise import as_node
 from graphc.optim.clipping import clip_by_norm, clip_by_value, global_norm
 from graphc.optim.parameters import Named, load_states, named_parameters, parameter_tree
 from graphc.optim.settings import Settings
 from graphc.optim.updates import Norms, Updates
-from graphc.tree import leaves_like
-from graphc.types import FLOAT64, Array, DType, is_float
 
 Scalar = Node | float
 Scalars = Mapping[str, Scalar]

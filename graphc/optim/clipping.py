@@ -6,14 +6,14 @@ import functools
 import operator
 from typing import Any
 
-from graphc.arguments import number, shown
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
+from graphc.graph.arguments import number, shown
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
+from graphc.graph.tree import flatten, unflatten
+from graphc.graph.types import FLOAT64
 from graphc.ops import abs, astype, clip, hypot, minimum, square, sum, where
 from graphc.ops.elementwise import sqrt_safe
 from graphc.ops.pointwise import as_node, is_weak
-from graphc.tree import flatten, unflatten
-from graphc.types import FLOAT64
 
 
 def clip_by_value(grads: Any, limit: Any) -> Any:

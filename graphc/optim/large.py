@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.node import Node, Shared
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import Array
 from graphc.ops import logical_and, maximum, mean, minimum, reciprocal, sqrt, square, sum, where
 from graphc.optim.adam import moment_slots, moments
 from graphc.optim.base import Clock, Descent, LearningRate, Scalar, Scalars, State, decays, towards, typed, wide, zeros
-from graphc.types import Array
 
 
 @dataclass(eq=False, repr=False)

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphc.errors import ArgumentError, GradientError, ShapeError, at
-from graphc.function import Function, function
-from graphc.grad import value_and_grad
-from graphc.node import Node, Shared
+from graphc.autodiff.grad import value_and_grad
+from graphc.call.function import Function, function
+from graphc.graph.errors import ArgumentError, GradientError, ShapeError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import FLOAT64, Array, is_float
 from graphc.ops import astype, concat, reshape, shared
 from graphc.optim.parameters import Named, named_parameters
 from graphc.optim.settings import Settings
-from graphc.types import FLOAT64, Array, is_float
 
 Bounds = Mapping[Shared, tuple[Any, Any]]
 """The lower and upper limit of some parameters: numbers, arrays that broadcast to the parameter, or None."""

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arrays import arrays_by_name
-from graphc.errors import ArgumentError, DTypeError, at
-from graphc.node import Node, Shared
-from graphc.tree import flatten
-from graphc.types import is_float
+from graphc.graph.arrays import arrays_by_name
+from graphc.graph.errors import ArgumentError, DTypeError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.tree import flatten
+from graphc.graph.types import is_float
 
 Named = dict[str, Shared]
 

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphc.errors import ArgumentError, at
-from graphc.node import Shared
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Shared
+from graphc.graph.types import Array
 from graphc.ops import shared
 from graphc.optim.parameters import load_states
 from graphc.optim.settings import Settings
-from graphc.types import Array
 
 
 @dataclass(eq=False, repr=False)

@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphc.arguments import entries, shown, whole
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
+from graphc.graph.arguments import entries, shown, whole
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
+from graphc.graph.types import FLOAT64, Array
 from graphc.ops import astype, clip, cos, floor, greater_equal, less, log, maximum, minimum, pow, where
 from graphc.ops.pointwise import as_node
 from graphc.optim.settings import Settings
-from graphc.types import FLOAT64, Array
 
 
 @dataclass(eq=False, repr=False)

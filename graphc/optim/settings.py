@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.arguments import plain_rules
-from graphc.errors import ArgumentError, at
-from graphc.node import Node
-from graphc.types import is_float
+from graphc.graph.arguments import plain_rules
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node
+from graphc.graph.types import is_float
 
 RANGES: dict[str, tuple[float, float]] = {
     "lr": (0, math.inf),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphc.errors import ArgumentError, at
-from graphc.node import Node, Shared
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node, Shared
+from graphc.graph.types import Array
 from graphc.ops import equal, sign, where
 from graphc.optim.base import (
     Clock,
@@ -20,7 +21,6 @@ from graphc.optim.base import (
     typed,
     zeros,
 )
-from graphc.types import Array
 
 
 @dataclass(eq=False, repr=False)

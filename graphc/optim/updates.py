@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphc.errors import ArgumentError, at
-from graphc.graph import Graph
-from graphc.node import Node, Shared
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node, Shared
 from graphc.ops import hypot
 
 Norms = dict[Node, Node | None]

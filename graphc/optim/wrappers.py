@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.errors import ArgumentError, at
-from graphc.node import Node, Shared
+from graphc.graph.errors import ArgumentError, at
+from graphc.graph.node import Node, Shared
 from graphc.ops import equal, minimum, where
 from graphc.optim.base import Clock, Optimizer, Scalar, towards, typed, zeros
 from graphc.optim.parameters import Named

@@ -13,32 +13,32 @@ from dataclasses import replace
 from functools import partial, wraps
 from weakref import WeakKeyDictionary
 
-from graphc.graph import Graph, collector_paused
-from graphc.graph import verify as verify_graph
-from graphc.passes.accumulate_products import accumulate_products
-from graphc.passes.accumulate_scatters import accumulate_scatters
-from graphc.passes.canonicalize import canonicalize
-from graphc.passes.cse import cse
-from graphc.passes.drop_stops import drop_stops
-from graphc.passes.expand import expand
-from graphc.passes.fold_constants import fold_constants
-from graphc.passes.frame import frame
-from graphc.passes.fuse import fuse
-from graphc.passes.hoist import hoist
-from graphc.passes.kernels import Schedule, verify_schedule
-from graphc.passes.layout import lay_out
-from graphc.passes.merge_loops import merge_loops
-from graphc.passes.options import EVERYTHING, FORMS, REQUIRED, Options
-from graphc.passes.order import order
-from graphc.passes.recompute import recompute
-from graphc.passes.regions import map_bodies, prune
-from graphc.passes.rematerialise import Choice
-from graphc.passes.residuals import store_residuals
-from graphc.passes.simplify import simplify
-from graphc.passes.sink_slices import join_slices, sink_slices
-from graphc.passes.stabilize import stabilize
-from graphc.passes.sum_products import sum_products
-from graphc.passes.update_products import update_products
+from graphc.graph.graph import Graph, collector_paused
+from graphc.graph.graph import verify as verify_graph
+from graphc.passes.algebra.canonicalize import canonicalize
+from graphc.passes.algebra.cse import cse
+from graphc.passes.algebra.drop_stops import drop_stops
+from graphc.passes.algebra.expand import expand
+from graphc.passes.algebra.fold_constants import fold_constants
+from graphc.passes.algebra.simplify import simplify
+from graphc.passes.algebra.stabilize import stabilize
+from graphc.passes.loops.hoist import hoist
+from graphc.passes.loops.merge_loops import merge_loops
+from graphc.passes.loops.regions import map_bodies, prune
+from graphc.passes.loops.residuals import store_residuals
+from graphc.passes.schedule.frame import frame
+from graphc.passes.schedule.fuse import fuse
+from graphc.passes.schedule.kernels import Schedule, verify_schedule
+from graphc.passes.schedule.layout import lay_out
+from graphc.passes.schedule.options import EVERYTHING, FORMS, REQUIRED, Options
+from graphc.passes.schedule.order import order
+from graphc.passes.schedule.recompute import recompute
+from graphc.passes.schedule.rematerialise import Choice
+from graphc.passes.updates.accumulate_products import accumulate_products
+from graphc.passes.updates.accumulate_scatters import accumulate_scatters
+from graphc.passes.updates.sink_slices import join_slices, sink_slices
+from graphc.passes.updates.sum_products import sum_products
+from graphc.passes.updates.update_products import update_products
 
 Pass = Callable[[Graph], Graph]
 SchedulePass = Callable[[Schedule], Schedule]

@@ -1,0 +1,1 @@
+"""Derivatives as more nodes, and the loops and branches that have derivatives of their own."""

@@ -1,0 +1,1 @@
+"""The passes over nests, one form a file."""

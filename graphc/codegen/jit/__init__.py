@@ -1,0 +1,1 @@
+"""Machine code: the compiler of kernels, its cache and its loader."""

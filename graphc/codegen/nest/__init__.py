@@ -1,0 +1,1 @@
+"""Typed loop nests: their language, and how kernels are lowered to it."""

@@ -1,0 +1,1 @@
+"""Programs of kernels: sections, tapes, threads, and the libraries they call."""

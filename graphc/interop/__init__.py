@@ -1,0 +1,1 @@
+"""Functions for other libraries: SciPy, scikit-learn, Numba and C."""

@@ -1,0 +1,1 @@
+"""The rewriting engine, its rules, and the passes of algebra."""

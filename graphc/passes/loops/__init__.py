@@ -1,0 +1,1 @@
+"""The passes over loops and branches, and what they ask of bodies."""

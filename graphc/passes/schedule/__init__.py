@@ -1,0 +1,1 @@
+"""From a graph to kernels: layout, padding, fusion and its costs."""

@@ -1,0 +1,1 @@
+"""The training loop: data, metrics, history, progress and pictures of it."""
