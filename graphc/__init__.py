@@ -45,6 +45,7 @@ from graphc.call.check import check_grad
 from graphc.call.function import Function, function
 from graphc.codegen.jit.cache import cache_directory, set_cache
 from graphc.codegen.nest.blas_choice import set_blas
+from graphc.graph.arguments import optional
 from graphc.graph.elsewhere import advice
 from graphc.graph.errors import (
     ArgumentError,
@@ -94,6 +95,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     """Import what programs do not always need when it is first used: `import graphc` stays fast."""
+    if name == "sklearn":
+        optional("sklearn", "gc.sklearn", "scikit-learn", "sklearn")
     if name in _NAMESPACES:
         return import_module(f"graphc.{_NAMESPACES[name]}")
     if name not in _HOME_OF:

@@ -458,12 +458,6 @@ def test_tensorboard_events(tmp_path: Path) -> None:
     assert found == [(i + 1, "loss", np.float32(value)) for i, value in enumerate(history["loss"])]
 
 
-def test_tensorboard_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(gc.ArgumentError, match=r"pip install 'graphc\[tensorboard\]'"):
-        gc.TensorBoard(tmp_path)
-
-
 def test_long_histories_are_shown_in_part() -> None:
     history = gc.History()
     assert str(history) == "no epochs" and repr(history) == "<History: 0 epochs of nothing>"

@@ -1,4 +1,4 @@
-"""`==` of nodes: identity for containers, an error as an operand, an index, a condition or an argument."""
+"""`==` of nodes and dimensions: identity for containers; an error as operand, index, condition or argument."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 import graphc as gc
 
 a, b = gc.placeholder("a", shape=(3,)), gc.placeholder("b", shape=(3,))
+n = gc.dim("n")
 RESULTS = {"a == b": a == b, "a != b": a != b, "a == a": a == a, "a != a": a != a}
+RESULTS |= {"n == 3": n == 3, "n != 3": n != 3, "n == n": n == gc.dim("n"), "n != n + 1": n != n + 1}
 USES: dict[str, Callable[[Any], Any]] = {
     "condition": lambda m: gc.where(m, a, 0.0),
     "branch": lambda m: gc.cond(m, lambda: a, lambda: b),
@@ -67,6 +69,12 @@ def test_identity_serves_containers() -> None:
     assert (a == b) == False and {True: "same"}[a == a] == "same"  # noqa: E712
     assert a != None and a != "a"  # noqa: E711
     assert not hasattr(a == b, "shape") and pickle.loads(pickle.dumps(copy.deepcopy(a == a)))
+
+
+def test_equal_dimensions_serve_containers() -> None:
+    assert n + 1 in [2, n, 1 + n] and n not in (3, "n", None) and {2 * n: 1}[n + n] == 1 and (n, 3) == (gc.dim("n"), 3)
+    assert [bool(n == 3), bool(n != 3), bool(n + 0 == n), bool(n + 0 != n)] == [False, True, True, False]
+    assert gc.function([gc.placeholder("v", shape=("n",))], gc.equal(n, 3))(np.ones(3))
 
 
 @pytest.mark.parametrize("other", [3, 2.0, True, 1j, np.float32(1), np.ones(3), np.ones(())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,20 @@ def test_confusion_matrix_refuses() -> None:
     gc.plots.confusion_matrix(np.zeros((2, 2)))  # a class without rows
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "matplotlib.pyplot")
-    with pytest.raises(gc.ArgumentError, match=r"pip install 'graphc\[plots\]'"):
-        gc.plots.loss_curves(history())
+MISSING: dict[tuple[str, str, str], Callable[[], Any]] = {
+    ("matplotlib", "matplotlib", "plots"): lambda: gc.plots.loss_curves(history()),
+    ("tensorboardX", "tensorboardX", "tensorboard"): lambda: gc.TensorBoard("runs"),
+    ("sklearn", "scikit-learn", "sklearn"): lambda: gc.sklearn,
+}
+
+
+@pytest.mark.parametrize(("names", "use"), MISSING.items(), ids=[m for m, *_ in MISSING])
+def test_what_is_missing_is_named(
+    names: tuple[str, str, str], use: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, package, extra = names
+    for name in [m for m in sys.modules if m == module or m.startswith(f"{module}.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(gc.ArgumentError, match=rf"needs {package}: pip install 'graphc\[{extra}\]'  \[test_plots.py"):
+        use()

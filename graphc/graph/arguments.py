@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import inspect
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -110,6 +112,16 @@ def entries(value: Any) -> tuple[Any, ...]:
     if isinstance(value, np.ndarray) and value.ndim == 1:
         return tuple(value.tolist())
     return tuple(value) if isinstance(value, (list, tuple, range)) else (value,)
+
+
+def optional(module: str, what: str, package: str, extra: str) -> ModuleType:
+    """Return a module of a package that graphc can do without; `what` needs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise  # it is there, and something that it needs is not
+        raise ArgumentError(f"{what} needs {package}: pip install 'graphc[{extra}]'{at()}") from None
 
 
 # -- by annotation

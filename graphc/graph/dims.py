@@ -11,9 +11,10 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Union, cast
 
 from graphc.graph.errors import ShapeError, at
+from graphc.graph.identity import NOT_OTHER_SIZE, NOT_SAME_SIZE, OTHER_SIZE, SAME_SIZE
 from graphc.graph.lazy import lazy_property
 
 Size = Union[int, "Dim"]
@@ -105,13 +106,13 @@ MAX_POWER = 16
 """Powers up to this are polynomials; a higher one is a value."""
 
 
-@dataclass(frozen=True, eq=True)
+@dataclass(frozen=True, eq=False)
 class Dim:
     """A non-constant integer polynomial: `terms` maps sorted products of atoms to coefficients.
 
     Sums, products, powers, `//` and `%` with ints and other dimensions are dimensions. With floats, by `/`, in
-    comparisons and in NumPy's functions a dimension is a value, and the result a node, which takes the dtype of what
-    it meets as a Python number does.
+    `<` and its kin and in NumPy's functions a dimension is a value, and the result a node, which takes the dtype of
+    what it meets as a Python number does. `==` tells whether two are the same expression: `gc.equal` compares values.
     """
 
     terms: tuple[tuple[Monomial, int], ...]
@@ -122,6 +123,14 @@ class Dim:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        same = self is other or (isinstance(other, Dim) and self.terms == other.terms)
+        return cast(bool, SAME_SIZE if same else OTHER_SIZE)
+
+    def __ne__(self, other: object) -> bool:
+        same = self is other or (isinstance(other, Dim) and self.terms == other.terms)
+        return cast(bool, NOT_SAME_SIZE if same else NOT_OTHER_SIZE)
 
     @lazy_property
     def text(self) -> str:

@@ -1,6 +1,7 @@
-"""What `==` and `!=` of nodes return: true or false as identity, and refused as a value.
+"""What `==` and `!=` of nodes and of dimensions return: true or false as identity, and refused as a value.
 
-Lists, dicts and `in` ask whether two objects are equal, and for nodes the answer must be identity. A plain bool
+Lists, dicts and `in` ask whether two objects are equal, and for nodes the answer must be identity,
+for dimensions whether they are one expression. A plain bool
 would also go through as a mask, so that `gc.where(a == b, x, y)` computed nonsense without a word. An `Identity` has
 a truth value, which is all that containers and `if` look at, and every other use of it is an error that says
 `gc.equal`.
@@ -18,13 +19,14 @@ class IdentityError(ArgumentError, AttributeError):
 
 
 class Identity:
-    """Whether two names are one node: a truth value, and no number, array or operand."""
+    """Whether two names are one node or dimension: a truth value, and no number, array or operand."""
 
-    __slots__ = ("_operator", "_truth")
+    __slots__ = ("_kind", "_operator", "_truth")
 
-    def __init__(self, operator: str, truth: bool) -> None:
+    def __init__(self, operator: str, truth: bool, kind: str = "nodes") -> None:
         self._operator = operator
         self._truth = truth
+        self._kind = kind
 
     def __bool__(self) -> bool:
         return self._truth
@@ -36,14 +38,14 @@ class Identity:
         return hash(self._truth)
 
     def __repr__(self) -> str:
-        return f"<{self._truth}, the identity of nodes; gc.equal compares values>"
+        return f"<{self._truth}, the identity of {self._kind}; gc.equal compares values>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Identity, (self._operator, self._truth)
+        return Identity, (self._operator, self._truth, self._kind)
 
     def _message(self) -> str:
         name = "gc.equal" if self._operator == "==" else "gc.not_equal"
-        return f"== and != of nodes are identity, here {self._truth}; use {name}(x, y) to compare values{at()}"
+        return f"== and != of {self._kind} are identity, here {self._truth}; use {name}(x, y) to compare values{at()}"
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ArgumentError(self._message())
@@ -61,4 +63,6 @@ class Identity:
 
 SAME, OTHER = Identity("==", True), Identity("==", False)
 NOT_SAME, NOT_OTHER = Identity("!=", False), Identity("!=", True)
+SAME_SIZE, OTHER_SIZE = Identity("==", True, "dimensions"), Identity("==", False, "dimensions")
+NOT_SAME_SIZE, NOT_OTHER_SIZE = Identity("!=", False, "dimensions"), Identity("!=", True, "dimensions")
 """One object each: `==` of nodes stays as cheap as it is."""

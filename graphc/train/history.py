@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Literal
 
+from graphc.graph.arguments import optional
 from graphc.graph.errors import ArgumentError, at
 from graphc.graph.text import table
 
@@ -112,13 +113,8 @@ class TensorBoard:
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise ArgumentError(
-                f"TensorBoard needs the package tensorboardX: pip install 'graphc[tensorboard]'{at()}"
-            ) from None
-        self._writer: Any = SummaryWriter(os.fspath(directory))
+        writer = optional("tensorboardX", "TensorBoard", "tensorboardX", "tensorboard").SummaryWriter
+        self._writer: Any = writer(os.fspath(directory))
         self._end = weakref.finalize(self, self._writer.close)  # its thread would take the last events with it
 
     def __call__(self, epoch: int, values: Mapping[str, float]) -> None:

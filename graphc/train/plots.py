@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.graph.arguments import checked
+from graphc.graph.arguments import checked, optional
 from graphc.graph.errors import ArgumentError, ShapeError, at
 
 if TYPE_CHECKING:
@@ -98,8 +98,5 @@ def _axes(ax: Any) -> Any:
     """Return the axes given, or those of a new figure."""
     if ax is not None:
         return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise ArgumentError(f"gc.plots needs matplotlib: pip install 'graphc[plots]'{at()}") from None
+    pyplot = optional("matplotlib.pyplot", "gc.plots", "matplotlib", "plots")
     return pyplot.subplots(layout="constrained")[1]

@@ -70,7 +70,7 @@ def _named_axes(function: Function) -> list[tuple[int, str, int]]:
     found: dict[Dim, tuple[int, str, int]] = {}
     for i, (x, name) in enumerate(zip(inputs, names, strict=True)):
         for axis, size in enumerate(x.shape):
-            if size in common:
+            if isinstance(size, Dim) and size in common:
                 found.setdefault(size, (i, name, axis))
     return list(found.values())
 

@@ -39,7 +39,7 @@ def emitting_files() -> list[Path]:
     imports.
     """
     package = Path(__file__).parents[2]
-    others = ("types.py", "dims.py", "arguments.py", "errors.py", "lazy.py", "forks.py")
+    others = ("types.py", "dims.py", "identity.py", "arguments.py", "errors.py", "lazy.py", "forks.py")
     kinds = [*(package / "graph" / name for name in others), package / "passes" / "schedule" / "machine.py"]
     found = [*package.glob("codegen/**/*.py"), *package.glob("ops/random*.py"), *kinds]
     return sorted(found)
