@@ -273,7 +273,8 @@ def slogdet(x: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> Slog
 # -- eigenvalues, QR and singular values
 
 
-def eigh(x: Any, /) -> EighResult:
+@checked
+def eigh(x: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> EighResult:
     """Return the eigenvalues (ascending) and the eigenvectors (columns) of symmetric matrices.
 
     Only the lower triangle is read; the derivative takes `x` as symmetric. Where eigenvalues are equal, what does not
@@ -281,21 +282,25 @@ def eigh(x: Any, /) -> EighResult:
     Krein 1965); other derivatives of vectors, and third ones, are NaN there. That of a single one of equal eigenvalues
     is one of its subgradients.
 
+    Where the iteration does not converge (a matrix with NaN or inf), the call raises `LinAlgError`, or with
+    `on_failure="nan"` that matrix's results are NaN.
+
     >>> values, vectors = eigh([[2.0, 0.0], [0.0, 1.0]])
     >>> values.eval()
     array([1., 2.])
     """
-    values, rows = Eigh.parts(apply(Eigh(), _square("eigh", x)))
+    values, rows = Eigh.parts(apply(Eigh(on_failure == "nan"), _square("eigh", x)))
     return EighResult(values, matrix_transpose(rows))
 
 
-def eigvalsh(x: Any, /) -> Node:
-    """Return the eigenvalues (ascending) of symmetric matrices.
+@checked
+def eigvalsh(x: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> Node:
+    """Return the eigenvalues (ascending) of symmetric matrices; `on_failure` as in `eigh`.
 
     >>> eigvalsh([[2.0, 0.0], [0.0, 1.0]]).eval()
     array([1., 2.])
     """
-    return eigh(x)[0]
+    return eigh(x, on_failure=on_failure)[0]
 
 
 @checked
@@ -322,11 +327,12 @@ def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
 
 
 @checked
-def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
+def svd(x: Any, /, *, full_matrices: bool = False, on_failure: Literal["error", "nan"] = "error") -> SVDResult:
     """Return (u, s, vh) with u @ diag(s) @ vh = x and s descending: the reduced factorisation.
 
     Where singular values are equal or 0, what does not depend on the choice of vectors, such as `(u * f(s)) @ vh` with
     f(0) = 0, has its first and second derivatives; other derivatives of vectors, and third ones, are NaN there.
+    `on_failure` as in `eigh`.
 
     >>> u, s, vh = svd([[3.0, 0.0], [0.0, 4.0]])
     >>> s.eval()
@@ -335,24 +341,26 @@ def svd(x: Any, /, *, full_matrices: bool = False) -> SVDResult:
     if full_matrices:
         raise ArgumentError(f"svd: only full_matrices=False is supported{at()}")
     a = _matrices("svd", x)
-    ut, s, vh = Svd.parts(apply(Svd(), a), a.shape[-2])
+    ut, s, vh = Svd.parts(apply(Svd(on_failure == "nan"), a), a.shape[-2])
     return SVDResult(matrix_transpose(ut), s, vh)
 
 
-def svdvals(x: Any, /) -> Node:
-    """Return the singular values of matrices, descending.
+@checked
+def svdvals(x: Any, /, *, on_failure: Literal["error", "nan"] = "error") -> Node:
+    """Return the singular values of matrices, descending; `on_failure` as in `eigh`.
 
     >>> svdvals([[3.0, 0.0], [0.0, 4.0]]).eval()
     array([4., 3.])
     """
-    return svd(x)[1]
+    return svd(x, on_failure=on_failure)[1]
 
 
-def pinv(x: Any, /, *, rtol: Any = None) -> Node:
+@checked
+def pinv(x: Any, /, *, rtol: Any = None, on_failure: Literal["error", "nan"] = "error") -> Node:
     """Return the Moore-Penrose inverse; its derivative takes the rank as constant.
 
     Singular values up to `rtol` times the largest count as 0: a number, or an array or node that broadcasts with the
-    axes of `x` before the last two; by default the larger size times the dtype's epsilon.
+    axes of `x` before the last two; by default the larger size times the dtype's epsilon. `on_failure` as in `eigh`.
 
     >>> pinv([[2.0, 0.0], [0.0, 0.0]]).eval()
     array([[0.5, 0. ],
@@ -360,7 +368,8 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Node:
     """
     operands = with_tolerances("pinv", _matrices("pinv", x), rtol)
     # the derivative of `Pinv` takes what is dropped for 0, which it need not be beyond rounding
-    return apply(Pinv(), *operands) if rtol is None else Pinv().expand(*operands)
+    op = Pinv(on_failure == "nan")
+    return apply(op, *operands) if rtol is None else op.expand(*operands)
 
 
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Node:

@@ -18,6 +18,11 @@ INDEFINITE = np.array([[1.0, 2.0], [2.0, 1.0]])
 HOLE = np.array([[2.0, 0.0], [1.0, 0.0]])
 B = np.array([[1.0, 0.0], [0.0, 2.0]])  # zeros, by which LAPACK skips divisions
 
+
+def _rebuilt(values: Node, vectors: Node) -> Node:
+    return (vectors * gc.exp(values)[..., None, :]) @ gc.matrix_transpose(vectors)
+
+
 FUNCTIONS: dict[str, tuple[Callable[[Any, Any], Node], Any]] = {
     "cholesky": (lambda a, f: linalg.cholesky(a, on_failure=f), INDEFINITE),
     "upper": (lambda a, f: linalg.cholesky(a, upper=True, on_failure=f), INDEFINITE),
@@ -52,6 +57,33 @@ def test_one_matrix_of_a_batch_fails(name: str, mode: Any) -> None:
     assert np.isnan(gradient[1][read]).all()
     for got in f(np.stack([GOOD * np.nan])):  # the zeros of a triangle may stay
         assert np.isnan(np.diagonal(got[0])).all()
+
+
+ITERATIONS: dict[str, Callable[[Any, Any], Node]] = {
+    "eigh": lambda a, f: _rebuilt(*linalg.eigh(a, on_failure=f)),
+    "eigvalsh": lambda a, f: linalg.eigvalsh(a, on_failure=f),
+    "svd": lambda a, f: gc.matmul(*linalg.svd(a, on_failure=f)[::2]),
+    "svdvals": lambda a, f: linalg.svdvals(a, on_failure=f),
+    "pinv": lambda a, f: linalg.pinv(a, on_failure=f),
+    "pinv.*": lambda a, f: linalg.pinv(a, rtol=1e-9, on_failure=f),
+}
+WHOLE = gc.placeholder("whole", shape=("n", "k", "k"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_iteration_does_not_converge(mode: Any) -> None:
+    good = np.diag([3.0, 2.0, 1.0]) + 0.1
+    batch = np.stack([good, good * np.nan, 2 * good])
+    for name, fn in ITERATIONS.items():
+        strict, loose = (fn(WHOLE, choice) for choice in ("error", "nan"))
+        f = gc.function([WHOLE], strict, mode=mode)
+        with pytest.raises(gc.LinAlgError, match=rf"^{name}: .*did not converge.*test_on_failure\.py"):
+            f(batch)
+        g = gc.function([WHOLE], [loose, gc.grad(gc.sum(gc.sin(loose)), WHOLE)], mode=mode)
+        sound = gc.function([WHOLE], [strict, gc.grad(gc.sum(gc.sin(strict)), WHOLE)])
+        for got, wanted in zip(g(batch), sound(batch[[0, 2]]), strict=True):
+            assert np.isnan(got[1]).all(), name
+            np.testing.assert_allclose(got[[0, 2]], wanted, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -92,7 +124,7 @@ def test_forward_derivatives_are_nan_too() -> None:
 
 
 def test_saved_functions_keep_it(tmp_path: Path) -> None:
-    outputs = [fn(A, "nan") for fn, _ in FUNCTIONS.values()]
+    outputs = [fn(A, "nan") for fn in [*(f for f, _ in FUNCTIONS.values()), *ITERATIONS.values()]]
     f = gc.function([A], outputs)
     gc.save(f, tmp_path / "f")
     for got, wanted in zip(gc.load(tmp_path / "f")(SINGULAR[None]), f(SINGULAR[None]), strict=True):

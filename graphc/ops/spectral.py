@@ -9,12 +9,12 @@ for eigenvalues; Walter and Lehmann, "Algorithmic differentiation of linear alge
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from graphc.graph.errors import DTypeError, LinAlgError, at
+from graphc.graph.errors import DTypeError, at
 from graphc.graph.node import Node
 from graphc.graph.op import Composite, Cotangents, Routine, apply
 from graphc.graph.types import INT64, Array, Size, TensorType, is_float, size_max, size_min
@@ -24,6 +24,7 @@ from graphc.ops.decompositions import (
     as_column,
     as_row,
     diagonal_matrix,
+    failed,
     lower_half,
     product_of,
     routine,
@@ -97,7 +98,11 @@ class Eigh(Routine):
     """
 
     name = "eigh"
-    failure = "the eigenvalues of a matrix did not converge; it may hold NaN or inf"
+    nan: bool = field(default=False, repr=False)
+
+    @property
+    def failure(self) -> str:
+        return "" if self.nan else "the eigenvalues of a matrix did not converge; it may hold NaN or inf"
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         return square(*types)
@@ -111,9 +116,8 @@ class Eigh(Routine):
 
     def _one(self, a: Array) -> Array:
         values, vectors, info = routine("syevd", a)(a.T, lower=0)
-        if info != 0:
-            raise LinAlgError(self.failure)
-        return np.concatenate([values[None], vectors.T])
+        packed = np.concatenate([values[None], vectors.T])
+        return packed if info == 0 else failed(self, packed)
 
     @staticmethod
     def parts(packed: Node) -> tuple[Node, Node]:
@@ -209,7 +213,11 @@ class Svd(Routine):
     """
 
     name = "svd"
-    failure = "the singular values of a matrix did not converge; it may hold NaN or inf"
+    nan: bool = field(default=False, repr=False)
+
+    @property
+    def failure(self) -> str:
+        return "" if self.nan else "the singular values of a matrix did not converge; it may hold NaN or inf"
 
     def infer(self, *types: TensorType) -> TensorType:
         *batch, m, n = types[0].shape
@@ -220,9 +228,8 @@ class Svd(Routine):
 
     def _one(self, a: Array) -> Array:
         v, s, ut, info = routine("gesdd", a)(a.T, full_matrices=0)
-        if info != 0:
-            raise LinAlgError(self.failure)
-        return np.concatenate([s[:, None], ut, v.T], 1)
+        packed = np.concatenate([s[:, None], ut, v.T], 1)
+        return packed if info == 0 else failed(self, packed)
 
     @staticmethod
     def parts(packed: Node, m: Size) -> tuple[Node, Node, Node]:
@@ -293,6 +300,7 @@ class Pinv(Composite):
     """The pseudoinverse; operands (A, rtol of A's batch shape): singular values up to rtol times the largest are 0."""
 
     name = "pinv"
+    nan: bool = field(default=False, repr=False)
 
     def equalities(self, *types: TensorType) -> Iterable[tuple[Size, Size]]:
         return zip(types[0].shape[:-2], types[1].shape, strict=True)
@@ -304,7 +312,7 @@ class Pinv(Composite):
     def evaluate(self, *arrays: Array) -> Array:
         a, rtol = arrays
         m = a.shape[-2]
-        packed = Svd().evaluate(a)
+        packed = Svd(self.nan).evaluate(a)
         s, ut, vh = packed[..., 0], packed[..., 1 : m + 1], packed[..., m + 1 :]
         kept = s > rtol[..., None] * s.max(-1, keepdims=True, initial=0)
         inverse = np.where(kept, 1 / np.where(kept, s, 1), 0).astype(a.dtype)
@@ -319,7 +327,7 @@ class Pinv(Composite):
 
     def expand(self, *inputs: Node) -> Node:
         a, rtol = inputs
-        ut, s, vh = Svd.parts(apply(Svd(), a), a.shape[-2])
+        ut, s, vh = Svd.parts(apply(Svd(self.nan), a), a.shape[-2])
         inverse = where(above(s, rtol), _inverse_or_zero(s), 0.0)
         return product_of(matrix_transpose(vh), as_column(inverse) * ut)
 

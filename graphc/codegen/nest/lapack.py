@@ -8,7 +8,7 @@ ends the run with status 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -112,12 +112,17 @@ class _Nest:
         function = self.build.once(slot, "r", lambda: self.build.word(slot))
         return call("call_void", function, *arguments)
 
-    def checked(self, routine: str, *arguments: Expr, otherwise: Loop | None = None) -> list[Statement]:
-        """Return the call of a routine whose last argument says how it went; a failure ends the run, or `otherwise`."""
+    def checked(
+        self, routine: str, *arguments: Expr, otherwise: Loop | None, then: Sequence[Statement] = ()
+    ) -> list[Statement]:
+        """Return the call of a routine whose last argument says how it went: `then` follows where it went well.
+
+        A failure ends the run, or `otherwise`.
+        """
         info = self.pointer("info")
         called = self.call(routine, *arguments, self.address("info"))
         wrong = (info[0] & 4294967295).ne(0)
-        return [Store(info, ZERO, ZERO), called, If(wrong, [otherwise or Return(number(1))], [])]
+        return [Store(info, ZERO, ZERO), called, If(wrong, [otherwise or Return(number(1))], list(then))]
 
     def leading(self, size: Size) -> Var:
         """Return a leading dimension by address: at least 1."""
@@ -386,11 +391,13 @@ def _eigh(node: Node, accesses: Accesses) -> list[LoopNest]:
         *(nest.address(node, rows), nest.leading(n), nest.address(node, O0)),
         *(nest.address("work"), nest.scalar(work), nest.address("whole"), nest.scalar(whole)),
     ]
+    op = node.op
+    assert isinstance(op, Eigh)
     body: list[Statement] = [
         Let(O0, D0 * nest.size((n + 1) * n)),
         Let(F, D0 * nest.size(n * n)),
         _copy(nest, n * n, a, nest.size(n)),
-        *nest.checked("syevd", *arguments),
+        *nest.checked("syevd", *arguments, otherwise=_not_a_number(nest, (n + 1) * n) if op.nan else None),
     ]
     return nest.finish(body, 9 * n * n * n)
 
@@ -438,18 +445,20 @@ def _svd(node: Node, accesses: Accesses) -> list[LoopNest]:
         *(nest.address("values"), nest.address(node, O0 + 1 + rows), nest.leading(width)),
         *(nest.address("left"), nest.leading(k), nest.address("work"), nest.scalar(work), nest.address("whole")),
     ]
+    packed = _every(
+        I0,
+        count,
+        Let(R, O0 + I0 * line),
+        Store(out, R, nest.pointer("values")[I0]),
+        _every(J, rows, Store(out, R + 1 + J, nest.pointer("left")[J * count + I0])),
+    )
+    op = node.op
+    assert isinstance(op, Svd)
     body: list[Statement] = [
         Let(O0, D0 * nest.size(k * width)),
         Let(F, D0 * nest.size(m * n)),
         _every(I0, nest.size(m * n), Store(copy, I0, x[F + I0])),
-        *nest.checked("gesdd", *arguments),
-        _every(
-            I0,
-            count,
-            Let(R, O0 + I0 * line),
-            Store(out, R, nest.pointer("values")[I0]),
-            _every(J, rows, Store(out, R + 1 + J, nest.pointer("left")[J * count + I0])),
-        ),
+        *nest.checked("gesdd", *arguments, otherwise=_not_a_number(nest, k * width) if op.nan else None, then=[packed]),
     ]
     return nest.finish(body, 20 * m * n * k)
 
