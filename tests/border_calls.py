@@ -17,6 +17,7 @@ import numpy as np
 import graphc as gc
 from graphc import nn, optim
 
+VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 M = gc.placeholder("m", shape=(3, 3))
 W = gc.shared(np.eye(3), name="w")
 SPD = np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
@@ -269,8 +270,7 @@ class Call:
 def _call(name: str, function: Callable[..., Any]) -> Call:
     named = BY_CALLABLE.get(name, {})
     parameters = dict(inspect.signature(function).parameters)
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [n for n, p in parameters.items() if p.default is p.empty and p.kind not in variable]
+    needed = [n for n, p in parameters.items() if p.default is p.empty and p.kind not in VARIABLE]
     arguments = {n: named[n] if n in named else BY_NAME[n] for n in needed if n in named or n in BY_NAME}
     return Call(name, function, parameters, arguments | named)
 
@@ -295,6 +295,39 @@ def calls() -> Iterator[Call]:
                 and list(inspect.signature(found).parameters)
             ):
                 yield _call(f"{name}.{method}", _bound(make, method))
+
+
+OBJECTS: dict[str, Callable[[], Any]] = {
+    "gc.Node": lambda: gc.placeholder("x", shape=(3, 3)),
+    "gc.Dim": lambda: gc.dim("n"),
+    "gc.Node.at": lambda: gc.ones(3).at[0],
+    "gc.History": gc.History,
+    "gc.EarlyStopping": gc.EarlyStopping,
+}
+"""Objects that functions make, or of classes that are not swept themselves."""
+HOOKS = {"finishes", "keep", "name_of", "rate", "scalars", "slots", "step"}
+"""What the classes of `gc.optim` define for those of graphc that call it."""
+OPERATORS = ("add", "radd", "sub", "mul", "rmul", "truediv", "pow", "matmul", "mod", "floordiv", "lt", "and", "or")
+PROTOCOL = {"__call__", *(f"__{name}__" for name in OPERATORS)}
+
+
+def methods() -> Iterator[Call]:
+    """Yield the public methods of all public classes, each once; other operands than the ones here may be needed."""
+    known: dict[str, Callable[[], Any]] = {c.name: c for c in calls() if inspect.isclass(c.function)}
+    seen: set[str] = set()
+    for name, make in {**known, **OBJECTS}.items():
+        for method in dir(make()):
+            function = getattr(type(make()), method, None)
+            hook = method in HOOKS and name.startswith("optim.") and name != "optim.ReduceLROnPlateau"
+            if not inspect.isfunction(function) or hook or function.__qualname__ in seen:
+                continue
+            if function.__module__.startswith("graphc") and (method[0] != "_" or method in PROTOCOL):
+                seen.add(function.__qualname__)
+                found = _bound(make, method)
+                parameters = inspect.signature(found).parameters
+                needed = [n for n, p in parameters.items() if p.default is p.empty]
+                given = {n: BY_NAME.get(n, SPD) for n in needed if parameters[n].kind not in VARIABLE}
+                yield Call(f"{name}.{method}", found, dict(parameters), given)
 
 
 def _bound(make: Callable[[], Any], method: str) -> Callable[..., Any]:

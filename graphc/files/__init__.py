@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from graphc.call.function import Function
 from graphc.call.signature import Signature
-from graphc.files.container import Path, parse_json, read_tensors, write_tensors
+from graphc.files.container import parse_json, read_tensors, write_tensors
 from graphc.files.rows import Packer, Reader
 from graphc.files.sizes import MAX_DEPTH, expect, expect_fields, expect_text
+from graphc.graph.arguments import PathLike, checked
 from graphc.graph.errors import ArgumentError, FormatError, at
 from graphc.graph.graph import collector_paused
 from graphc.graph.node import Node
@@ -35,7 +36,8 @@ Mode = Literal["compiled", "reference", "debug"]
 __all__ = ["load", "save"]
 
 
-def save(function: Function, path: Path) -> None:
+@checked
+def save(function: Function, path: PathLike) -> None:
     """Write a function with all it needs to one file; `load` reads it, in another process too.
 
     What is saved: the program as it was written, with the nesting of inputs and outputs (named tuples as tuples),
@@ -70,7 +72,8 @@ def save(function: Function, path: Path) -> None:
         raise ArgumentError(f"save: {error}{at()}") from None
 
 
-def load(path: Path, *, mode: Mode | None = None, max_bytes: int = MAX_BYTES) -> Function:
+@checked
+def load(path: PathLike, *, mode: Mode | None = None, max_bytes: int = MAX_BYTES) -> Function:
     """Return the function that `save` wrote; it is compiled, or taken from the cache, at its first call.
 
     `mode` replaces the saved one. The states of the function are new: `f.graph.shared` lists them. Raises

@@ -8,7 +8,6 @@ it changes anything. No code is stored, and none runs.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from graphc.files.tensorfile import read_tensors, remove_leftovers, show_type, write_tensors
-from graphc.graph.arguments import checked
+from graphc.graph.arguments import PathLike, checked
 from graphc.graph.errors import ArgumentError, CheckpointError, GraphcError, at
 from graphc.graph.node import Shared
 from graphc.graph.state import hold_states
@@ -28,8 +27,6 @@ from graphc.graph.tree import flatten
 from graphc.graph.types import SHORT_NAMES, Array
 
 __all__ = ["Checkpoint", "Checkpointer", "HasState", "HasStateDict", "load_checkpoint", "save_checkpoint"]
-
-PathLike = str | os.PathLike[str]
 
 
 @runtime_checkable
@@ -63,6 +60,7 @@ class Checkpoint:
     values: dict[str, Any]
 
 
+@checked
 def save_checkpoint(path: PathLike, objects: Mapping[str, Any]) -> None:
     """Write the state of objects to a safetensors file, whole or not at all.
 
@@ -92,6 +90,7 @@ def save_checkpoint(path: PathLike, objects: Mapping[str, Any]) -> None:
         write_tensors(Path(path), found.arrays, {"states": found.states, "values": found.values})
 
 
+@checked
 def load_checkpoint(path: PathLike, objects: Mapping[str, Any] | None = None) -> Checkpoint:
     """Read a file of `save_checkpoint`, and put what it holds into `objects`, as they were given to be saved.
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.graph.arguments import PathLike
 from graphc.graph.errors import FormatError
 from graphc.graph.types import Array, DType, as_dtype
 
@@ -43,10 +44,8 @@ _NAMES = {
 }
 _CODES = {name: code for code, name in _NAMES.items()}
 
-Path = str | os.PathLike[str]
 
-
-def write_tensors(path: Path, arrays: Mapping[str, Array], texts: Mapping[str, str]) -> None:
+def write_tensors(path: PathLike, arrays: Mapping[str, Array], texts: Mapping[str, str]) -> None:
     """Write a file in one step: at any moment the path holds the old file or the whole new one.
 
     Raises `OSError` where the directory cannot be written, `FormatError` where the header is too long.
@@ -84,7 +83,7 @@ def _digest(parts: Iterable[bytes | memoryview]) -> bytes:
     return found.hexdigest().encode()
 
 
-def replace_file(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+def replace_file(path: PathLike, parts: Iterable[bytes | memoryview]) -> None:
     """Write a new file beside the old one, force it to the disk, and put it in the old one's place."""
     target = os.path.realpath(path)  # a link stays a link
     directory, name = os.path.split(target)
@@ -113,7 +112,7 @@ def _sync_directory(directory: str) -> None:
             os.close(handle)
 
 
-def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Array], dict[str, str]]:
+def read_tensors(path: PathLike, max_bytes: int) -> tuple[dict[str, Array], dict[str, str]]:
     """Read a file of `write_tensors`: new arrays by name, and the texts.
 
     Raises `FormatError` for anything but a whole and unaltered file of at most `max_bytes`, `OSError` where there is
@@ -134,7 +133,7 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Array], dict[str
     return dict(_arrays(entries, body)), texts
 
 
-def _read_regular(path: Path, max_bytes: int) -> bytes:
+def _read_regular(path: PathLike, max_bytes: int) -> bytes:
     flags = (getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))  # a pipe would block
     handle = os.open(path, os.O_RDONLY | sum(flags))
     with os.fdopen(handle, "rb") as file:

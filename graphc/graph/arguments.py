@@ -1,9 +1,9 @@
 """Plain arguments of public functions: flags, ints, numbers, choices, and sequences of ints, checked once.
 
 A public function says in its annotations what its plain parameters are, and `checked` holds callers to that: a
-parameter annotated `bool`, `int`, `float`, `str`, `Literal[...]`, or one of these `| None`, is converted to that
-Python type or refused in one sentence that names function, parameter and value. What no annotation can say (ranges,
-axes, operands) is checked where it is used, by `whole`, `number`, `chosen` and `entries`.
+parameter annotated `bool`, `int`, `float`, `str`, `PathLike`, `Literal[...]`, or one of these `| None`, is converted
+to that Python type or refused in one sentence that names function, parameter and value. What no annotation can say
+(ranges, axes, operands) is checked where it is used, by `whole`, `number`, `chosen` and `entries`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import operator
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -98,6 +99,17 @@ def text(what: str, value: Any) -> str:
     raise ArgumentError(f"{what} must be a string, got {shown(value)}{at()}")
 
 
+PathLike = str | os.PathLike[str]
+
+
+def path_text(what: str, value: Any) -> str:
+    """Return a path as text; descriptors of open files are none."""
+    found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(found, str) or not found or "\0" in found:
+        raise ArgumentError(f"{what} must be a path, got {shown(value)}{at()}")
+    return found
+
+
 def chosen(what: str, value: Any, options: Sequence[Any]) -> Any:
     """Return the option that `value` is."""
     for option in options:
@@ -134,6 +146,7 @@ _CHECKS: dict[str, Annotated] = {
     "int": (frozenset({int}), whole),
     "float": (frozenset({float, int}), number),
     "str": (frozenset({str}), text),
+    "PathLike": (frozenset(), path_text),
 }
 _NODES: set[type] = set()
 """The classes whose objects `float | Node` lets through; see `accept_nodes`."""

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from graphc.graph.arguments import shown
 from graphc.graph.errors import ArgumentError, at, printable
 from graphc.graph.lazy import lazy_property
 from graphc.graph.node import Guard, Node, Shared
@@ -81,6 +82,10 @@ def collector_paused() -> Iterator[None]:
         gc.enable()
 
 
+def _foreign(found: Any) -> ArgumentError:
+    return ArgumentError(f"graph: nodes of it are needed, got {shown(found)}{at()}")
+
+
 class Graph:
     """Ordered inputs, outputs, and the nodes between them.
 
@@ -141,13 +146,15 @@ class Graph:
 
     def users(self, node: Node) -> tuple[Node, ...]:
         """Return the nodes that read a value, in order, each once."""
-        return tuple(self.dag.successors(node))
+        try:
+            return tuple(self.dag.successors(node))
+        except Exception:
+            raise _foreign(node) from None
 
     def only_user(self, node: Node) -> Node | None:
         """Return the node of which a value is one operand, once, and no other's; None where there is no such node."""
-        users = self.dag.successors(node)
-        user = next(users, None)
-        return user if user is not None and next(users, None) is None and user.inputs.count(node) == 1 else None
+        users = self.users(node)
+        return users[0] if len(users) == 1 and users[0].inputs.count(node) == 1 else None
 
     def ancestors(self, nodes: Iterable[Node]) -> set[Node]:
         """Return nodes with all they depend on."""
@@ -164,7 +171,10 @@ class Graph:
     def _reached(dag: networkx.DiGraph[Node], nodes: Iterable[Node]) -> set[Node]:
         import networkx
 
-        return set().union(*networkx.bfs_layers(dag, list(nodes)))
+        try:
+            return set().union(*networkx.bfs_layers(dag, list(nodes)))
+        except (TypeError, networkx.NetworkXError):
+            raise _foreign(nodes) from None
 
     # -- queries
 

@@ -81,7 +81,11 @@ class ModuleList(Module):
 
     def extend(self, modules: Iterable[Module]) -> None:
         """Add modules at the end."""
-        for module in modules:
+        try:
+            found = list(modules)
+        except TypeError:
+            raise ArgumentError(f"ModuleList: a list of modules is needed, got {shown(modules)}{at()}") from None
+        for module in found:
             self.append(module)
 
     def __iter__(self) -> Iterator[Module]:

@@ -54,6 +54,7 @@ class Parameters:
     def need_less(self, low: str, high: str) -> Parameters:
         """Do the same for first < last."""
         first, last = self.nodes[low], self.nodes[high]
+        broadcast_shapes(self.name, first.type, last.type)
         check_less(self.name, low, high, first, last)
         if not (isinstance(first.op, Constant) and isinstance(last.op, Constant)):
             self._conditions.append(first < last)

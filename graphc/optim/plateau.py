@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphc.graph.arguments import number
 from graphc.graph.errors import ArgumentError, at
 from graphc.graph.node import Shared
 from graphc.graph.types import Array
@@ -64,7 +65,7 @@ class ReduceLROnPlateau(Settings):
 
     def step(self, metric: Any) -> bool:
         """Take the metric's next value, and tell whether the rate was reduced."""
-        value = float(metric)
+        value = float(number("ReduceLROnPlateau: metric", metric))
         bad, cooling = int(self._states["bad_calls"].get_value()), int(self._states["cooling"].get_value())
         if self._improves(value, float(self._states["best"].get_value())):
             self._states["best"].set_value(value)

@@ -47,7 +47,7 @@ class Schedule(Settings, ABC):
         >>> StepLR(1.0, step_size=2, gamma=0.5).values(5)
         array([1.  , 1.  , 0.5 , 0.5 , 0.25])
         """
-        return self(np.arange(steps)).eval()
+        return self(np.arange(whole("values: steps", steps, 0, 1 << 31))).eval()
 
 
 @dataclass(eq=False, repr=False)

@@ -105,7 +105,7 @@ class ExponentialMovingAverage(Optimizer):
 
     def average(self, parameter: Shared) -> Shared:
         """Return the running mean of a parameter, a shared node."""
-        if parameter not in self._names:
+        if not isinstance(parameter, Shared) or parameter not in self._names:
             raise ArgumentError(f"ExponentialMovingAverage: {parameter!r} is not averaged; call updates first{at()}")
         return self._states[f"{self._names[parameter]}.average"]
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Literal
 
-from graphc.graph.arguments import optional
+from graphc.graph.arguments import PathLike, checked, optional, shown, whole
 from graphc.graph.errors import ArgumentError, at
 from graphc.graph.text import table
 
@@ -52,6 +52,8 @@ class History(Mapping[str, list[float]]):
 
     def add(self, values: Mapping[str, float]) -> None:
         """Append the numbers of an epoch; the names are the same in every epoch."""
+        if not isinstance(values, Mapping) or not all(hasattr(v, "__float__") for v in values.values()):
+            raise ArgumentError(f"history: numbers by name are needed, got {shown(values)}{at()}")
         if self.epochs and values.keys() != self._columns.keys():
             raise ArgumentError(f"epoch {self.epochs + 1} gave {list(values)}, those before {list(self)}{at()}")
         for name, value in values.items():
@@ -60,11 +62,12 @@ class History(Mapping[str, list[float]]):
 
     def row(self, epoch: int) -> dict[str, float]:
         """Return the numbers of an epoch, from 1."""
-        if not 1 <= epoch <= self.epochs:
+        if not 1 <= whole("history: epoch", epoch) <= self.epochs:
             raise ArgumentError(f"history: there are epochs 1 to {self.epochs}, not {epoch}{at()}")
         return {name: column[epoch - 1] for name, column in self.items()}
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
+    @checked
+    def to_csv(self, path: PathLike) -> None:
         """Write a table with a header; numbers are written so that reading gives the same bits."""
         with CsvLog(path) as log:
             for epoch in range(1, self.epochs + 1):
@@ -86,7 +89,8 @@ class History(Mapping[str, list[float]]):
 class CsvLog:
     """A CSV file with one row per epoch, each on the disk when the epoch ends; the file is replaced."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    @checked
+    def __init__(self, path: PathLike) -> None:
         self._file: IO[str] = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._empty = True
@@ -112,7 +116,8 @@ class TensorBoard:
     Needs the package tensorboardX (`pip install 'graphc[tensorboard]'`).
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    @checked
+    def __init__(self, directory: PathLike) -> None:
         writer = optional("tensorboardX", "TensorBoard", "tensorboardX", "tensorboard").SummaryWriter
         self._writer: Any = writer(os.fspath(directory))
         self._end = weakref.finalize(self, self._writer.close)  # its thread would take the last events with it

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+
+from graphc.graph.arguments import PathLike, checked
 
 MAX_BYTES = 256 * 2**20
 MAX_KERNEL = 64 * 2**20
@@ -189,7 +190,8 @@ def cache_directory() -> Path | None:
     return current_cache().directory
 
 
-def set_cache(directory: str | os.PathLike[str] | Literal["default"] | None, *, max_bytes: int = MAX_BYTES) -> None:
+@checked
+def set_cache(directory: PathLike | None, *, max_bytes: int = MAX_BYTES) -> None:
     """Choose where compiled kernels are kept: a directory, "default", or None to keep nothing on disk.
 
     `max_bytes` caps the bytes of all kernels in it, at any time; the kernels used longest ago go first.

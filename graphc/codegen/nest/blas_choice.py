@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from graphc.graph.errors import ArgumentError, at
+from graphc.graph.arguments import PathLike, checked
 
 VARIABLE = "GRAPHC_BLAS"
 DEFAULT = "scipy"
@@ -25,7 +25,8 @@ def blas_setting() -> str:
     return "set_blas" if _set else VARIABLE
 
 
-def set_blas(library: str | os.PathLike[str] | None) -> None:
+@checked
+def set_blas(library: PathLike | None) -> None:
     """Choose the library of matrix products and decompositions that are too large or too special for kernels.
 
     "scipy" is the one that SciPy was built with, "mkl" and "openblas" are found where pip, conda or the system
@@ -34,6 +35,4 @@ def set_blas(library: str | os.PathLike[str] | None) -> None:
     serve, when a program first needs it at new sizes; programs that ran at these sizes keep theirs. Routines that it
     lacks come from SciPy, except those of matrix products, which it must have.
     """
-    if library is not None and not isinstance(library, (str, os.PathLike)):
-        raise ArgumentError(f"set_blas: a name or a path is needed, got {library!r}{at()}")
-    _set[:] = [] if library is None else [os.fspath(library)]
+    _set[:] = [] if library is None else [str(library)]
