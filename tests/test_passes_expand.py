@@ -36,7 +36,7 @@ def test_nothing_composite_is_left_and_lines_stay() -> None:
     y = gc.logsumexp(gc.log_softmax(gc.softmax(x)))
     graph = expand(Graph([y]))
     assert not any(isinstance(n.op, Composite) for n in graph.nodes)
-    assert {n.source for n in graph.nodes[1:]} == {y.source}
+    assert {n.source[:2] for n in graph.nodes[1:]} == {y.source[:2]}
 
 
 def test_softmax_and_logsumexp_share_their_parts() -> None:

@@ -156,7 +156,11 @@ def called(source: Source, default: str) -> str:
         return owner.rpartition(".")[2]
     if owner == "IndexUpdater":
         return f"at[...].{name}"
-    return name.strip("_") or default
+    return default if name in _CALLERS else name.strip("_") or default
+
+
+_CALLERS = {"map", "scan", "fori_loop", "while_loop", "associative_scan", "cond", "switch", "grad", "vjp", "jvp"}
+"""Functions that call others, which a failure names: `gc.map(gc.linalg.cholesky, xs)` fails in `cholesky`."""
 
 
 def _is_users(file: str) -> bool:
