@@ -19,7 +19,7 @@ from graphc.graph.node import Node
 from graphc.ops.cancellation import root_plus
 from graphc.ops.pointwise import ELEMENTWISE, pointwise
 from graphc.ops.radial import direction, half_over
-from tests.test_special_points import POINTS, UNARY, close, differentiable, slopes
+from tests.test_special_points import UNARY, check_slopes, close, differentiable, slopes
 
 mp = mpmath
 
@@ -94,20 +94,7 @@ def test_every_record_is_in_a_sweep() -> None:
 @pytest.mark.parametrize("name", ONE)
 def test_records_of_one_operand(name: str) -> None:
     x = gc.placeholder("x", (None,))
-    first = gc.grad(gc.sum(record(name)(x)), x)
-    second = gc.grad(gc.sum(first), x, disconnected="zero")
-    places = [s * p for p in POINTS for s in (1, -1)]
-    got = gc.evaluate([first, second], {x: np.asarray(places)})
-    wrong, checked = [], 0
-    for number, place in enumerate(places):
-        true = slopes(ONE[name], place)
-        if true is None:
-            continue
-        for order in range(2):
-            checked += 1
-            if not close(float(got[order][number]), true[order], true[0] * order):
-                wrong.append((place, order + 1, float(got[order][number]), float(true[order])))
-    assert checked and not wrong, f"{name} at (x, order, got, true): {wrong}"
+    check_slopes(name, record(name)(x), x, ONE[name])
 
 
 SCALES = (0.0, 1e-150, 1e-8, 0.5, 1.0, 1e8, 1e150)

@@ -17,9 +17,8 @@ from numba.core import types
 from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, Registry, signature
 
-from graphc.codegen.math.pointers import scope_of
 from graphc.codegen.math.tiles import tiles
-from graphc.codegen.math.vecmath import MAX_CALL_ARGUMENTS, POINTER_KINDS, VOCABULARY
+from graphc.codegen.math.vecmath import MAX_CALL_ARGUMENTS, POINTER_KINDS, VOCABULARY, WRITTEN_BUFFERS
 from graphc.codegen.math.vocabulary import arithmetic, functions
 from graphc.graph.errors import CompileError
 
@@ -38,7 +37,14 @@ class IndexType(types.Type):
 
 
 class PointerType(types.Type):
-    """An address of elements of one dtype; `scope` and `group` are `pointers.Pointer`'s. `frame`: it reads indices."""
+    """An address of elements of one dtype, `p = f64p(address)`; `frame`: it reads indices.
+
+    What its loads and stores say of aliasing replaces LLVM's run-time overlap checks: `f64p(address, k)` is the k-th
+    written buffer (`scope`), which no other written buffer and no read-only input overlaps; `f64p(address)` is
+    read-only. A buffer updated in place is read through the pointer it is written through. A kernel that holds several
+    nests numbers them: `f64p(address, k, group)` says nothing about pointers of other groups, k = 0 is read-only
+    there; `f64p(address, 0)` says nothing at all (no `group`).
+    """
 
     def __init__(self, kind: str, scope: int, group: int | None, frame: bool = False) -> None:
         self.kind, self.scope, self.group, self.frame = kind, scope, group, frame
@@ -137,6 +143,21 @@ def unary(op: Any, args: Sequence[Any]) -> Any:
     if op is operator.not_ or (op is operator.invert and kind == "bool"):
         return types.boolean
     return NUMBERS[arithmetic([kind])]
+
+
+def scope_of(numbers: Sequence[int | None]) -> tuple[int, int | None]:
+    """Return the scope and the group that a constructor's literals mean; None is an operand that is no literal.
+
+    Raises `CompileError`.
+    """
+    if not numbers:
+        return 0, 0
+    scope, group = numbers[0], numbers[-1]
+    if len(numbers) > 2 or scope is None or group is None or not 0 <= scope <= WRITTEN_BUFFERS or group < 0:
+        raise CompileError(f"a written buffer is a literal in 0..{WRITTEN_BUFFERS}, a group a literal, got {numbers}")
+    if len(numbers) == 1:
+        return scope, 0 if scope else None
+    return scope, group
 
 
 def call(name: str, args: Sequence[Any]) -> Any:

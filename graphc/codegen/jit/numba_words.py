@@ -46,7 +46,7 @@ def word_text(name: str, kinds: tuple[str, ...], precision: str) -> WordText:
     symbol = f'"{name} {" ".join(kinds)}"'
     operands = ", ".join(f"{TYPES[k]} %a{i}" for i, k in enumerate(kinds))
     head = f"define internal {TYPES[found.kind]} @{symbol}({operands}) alwaysinline nounwind {{"
-    lines = [head, "entry:", *body.memory, "  br label %start", "start:", *body.lines, f"  ret {found.typed}", "}"]
+    lines = [head, "entry:", "  br label %start", "start:", *body.lines, f"  ret {found.typed}", "}"]
     plain = int(found.text[2:]) if found.text.startswith("%a") and not body.lines else -1
     text, weight = "\n".join(lines), len(body.lines)
     return WordText(symbol[1:-1], found.kind, text, body.outside, weight, body.forks > 0, plain)
@@ -95,7 +95,7 @@ def tile_text(name: str, types: tuple[str, ...]) -> WordText:
     tiles()[name](body, [f"%a{i}" for i in range(len(types))])
     operands = ", ".join(f"{t} %a{i}" for i, t in enumerate(types))
     head = f"define internal void @{name}({operands}) alwaysinline nounwind {{"
-    lines = [head, "entry:", *body.memory, "  br label %start", "start:", *body.lines, "  ret void", "}"]
+    lines = [head, "entry:", "  br label %start", "start:", *body.lines, "  ret void", "}"]
     return WordText(name, "", "\n".join(lines), body.outside, len(body.lines), body.forks > 0, -1)
 
 

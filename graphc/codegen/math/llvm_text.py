@@ -42,16 +42,13 @@ def _nearest_float32(value: float) -> float:
 
 @dataclass
 class Body:
-    """The instructions of one function, and the declarations and metadata of its module."""
+    """The instructions of one function, and the declarations that it needs."""
 
     lines: list[str] = field(default_factory=list)
     label: str = "start"
     """The block that instructions go to."""
-    memory: list[str] = field(default_factory=list)
-    """What the first block reserves on the stack."""
     outside: dict[str, str] = field(default_factory=dict)
     """Declarations and definitions by symbol."""
-    metadata: list[str] = field(default_factory=list)
     made: int = 0
     forks: int = 0
     """Loops, and conditions whose ways meet again; a check that returns is none."""
@@ -77,10 +74,6 @@ class Body:
         self.lines.append(f"{label}:")
         self.label = label
 
-    def go(self, label: str) -> None:
-        """End the block by a jump."""
-        self.add(f"br label %{label}")
-
     def branch(self, condition: str, yes: str, no: str) -> None:
         """End the block by a choice."""
         self.add(f"br i1 {condition}, label %{yes}, label %{no}")
@@ -97,13 +90,6 @@ class Body:
         pairs = ", ".join(f"[ {value}, %{block} ]" for value, block in incoming)
         self.lines[place] = f"  {name} = phi {type_} {pairs}"
 
-    def reserve(self, type_: str, align: int = 0) -> str:
-        """Reserve memory on the stack and return its address."""
-        self.made += 1
-        name = f"%m{self.made}"
-        self.memory.append(f"  {name} = alloca {type_}" + (f", align {align}" if align else ""))
-        return name
-
     def declare(self, symbol: str, result: str, operands: Sequence[str]) -> None:
         """Declare a function once."""
         if symbol not in self.outside:
@@ -117,13 +103,3 @@ class Body:
             self.add(text)
             return ""
         return self.new(text)
-
-    def note(self, text: str) -> str:
-        """Add a node of metadata and return its name."""
-        self.metadata.append(f"!{len(self.metadata)} = {text}")
-        return f"!{len(self.metadata) - 1}"
-
-    def module(self, head: str) -> str:
-        """Return the module: `head` is the function's first line up to its brace."""
-        function = [f"{head} {{", "entry:", *self.memory, "  br label %start", "start:", *self.lines, "}"]
-        return "\n".join([*self.outside.values(), *function, *self.metadata, ""])

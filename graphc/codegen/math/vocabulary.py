@@ -139,7 +139,7 @@ def _library(name: str, m: Emitter, *operands: Value) -> Value:
 
 @cache
 def functions() -> dict[str, Function]:
-    """Return the functions of numbers by name; pointers, calls and tiles are the front end's own."""
+    """Return the functions of numbers by name; pointers, calls and tiles are `numba_types`' own."""
     table = {**_casts(), **{name: Function(*row) for name, row in _EXACT.items()}}
     table |= {n: Function(operands, _floats, formula, exact=False) for n, (operands, formula) in _COMPOSED.items()}
     for name in (n for n in LIBM if n not in ("fmod", "lgamma")):
