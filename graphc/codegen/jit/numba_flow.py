@@ -239,9 +239,11 @@ class Flow:
 def _without_prefixes(blocks: dict[int, Any]) -> None:
     """Drop blocks that only lead to a loop's test: bytecode has them where a jump is long (`EXTENDED_ARG`).
 
-    They hold copies of the loop's iterator, which belong where it is made.
+    They hold copies of the loop's iterator, which belong where it is made. A block of other copies is the end of a
+    step, behind a loop inside.
     """
-    homes = {i.target.name: b for b in blocks.values() for i in b.body if isinstance(i, ir.Assign)}
+    assigned = [(i, b) for b in blocks.values() for i in b.body if isinstance(i, ir.Assign)]
+    homes = {i.target.name: b for i, b in assigned if isinstance(i.value, ir.Expr) and i.value.op == "getiter"}
     moved: dict[int, int] = {}
     for offset, block in list(blocks.items()):
         *copies, last = block.body
@@ -249,7 +251,7 @@ def _without_prefixes(blocks: dict[int, Any]) -> None:
             continue
         if not all(isinstance(c, ir.Assign) and isinstance(c.value, ir.Var) for c in copies):
             continue
-        if any(homes[c.value.name] is block for c in copies):
+        if any(homes.get(c.value.name, block) is block for c in copies):
             continue
         for copy in copies:
             home = homes[copy.target.name] = homes[copy.value.name]
