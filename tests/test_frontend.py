@@ -119,50 +119,6 @@ KERNELS = {
 }
 
 
-class Texts:
-    """Draws kernels: names that are handed on, loops in loops, branches, ways out."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.lines = [f"{name} = {0.25 * k + 0.5}" for k, name in enumerate("abcd")]
-        self.counters = ["0"]
-        for _ in range(3):
-            self.statement(3, 0)
-        self.lines += [f"out[{k}] = out[{k}] + {name}" for k, name in enumerate("abcd")]
-
-    def pick(self, *options: str) -> str:
-        return options[int(self.rng.integers(len(options)))]
-
-    def block(self, head: str, depth: int, indent: int) -> None:
-        self.write(indent, head)
-        for _ in range(int(self.rng.integers(1, 5))):
-            self.statement(depth - 1, indent + 1)
-
-    def write(self, indent: int, text: str) -> None:
-        self.lines.append("    " * indent + text)
-
-    def statement(self, depth: int, indent: int) -> None:
-        name, other, i = self.pick(*"abcd"), self.pick(*"abcd"), self.pick(*self.counters)
-        kind = self.pick("copy", "copy", "sum", "store", *(["loop", "loop", "branch"] if depth else []))
-        if kind == "copy":
-            self.write(indent, f"{name} = {other}")
-        elif kind == "sum":
-            self.write(indent, f"{name} = 0.5 * {other} + x[{i}]")
-        elif kind == "store":
-            self.write(indent, f"out[{i}] = {self.pick(f'out[{i}] * 0.5 + ', '')}{name}")
-        elif kind == "branch":
-            self.block(f"if {name} < {other}:", depth, indent)
-            if self.rng.random() < 0.5:
-                self.block("else:", depth, indent)
-        else:
-            self.counters.append(f"i{len(self.counters)}")
-            step = self.pick("0, 3", "lo, hi", "hi - 1, lo, -1", "0, 5, 2", "2, 2")
-            self.block(f"for {self.counters[-1]} in range({step}):", depth, indent)
-            if self.rng.random() < 0.2:
-                self.write(indent + 1, f"if {name} > 1.5: break")
-            self.counters.pop()
-
-
 def run(source: str, compiled: bool, lo: int, hi: int) -> tuple[int, Array]:
     x, n = np.array([0.5, 1.5, 1.25, 3.0, -2.0]), np.array([5, -3, 7, 12, 0])
     b, out = np.array([100, 100], np.int8), np.zeros(5)
@@ -191,16 +147,6 @@ def test_compiled_kernels_do_what_their_text_says(name: str, lo: int, hi: int) -
     (status, got), (wanted_status, wanted) = (run(source, compiled, lo, hi) for compiled in (True, False))
     assert status == wanted_status
     np.testing.assert_array_equal(got, wanted)
-
-
-@pytest.mark.parametrize("seeds", [range(60), pytest.param(range(60, 3000), marks=pytest.mark.slow)])
-def test_random_kernels_do_what_their_text_says(seeds: range) -> None:
-    for seed in seeds:
-        lines = "".join(f"\n        {line}" for line in Texts(seed).lines)
-        source = f"{HEAD}{lines}\n        return 0\n"
-        for lo, hi in [(0, 5), (2, 3), (2, 2)]:
-            (_, got), (_, wanted) = (run(source, compiled, lo, hi) for compiled in (True, False))
-            np.testing.assert_array_equal(got, wanted, err_msg=source)
 
 
 def test_integers_are_computed_in_64_bits() -> None:
