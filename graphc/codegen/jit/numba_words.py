@@ -81,7 +81,7 @@ def _emit(name: str, machine: Emitter, given: list[Value]) -> Value:
     if name == "floordiv":
         return formulas.idiv(machine, *_converted(machine, given, arithmetic(kinds)))
     function = functions()[name]
-    exact = Emitter(machine.body, "libm") if function.exact else machine
+    exact = machine.at("libm") if function.exact else machine
     wanted = function.rule(kinds)
     converted = [machine.convert(x, k) for x, k in zip(given, wanted, strict=True)]
     value: Value = function.formula(exact, *(Value(exact, x.text, x.kind) for x in converted))

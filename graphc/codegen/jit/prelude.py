@@ -1,0 +1,237 @@
+"""What a standalone module of kernels needs besides the words that are formulas, as text of plain Numba.
+
+Each part is written out where a kernel uses it. All of it runs as plain Python too (`NUMBA_DISABLE_JIT=1`), where a
+pointer reads and writes memory through ctypes.
+"""
+
+from __future__ import annotations
+
+HEAD = '''\
+import ctypes
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+# -- memory: `p = f64p(address)` is a pointer, `p[i]` an element; whatever else `f64p` is given tells graphc's own
+# -- compiler which pointers share no memory, and plain Numba nothing
+
+
+class Pointer:
+    """Elements at an address, where this file runs as plain Python."""
+
+    def __init__(self, dtype, address):
+        self.dtype, self.address = np.dtype(dtype), int(address)
+
+    def _cell(self, index):
+        size = self.dtype.itemsize
+        memory = (ctypes.c_uint8 * size).from_address(self.address + int(index) * size)
+        return np.frombuffer(memoryview(memory), self.dtype)
+
+    def __getitem__(self, index):
+        return self._cell(index)[0]
+
+    def __setitem__(self, index, value):
+        self._cell(index)[0] = np.asarray(value).astype(self.dtype)
+
+
+def pointer(dtype):
+    kind = types.CPointer(numba.from_dtype(np.dtype(dtype)))
+
+    @intrinsic
+    def cast(context, address):
+        def lower(context, builder, signature, values):
+            return builder.inttoptr(values[0], context.get_value_type(kind))
+
+        return kind(types.int64), lower
+
+    def at(address, scope=0, group=0):
+        return Pointer(dtype, address)
+
+    @overload(at)
+    def typed(address, scope=0, group=0):
+        return lambda address, scope=0, group=0: cast(address)
+
+    return at
+'''
+
+WORD = '''\
+# -- the words of the kernels: one function for each combination of dtypes that they are called with
+
+DTYPES = {
+    "bool": np.bool_, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "u8": np.uint8,
+    "u16": np.uint16, "u32": np.uint32, "u64": np.uint64, "f32": np.float32, "f64": np.float64,
+}  # fmt: skip
+
+
+def short(name):
+    return name.replace("float", "f").replace("uint", "u").replace("int", "i")
+
+
+def word(cases):
+    """One function of several, chosen by the dtypes of its operands."""
+    compiled = {key: numba.njit(error_model="numpy")(case) for key, case in cases.items()}
+
+    def call(*operands):  # plain Python knows fewer dtypes than Numba: the nearest case is taken
+        given = [short(np.asarray(x).dtype.name) for x in operands]
+        key = min(compiled, key=lambda k: [sum(map(str.__ne__, k.split(), given)), k])
+        return compiled[key](*(DTYPES[kind](x) for kind, x in zip(key.split(), operands)))
+
+    @overload(call)
+    def typed(*operands):
+        case = compiled.get(" ".join(short(str(types.unliteral(x))) for x in operands))
+        return case and (lambda *operands: case(*operands))
+
+    return call
+'''
+
+FUSED = '''\
+def fma(a, b, c):
+    """a * b + c, rounded once where Numba compiles it."""
+    return a * b + c
+
+
+@intrinsic
+def fused(context, a, b, c):
+    return a(a, a, a), lambda context, builder, signature, values: builder.fma(*values)
+
+
+@overload(fma)
+def typed_fma(a, b, c):
+    return lambda a, b, c: fused(a, b, c)
+'''
+
+PARTS = {
+    "erf": '''\
+def erf(x):
+    return type(x)(math.erf(x))
+
+
+@overload(erf)
+def typed_erf(x):
+    return lambda x: math.erf(x)
+''',
+    "erfc": '''\
+def erfc(x):
+    return type(x)(math.erfc(x))
+
+
+@overload(erfc)
+def typed_erfc(x):
+    return lambda x: math.erfc(x)
+''',
+    "lgamma": '''\
+def lgamma(x):
+    try:
+        return type(x)(math.lgamma(x))
+    except (OverflowError, ValueError):
+        return type(x)(math.inf)
+
+
+@overload(lgamma)
+def typed_lgamma(x):
+    return lambda x: math.lgamma(x)
+''',
+    "fma": FUSED,
+    "call_i64": '''\
+@intrinsic
+def native_call(context, address, operands):
+    word = ir.IntType(64)
+
+    def lower(context, builder, signature, values):
+        function = builder.inttoptr(values[0], ir.FunctionType(word, [word] * len(operands)).as_pointer())
+        return builder.call(function, [builder.extract_value(values[1], i) for i in range(len(operands))])
+
+    return types.int64(types.int64, types.UniTuple(types.int64, len(operands))), lower
+
+
+def call_i64(address, *operands):
+    """Call the C function at an address with int64s."""
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * len(operands))(int(address))
+    return np.int64(function(*map(int, operands)))
+
+
+@overload(call_i64)
+def typed_call(address, *operands):
+    return lambda address, *operands: native_call(address, operands)
+''',
+    "call_void": '''\
+def call_void(address, *operands):
+    """The same, of a function that returns nothing."""
+    call_i64(address, *operands)
+
+
+@overload(call_void)
+def typed_call_void(address, *operands):
+    def call(address, *operands):
+        native_call(address, operands)
+
+    return call
+''',
+    "stack": '''\
+@intrinsic(prefer_literal=True)
+def reserve(context, nbytes):
+    if not isinstance(nbytes, types.IntegerLiteral):
+        return None
+
+    def lower(context, builder, signature, values):
+        with builder.goto_entry_block():
+            place = builder.alloca(ir.ArrayType(ir.IntType(8), nbytes.literal_value))
+            place.align = 64
+        return builder.ptrtoint(place, ir.IntType(64))
+
+    return types.int64(nbytes), lower
+
+
+class Buffer(int):
+    """The address of memory that it keeps alive."""
+
+
+def stack(nbytes):
+    """The address of so many bytes on the stack of the kernel."""
+    memory = np.empty(nbytes, np.uint8)
+    address = Buffer(memory.ctypes.data)
+    address.memory = memory
+    return address
+
+
+@overload(stack, inline="always", prefer_literal=True)
+def typed_stack(nbytes):
+    return lambda nbytes: reserve(nbytes)
+''',
+    "prefetch": '''\
+@numba.njit
+def prefetch(pointer, index):
+    """Say that an element is wanted soon."""
+''',
+    "call_transpose": '''\
+@numba.njit
+def call_transpose(address, size, to, origin, first, stride, rows, columns, pitch):
+    """Turn a block of elements of `size` bytes around."""
+    target, source = u8p(to), u8p(origin)
+    for i in range(rows):
+        for j in range(columns):
+            for k in range(size):
+                target[(i * pitch + j) * size + k] = source[(first + i + j * stride) * size + k]
+''',
+    "tile": '''\
+def tile(dtype, rows, columns, part, add):
+    """A small block of a matrix product: `rows` rows of `columns` columns, or of the first `width` of them."""
+
+    @numba.njit
+    def compute(a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width, alpha):
+        for i in range(rows):
+            for j in range(width if part else columns):
+                total = dtype(0)
+                for q in range(k):
+                    total = fma(a[ia + i * row_a + q * k_a], b[ib + q * k_b + j], total)
+                c[ic + i * row_c + j] = fma(total, alpha, c[ic + i * row_c + j]) if add else total
+
+    return compute
+''',
+}
+"""Parts by the word that they define."""
+NEEDS = {"call_void": ("call_i64",), "tile": ("fma",)}
+"""Parts that others need."""
