@@ -63,6 +63,7 @@ from graphc.graph.errors import (
 from graphc.graph.evaluate import evaluate
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node, Shared
+from graphc.graph.scopes import scope
 from graphc.graph.types import Dim, TensorType, dim
 from graphc.ops import *
 
@@ -167,6 +168,7 @@ __all__ = [
     "save",
     "save_checkpoint",
     "scan",
+    "scope",
     "set_blas",
     "set_cache",
     "special",

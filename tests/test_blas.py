@@ -68,7 +68,7 @@ def test_what_cannot_be_loaded_is_named_with_what_is_accepted(monkeypatch: pytes
 
 def test_what_is_no_name_is_refused() -> None:
     """It was a TypeError."""
-    with pytest.raises(gc.ArgumentError, match="set_blas: a name or a path is needed, got 3"):
+    with pytest.raises(gc.ArgumentError, match="set_blas: library must be a path, got 3"):
         gc.set_blas(3)  # type: ignore[arg-type]
 
 

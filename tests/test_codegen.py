@@ -11,7 +11,7 @@ import pytest
 
 import graphc as gc
 from graphc.codegen.jit import compiler as jit
-from graphc.codegen.jit.numba_compiler import Options, lower_kernel
+from graphc.codegen.jit.numba_compiler import lower_kernel
 from graphc.codegen.memory.plan import plan_buffers
 from graphc.graph.graph import Graph
 from graphc.passes import make_schedule, optimize
@@ -220,8 +220,7 @@ def test_long_vector_loops_take_two_vectors_at_a_time() -> None:
     x = gc.placeholder("x", shape=("n",))
     long, short = gc.function([x], gc.tanh(gc.tanh(x * 2.0) + x)).compile(), gc.function([x], x * 2.0).compile()
     sources = [f.source[f.source.index("def kernel") :] for f in (long, short)]
-    options = Options(turns=2, long_loop=jit.LONG_LOOP)
-    wishes = [lower_kernel(s, "kernel", options).count("interleave.count") for s in sources]
+    wishes = [lower_kernel(s, "kernel").count("interleave.count") for s in sources]
     assert wishes == [1, 0]
     divisions = [line for line in jit.assembly(sources[0]).splitlines() if "divpd" in line or "fdiv" in line]
     assert len(divisions) >= 4  # two tanh, of two vectors each

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphc.codegen.jit.compiler import compile_kernel
-from graphc.codegen.jit.numba_compiler import Options, lower_kernel
+from graphc.codegen.jit.numba_compiler import lower_kernel
 from graphc.codegen.math import loader
 from graphc.codegen.math.vecmath import DEBUG_GLOBALS, Pointer
 from graphc.graph.errors import CompileError
@@ -145,7 +145,7 @@ def test_integers_are_computed_in_64_bits() -> None:
 
 def test_positions_cannot_overflow_and_a_users_integers_wrap() -> None:
     body = "m = i64p(frame[4], 2)\n        for i in range(lo, hi): m[i + 3] = n[i] * n[i] + 1"
-    text = lower_kernel(f"{HEAD}\n        {body}\n", "kernel", Options())
+    text = lower_kernel(f"{HEAD}\n        {body}\n", "kernel")
     assert re.search(r"add nsw i64 \S+, 3", text)
     assert re.search(r"= mul i64 %", text) and re.search(r"= add i64 \S+, 1$", text, re.MULTILINE)
 
@@ -157,7 +157,7 @@ def test_a_name_needs_memory_only_where_several_assignments_reach_a_use() -> Non
         "t = x[0]\n        if lo < hi: t = t + 1\n        out[0] = t": 1,
     }
     for body, memory in bodies.items():
-        assert lower_kernel(f"{HEAD}\n        {body}\n", "kernel", Options()).count("alloca") == memory, body
+        assert lower_kernel(f"{HEAD}\n        {body}\n", "kernel").count("alloca") == memory, body
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def test_passes_keep_values(case: Case) -> None:
 
 def test_the_signature_stays() -> None:
     x, unused, w = gc.placeholder("x"), gc.placeholder("unused"), gc.shared(1.0, name="w")
-    graph = Graph([x * 1.0, w + x - x], (x, unused), updates=(w,), guards=((gc.dim("n"), 3, "add", ("f.py", 1, "")),))
+    graph = Graph(
+        [x * 1.0, w + x - x], (x, unused), updates=(w,), guards=((gc.dim("n"), 3, "add", ("f.py", 1, "", "")),)
+    )
     after = run(GRAPH_PASSES, graph, verify=True)
     assert (after.inputs, after.updates, after.guards) == (graph.inputs, graph.updates, graph.guards)
 

@@ -18,7 +18,7 @@ from typing import Any, overload
 from graphc.autodiff.curvature import has_radial, with_limits
 from graphc.autodiff.masks import plain_products
 from graphc.graph.arguments import checked, chosen
-from graphc.graph.errors import ArgumentError, GradientError, ShapeError, at, blame
+from graphc.graph.errors import ArgumentError, GradientError, ShapeError, at, blame, of_derivative
 from graphc.graph.graph import Graph, collector_paused, note_derived, rebuild
 from graphc.graph.node import Guard, Node
 from graphc.graph.op import Placeholder, SharedValue, constant, inside_node
@@ -139,7 +139,7 @@ def _pushed(
             tangent = parts[node.inputs[0]][node.op.index]
             moving.update({} if tangent is None else {node: tangent})
         elif isinstance(node.op, Control) and any(x in moving for x in node.inputs):
-            with blame(node.source):
+            with blame(of_derivative(node.source)):
                 parts[node] = list(node.op.rules.jvp(node.op, [moving.get(x) for x in node.inputs], node.inputs))
         elif node not in moving and is_float(node.dtype) and any(x in moving for x in node.inputs):
             _push(node, moving)
@@ -166,7 +166,7 @@ def _probe(y: Node, number: int) -> Node:
 def _push(node: Node, moving: Cotangents) -> None:
     if not node.op.differentiable:
         return
-    with blame(node.source):
+    with blame(of_derivative(node.source)):
         tangent = node.op.jvp([moving.get(x) for x in node.inputs], node, *node.inputs)
     if tangent is not None:
         moving[node] = tangent
@@ -312,7 +312,7 @@ def _pull_project(node: Node, index: int, cotangents: Cotangents, parts: Parts) 
 def _pull_several(node: Node, op: Control, cotangents: Cotangents, parts: Parts, reached: set[Node]) -> None:
     if node not in parts or node not in reached:
         return
-    with blame(node.source):
+    with blame(of_derivative(node.source)):
         for x, g in zip(node.inputs, op.rules.vjp(op, parts[node], node, node.inputs), strict=True):
             if g is not None and x in reached:
                 _accumulate(cotangents, x, g)
@@ -328,7 +328,7 @@ def _pull_node(node: Node, cotangents: Cotangents, reached: set[Node]) -> None:
     if not node.inputs or not node.op.differentiable:
         return
     wanted = [x in reached for x in node.inputs]
-    with blame(node.source):
+    with blame(of_derivative(node.source)):
         for x, g in zip(node.inputs, node.op.pullback(cotangents[node], node, wanted), strict=True):
             if g is not None and x in reached:
                 _accumulate(cotangents, x, g)

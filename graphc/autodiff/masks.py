@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
+from graphc.graph.errors import blame
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.control import Control, Project, Scan, While
@@ -46,7 +47,8 @@ def _plain(graph: Graph, masked: set[Node], forward: Container[Node]) -> Graph:
         if node in forward:
             return node
         if node.op is MASKED_MULTIPLY and node.inputs[0] not in masked:
-            return pointwise(MULTIPLY, *inputs)
+            with blame(node.source):
+                return pointwise(MULTIPLY, *inputs)
         if isinstance(node.op, Control):
             op, inside = _plain_regions(node.op, [x in masked for x in node.inputs])
             masked.update([node] if inside else [])

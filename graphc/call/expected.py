@@ -29,10 +29,10 @@ def warn_of_forgotten_updates(graph: Graph, targets: Collection[Shared]) -> None
     for node in graph.nodes:
         title, updates = _expected.get(node, ("", {}))
         if updates and not any(shared in targets for shared in updates):
-            forgotten[title] = [shared.name for shared in updates]
+            forgotten[title] = [shared.name.rpartition(".")[2] for shared in updates]
     for title, names in forgotten.items():
         text = (
             f"{title} is called in training mode, but the program leaves its {', '.join(names)} as they are;"
             " join model.updates(loss) to the updates"
         )
-        warnings.warn_explicit(text, UserWarning, *user_source())
+        warnings.warn_explicit(text, UserWarning, *user_source()[:2])

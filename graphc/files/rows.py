@@ -130,8 +130,7 @@ class Packer:
         return name
 
     def _source(self, source: Source) -> int:
-        file, line, entry = source
-        return self.sources.setdefault((file_title(file), line, entry), len(self.sources))
+        return self.sources.setdefault((file_title(source[0]), *source[1:]), len(self.sources))
 
     def _guard(self, guard: Guard) -> int:
         return self.guards.setdefault(guard, len(self.guards))
@@ -155,9 +154,10 @@ class Reader:
 
     def _read_source(self, value: Any) -> Source:
         items = expect(list, value, "a source line")
-        require(len(items) in (2, 3), "a source line is not a file, a number and a function")
-        file, entry = expect_text(items[0], "a source file"), expect_text(items[2] if items[2:] else "", "a function")
-        return os.path.basename(file), expect_index(items[1], 2**31, "source line"), entry
+        require(2 <= len(items) <= 4, "a source line is not a file, a number, a function and a path")
+        file, line, entry, path = [*items, "", ""][:4]
+        expect_text(file, "a source file"), expect_text(entry, "a function"), expect_text(path, "a path")
+        return os.path.basename(file), expect_index(line, 2**31, "source line"), entry, path
 
     def _read_guard(self, value: Any) -> Guard:
         items = expect(list, value, "a guard")
@@ -242,7 +242,7 @@ class Reader:
         require(array.flags.writeable, "an array that is a constant too")
         del self.arrays[found["value"]]  # two states never share memory
         label = expect_text(found["label"], "a label")
-        made = Shared(SharedValue(label, State(array, label)), (), type_, source)
+        made = Shared(SharedValue(State(array, label)), (), type_, source)
         named = all(symbol_name(size) is not None for size in type_.shape if isinstance(size, Dim))
         if not named or not made.takes(array.shape):
             raise FormatError(f"the file has no array of type {type_} for it")

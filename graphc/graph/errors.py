@@ -1,8 +1,8 @@
 """Error types, and the user's source line that every error names.
 
 First in the import order: nothing here depends on the rest of graphc. Every node remembers the user's line
-that built it and the function called there (`user_source`); nodes that graphc builds on its own behalf (adjoints,
-rewrites) inherit both from the node they came from through `blame`.
+that built it, the function called there and its path in the model (`user_source`); nodes that graphc builds on its
+own behalf (adjoints, rewrites) inherit all three from the node they came from through `blame`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ import numpy as np
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
-Source = tuple[str, int, str]
-"""A file name, a line number, and graphc's function that the line calls, by the qualified name of its code."""
+Source = tuple[str, int, str, str]
+"""A file name, a line number, graphc's function that the line calls (the qualified name of its code), and a path.
 
-UNKNOWN: Source = ("<unknown>", 0, "")
+The path is that of the scopes and modules in which a value was made, each followed by a dot, and the value's own name
+where it has one: `encoder.layers.0.hidden`. What belongs to a derivative of that value begins with `ADJOINT`.
+"""
+
+ADJOINT = "∇"
+UNKNOWN: Source = ("<unknown>", 0, "", "")
+scope_path: ContextVar[str] = ContextVar("graphc_scope", default="")
+"""The path of what is built now: see `Source`."""
 _blamed: ContextVar[Source | None] = ContextVar("graphc_blamed", default=None)
 
 
@@ -102,7 +109,7 @@ def user_source() -> Source:
         if users is None:
             users = _users[file] = _is_users(file)
         if users and (file != "<string>" or not _generated(frame)):
-            return file, frame.f_lineno, _entry(inner)
+            return file, frame.f_lineno, _entry(inner), scope_path.get()
         inner, frame = frame, frame.f_back  # type: ignore[assignment]
     return _outermost()
 
@@ -112,7 +119,7 @@ def _outermost() -> Source:
     found = UNKNOWN
     while frame is not None:
         if not frame.f_code.co_filename.startswith(PACKAGE):
-            found = frame.f_code.co_filename, frame.f_lineno, ""
+            found = frame.f_code.co_filename, frame.f_lineno, "", scope_path.get()
         frame = frame.f_back
     return found
 
@@ -185,7 +192,7 @@ def blame(source: Source) -> Iterator[None]:
 
 def place(source: Source) -> str:
     """Return a source line as the user knows it: `model.py:17`, or `cell [13], line 2` of a notebook."""
-    file, line, _ = source
+    file, line, *_ = source
     name = file_title(file)
     return f"{name}, line {line}" if name.startswith("cell [") else f"{name}:{line}"
 
@@ -206,5 +213,17 @@ def file_title(file: str) -> str:
 
 
 def at(source: Source | None = None) -> str:
-    """Format a source line the way every message ends: `  [model.py:17]`."""
-    return f"  [{place(source or user_source())}]"
+    """Format a source line the way every message ends: `  [model.py:17]`, or `  [model.py:17, encoder.layers.0]`."""
+    found = source or user_source()
+    path = path_text(found)
+    return f"  [{place(found)}, {path}]" if path.strip(ADJOINT) else f"  [{place(found)}]"
+
+
+def path_text(source: Source) -> str:
+    """Return the path of a value as people read it: `encoder.layers.0`; of its derivatives `∇encoder.layers.0`."""
+    return source[3].removesuffix(".")
+
+
+def of_derivative(source: Source) -> Source:
+    """Return the source of what belongs to the derivative of a value."""
+    return source if source[3].startswith(ADJOINT) else (*source[:3], ADJOINT + source[3])

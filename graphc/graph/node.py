@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from graphc.graph.arrays import fitted
-from graphc.graph.errors import ArgumentError, ShapeError, Source, at, printable
+from graphc.graph.errors import ADJOINT, ArgumentError, ShapeError, Source, at, path_text, printable
 from graphc.graph.identity import NOT_OTHER, NOT_SAME, OTHER, SAME
 from graphc.graph.state import State
 from graphc.graph.types import Array, DType, Shape, Size, TensorType, product, size_value, symbol_name
@@ -44,8 +44,8 @@ Guard = tuple[Size, Size, str, Source]
 class Node:
     """One value of a program; made by ops, never directly.
 
-    Attributes: `op`, `inputs` (operands in order), `type`, `source` (the user's file, line and the
-    function that it calls), `guards`.
+    Attributes: `op`, `inputs` (operands in order), `type`, `source` (the user's file, line, the
+    function that it calls, and the path), `guards`.
     `==` is identity (use `gc.equal`), and a node has no truth value.
     """
 
@@ -85,8 +85,35 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The name of a placeholder or shared node; empty for other nodes."""
-        return getattr(self.op, "label", "")
+        """The name of a placeholder, a shared node, or one that `named` has given; empty for other nodes."""
+        path = self.source[3]
+        return getattr(self.op, "label", "") or ("" if path.startswith(ADJOINT) else path.rpartition(".")[2])
+
+    @property
+    def path(self) -> str:
+        """The scopes and modules in which this value was made, and its name, joined by dots.
+
+        `∇` before it says that the value belongs to the derivative of what is called so.
+        """
+        return path_text(self.source)
+
+    def named(self, name: str) -> Node:
+        """Give this value a name, which texts, pictures, profiles and errors show, and return the node itself.
+
+        Raises `ArgumentError` for placeholders, whose names calls use.
+
+        >>> import graphc as gc
+        >>> x = gc.placeholder("x", shape=(3,))
+        >>> gc.exp(x).named("rate")
+        rate: f64[3] = exp(x)
+        """
+        from graphc.graph.scopes import valid_name
+
+        if getattr(self.op, "label", ""):
+            raise ArgumentError(f"named: {self.name} has a name already{at()}")
+        scope = "".join(self.source[3].removeprefix(ADJOINT).rpartition(".")[:2])
+        self.source = (*self.source[:3], scope + valid_name("named", name, dots=False))
+        return self
 
     def __repr__(self) -> str:
         operands = ", ".join(x.name or str(x.type) for x in self.inputs)
@@ -404,6 +431,13 @@ class Shared(Node):
         self.state.refuse_nested_use()
         with self.state.held():
             self.state.put(array)
+
+    def named(self, name: str) -> Shared:
+        """Give this state another name, and return the node itself."""
+        from graphc.graph.scopes import valid_name
+
+        self.state.name = valid_name("named", name)
+        return self
 
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Tell whether values of a shape fit: equal names have equal sizes."""

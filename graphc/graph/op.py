@@ -175,8 +175,12 @@ class SharedValue(Leaf):
     """State that persists between calls; equal only to itself."""
 
     name = "shared"
-    label: str
     state: State = dataclasses.field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """The name, which modules lengthen to their path."""
+        return self.state.name
 
     def __str__(self) -> str:
         return f"shared[{self.label}]"
@@ -280,7 +284,7 @@ def shared(value: Any, name: str = "", *, shape: Any = None) -> Shared:
     array = literal(value, what="shared")
     declared = array.shape if shape is None else make_shape(shape)
     made = Shared(
-        SharedValue(name or "shared", State(array, name or "shared")),
+        SharedValue(State(array, name or "shared")),
         (),
         TensorType(array.dtype, declared),
         user_source(),
@@ -295,7 +299,7 @@ def shared(value: Any, name: str = "", *, shape: Any = None) -> Shared:
 # -- families without a file of their own
 
 
-INSIDE = ("<scan>", 0, "")
+INSIDE = ("<scan>", 0, "", "")
 
 
 def inside_node(name: str, type_: TensorType) -> Node:

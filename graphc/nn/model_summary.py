@@ -212,7 +212,7 @@ def node_flops(node: Node) -> Size:
 
 def _expanded(op: Composite, types: Sequence[TensorType]) -> Size:
     """Count the graph that a composite stands for."""
-    inputs = [Node(Placeholder(f"x{i}", type_), (), type_, ("<summary>", 0, "")) for i, type_ in enumerate(types)]
+    inputs = [Node(Placeholder(f"x{i}", type_), (), type_, ("<summary>", 0, "", "")) for i, type_ in enumerate(types)]
     return _graph_flops(topological_order([op.expand(*inputs)]))
 
 

@@ -9,6 +9,7 @@ returns it for exactly the calls that the loss depends on. Training or evaluatio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Self
@@ -19,9 +20,10 @@ import numpy as np
 from graphc.call.expected import expect_updates
 from graphc.graph.arguments import checked, shown
 from graphc.graph.arrays import arrays_by_name
-from graphc.graph.errors import ArgumentError, at
+from graphc.graph.errors import ArgumentError, at, scope_path
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node, Shared
+from graphc.graph.scopes import inside
 from graphc.graph.state import hold_states
 from graphc.graph.tree import MAX_DEPTH, flatten
 from graphc.graph.types import Array, TensorType, is_float
@@ -33,6 +35,9 @@ Updates = dict[Shared, Node]
 Watcher = Callable[["Module", tuple[Any, ...], dict[str, Any]], Any]
 watcher: ContextVar[Watcher | None] = ContextVar("graphc_nn_watcher", default=None)
 """What runs the calls of modules in place of their `forward`, where someone looks on."""
+_Root = tuple[str, dict[int, str]]
+_root: ContextVar[_Root | None] = ContextVar("graphc_nn_root", default=None)
+"""During the call of a module from outside: the path around it, and its modules' dotted names by identity."""
 _frozen: WeakSet[Shared] = WeakSet()
 """Parameters that are not trained, whichever modules hold them."""
 
@@ -77,7 +82,8 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Build the graph of `forward` on nodes or arrays."""
         look = watcher.get()
-        return self.forward(*args, **kwargs) if look is None else look(self, args, kwargs)
+        with _call_of(self):
+            return self.forward(*args, **kwargs) if look is None else look(self, args, kwargs)
 
     # -- what is inside
 
@@ -87,6 +93,7 @@ class Module:
 
         With `frozen`, those that `freeze` excluded too.
         """
+        _name_parameters(self)
         return {e.name: e.value for e in _entries(self) if isinstance(e.value, Shared) and e.trained(frozen)}
 
     def buffers(self) -> dict[str, Shared]:
@@ -232,6 +239,36 @@ class Module:
             lines.append(f"{'  ' * (len(parents) + 1)}{local}: {kind}")
             parents.append(name)
         return "\n".join(lines)
+
+
+# -- paths
+
+
+@contextmanager
+def _call_of(module: Module) -> Iterator[None]:
+    """Give what a call builds the path of the module: its name inside the module that is called from outside."""
+    root = _root.get()
+    if root is not None and id(module) in root[1]:
+        with inside(f"{root[0]}{root[1][id(module)]}."):
+            yield
+        return
+    around = scope_path.get()
+    _name_parameters(module)
+    token = _root.set((around, {id(m): name for name, m in module.modules().items() if name}))
+    try:
+        yield
+    finally:
+        _root.reset(token)
+
+
+def _name_parameters(module: Module) -> None:
+    """Lengthen the names of shared values to their paths: `weight` becomes `encoder.layers.0.weight`.
+
+    A name that the user has chosen otherwise stays, and so does a longer path, of a module that is around this one.
+    """
+    for e in _entries(module):
+        if isinstance(e.value, Shared) and e.name.endswith(f".{e.value.name}"):
+            e.value.state.name = e.name
 
 
 # -- walking through attributes

@@ -126,7 +126,7 @@ def pad_with(x: Node, widths: Sequence[tuple[Size, Size]], value: Any) -> Node:
     inside: Node | None = None
     for axis, (size, (before, after)) in enumerate(zip(x.shape, widths, strict=True)):
         index = iota(shape, axis)
-        tests = [index >= before] * (before != 0) + [index < before + size] * (after != 0)
+        tests = [index >= before] * bool(before != 0) + [index < before + size] * bool(after != 0)
         for test in tests:
             inside = test if inside is None else logical_and(inside, test)
     return zeros if inside is None else where(inside, zeros, broadcast_to_shape(_fill_like(x, value), shape))

@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from graphc.codegen.jit.numba_compiler import Options, lower_kernel
+from graphc.codegen.jit.numba_compiler import lower_kernel
 from graphc.codegen.math import roots
 from graphc.codegen.math.libmvec import declarations
 from graphc.codegen.math.loader import binding, compile_text, target_machine
@@ -21,11 +21,6 @@ from graphc.codegen.nest.options import KERNEL, KernelOptions
 from graphc.graph.errors import CompileError
 from graphc.graph.forks import FORK_LOCK
 from graphc.passes.schedule.machine import IN_TURNS
-
-LONG_LOOP = 20
-"""Instructions in a loop, but for those of positions, from which it is mathematics that waits for itself; LLVM
-interleaves loads and sums as it should."""
-_ATTRIBUTES = '"prefer-vector-width"="512" nounwind'
 
 
 def compile_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) -> tuple[bytes, tuple[str, ...]]:
@@ -37,7 +32,7 @@ def compile_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) ->
     with FORK_LOCK:
         try:
             if options.control:
-                return compile_text(lower_kernel(source, symbol, Options(aliasing=False))), ()
+                return compile_text(lower_kernel(source, symbol, options)), ()
             module = optimised_module(source, symbol, options)
             undefined = tuple(f.name for f in module.functions if f.is_declaration and not _is_intrinsic(f.name))
             foreign = [name for name in undefined if name not in EXTERNAL_SYMBOLS]
@@ -56,8 +51,7 @@ def _is_intrinsic(name: str) -> bool:
 def optimised_module(source: str, symbol: str, options: KernelOptions = KERNEL) -> Any:
     """Return the optimised LLVM module of a kernel."""
     binding()
-    turns, least = (1, 0) if options.whole_vectors else (options.turns, LONG_LOOP)
-    text = lower_kernel(source, symbol, Options(options.precision, turns, least, attributes=_ATTRIBUTES))
+    text = lower_kernel(source, symbol, options)
     text += declarations(text) + roots.declarations(text)
     module = llvm.parse_assembly(text)
     module.verify()

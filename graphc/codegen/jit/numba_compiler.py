@@ -24,15 +24,17 @@ from numba.core.typing.context import BaseContext as BaseTyping
 from numba.core.untyped_passes import FixupArgs
 
 from graphc.codegen.jit import numba_emit, numba_types
-from graphc.codegen.jit.numba_emit import ADDRESS, I64, Options
+from graphc.codegen.jit.numba_emit import ADDRESS, I64
 from graphc.codegen.jit.numba_flow import Flow
 from graphc.codegen.jit.numba_lower import KernelLower
 from graphc.codegen.jit.numba_types import FRAME, INDEX, NUMBERS, WORDS
+from graphc.codegen.nest.options import KERNEL, KernelOptions
 from graphc.graph.errors import CompileError
 
-__all__ = ["Options", "lower_kernel"]
-
 TARGET = "graphc"
+_CONTROL = "nounwind"
+_VECTORS = f'"prefer-vector-width"="512" {_CONTROL}'
+"""Attributes of kernels."""
 
 
 class _Kernels(CPU):
@@ -179,7 +181,7 @@ def _contexts() -> tuple[Any, Any]:
     return typing, target
 
 
-def lower_kernel(source: str, symbol: str, options: Options) -> str:
+def lower_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) -> str:
     """Return the LLVM text of a kernel: a function of its name, from the address of words and int64s to an int64."""
     try:
         return _lowered(source, symbol, options)
@@ -187,7 +189,7 @@ def lower_kernel(source: str, symbol: str, options: Options) -> str:
         raise CompileError(f"Numba refuses the kernel: {error}") from error
 
 
-def _lowered(source: str, symbol: str, options: Options) -> str:
+def _lowered(source: str, symbol: str, options: KernelOptions) -> str:
     space: dict[str, Any] = {"__builtins__": {"range": range, "bool": builtins.bool}, **WORDS}
     exec(compile(source, "<graphc kernel>", "exec"), space)
     function = space["kernel"]
@@ -203,7 +205,7 @@ def _lowered(source: str, symbol: str, options: Options) -> str:
     return module_text(lowered, symbol, options)
 
 
-def module_text(lowered: KernelLower, symbol: str, options: Options) -> str:
+def module_text(lowered: KernelLower, symbol: str, options: KernelOptions) -> str:
     """Return the module's text with the bodies of the words that it calls."""
     words = lowered.graphc.words
     outside: dict[str, str] = {}
@@ -214,6 +216,6 @@ def module_text(lowered: KernelLower, symbol: str, options: Options) -> str:
         if line.startswith("declare") and any(f'@"{s}"(' in line for s in words):
             continue
         if line.startswith("define"):
-            line = f"{line} {options.attributes}"
+            line = f"{line} {_CONTROL if options.control else _VECTORS}"
         lines.append(line)
     return "\n".join([*lines[3:], *outside.values(), *(w.text for w in words.values()), ""])

@@ -1,7 +1,7 @@
 """What words and operators lower to, in a registry of the kind that Numba's targets have.
 
 Simple arithmetic is one instruction; other words are calls of `numba_words`' functions. Pointers carry what is known
-of aliasing.
+of aliasing; those of control kernels may share anything.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from graphc.codegen.jit.numba_types import (
 from graphc.codegen.jit.numba_words import CONVERT, ORDER, WordText, tile_text, word_text
 from graphc.codegen.math.tiles import tiles
 from graphc.codegen.math.vocabulary import functions
+from graphc.codegen.nest.options import KernelOptions
 
 I64, ADDRESS, VOID = ll.IntType(64), ll.PointerType(), ll.VoidType()
 LL = {
@@ -43,26 +44,11 @@ _DIRECT = {
 """Operators that are one instruction of llvmlite's builder."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a kernel is lowered.
-
-    `precision` is `emit.Emitter`'s. Innermost loops of more than `long_loop` instructions take `turns` vectors at a
-    time. Without `aliasing` nothing is said about what pointers share.
-    """
-
-    precision: str = "vector"
-    turns: int = 0
-    long_loop: int = 0
-    aliasing: bool = True
-    attributes: str = "nounwind"
-
-
 @dataclass
 class Module:
     """What the lowering of one kernel gathers beside Numba's IR."""
 
-    options: Options
+    options: KernelOptions
     flow: Flow
     module: ll.Module
     builder: Any = None
@@ -100,7 +86,7 @@ class Module:
 
     def mark(self, access: Any, pointer: PointerType) -> None:
         """Attach what is known of aliasing: this access is in its scope, and touches no other of its group."""
-        if pointer.group is None or not self.options.aliasing:
+        if pointer.group is None or self.options.control:
             return
         key = pointer.group, pointer.scope
         if key not in self.marks:

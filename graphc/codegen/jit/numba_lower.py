@@ -19,6 +19,10 @@ from graphc.codegen.jit.numba_types import PointerType, RangeType
 from graphc.codegen.jit.numba_words import literal_cast
 from graphc.codegen.math.llvm_text import TYPES
 
+LONG_LOOP = 20
+"""Instructions in a loop, but for those of positions, from which it is mathematics that waits for itself; LLVM
+interleaves loads and sums as it should."""
+
 
 class KernelLower(Lower):
     """Numba's lowering, where variables are registers and loops are counters."""
@@ -118,8 +122,9 @@ class KernelLower(Lower):
         branch = self.builder.cbranch(more, self.blkmap[loop.body], self.into(loop.exit, offset))
         weight, forks = (sum(x) for x in zip(*(self.weights.get(b, (0, 0)) for b in loop.blocks), strict=True))
         options = self.graphc.options
-        if options.turns and loop.straight and not forks and weight + 1 > options.long_loop:
-            self.in_turns(branch, options.turns)
+        long = options.whole_vectors or weight + 1 > LONG_LOOP
+        if loop.straight and not (options.control or forks) and long:
+            self.in_turns(branch, 1 if options.whole_vectors else options.turns)
 
     def in_turns(self, branch: Any, turns: int) -> None:
         """Ask for a loop that takes several vectors at a time.

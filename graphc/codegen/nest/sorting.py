@@ -44,7 +44,7 @@ RUN = 12
 
 def private(name: str, type_: TensorType) -> Node:
     """Return a node that stands for a private buffer of a nest."""
-    return Node(Placeholder(name, type_), (), type_, ("<routine>", 0, ""))
+    return Node(Placeholder(name, type_), (), type_, ("<routine>", 0, "", ""))
 
 
 def _sort(node: Node, accesses: Accesses) -> list[LoopNest]:

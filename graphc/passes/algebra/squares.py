@@ -89,5 +89,5 @@ def _vector(node: Node) -> Node:
 
 
 def _reorders(view: Node) -> bool:
-    matrix = sum(size != 1 for size in view.shape) > 1
+    matrix = sum(bool(size != 1) for size in view.shape) > 1
     return isinstance(view.op, Slice) or (isinstance(view.op, PermuteDims) and matrix)
