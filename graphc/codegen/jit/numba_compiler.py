@@ -27,7 +27,7 @@ from graphc.codegen.jit import numba_emit, numba_types
 from graphc.codegen.jit.numba_emit import ADDRESS, I64
 from graphc.codegen.jit.numba_flow import Flow
 from graphc.codegen.jit.numba_lower import KernelLower
-from graphc.codegen.jit.numba_types import FRAME, INDEX, NUMBERS, WORDS
+from graphc.codegen.jit.numba_types import FRAME, INDEX, NUMBERS, WORDS, Word
 from graphc.codegen.nest.options import KERNEL, KernelOptions
 from graphc.graph.errors import CompileError
 
@@ -137,6 +137,20 @@ class _Types(FunctionPass):
         return True
 
 
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _Calls(FunctionPass):
+    """Give the walk to who asks what a kernel calls."""
+
+    _name = "graphc_calls"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        state.cr = state.metadata["flow"]
+        return False
+
+
 @register_pass(mutates_CFG=False, analysis_only=False)
 class _Lowering(FunctionPass):
     """Lower to LLVM."""
@@ -161,14 +175,22 @@ class _Lowering(FunctionPass):
 class _Compiler(CompilerBase):  # type: ignore[misc]
     """Numba's compiler with the passes that kernels need."""
 
+    last = (_Lowering, "lowering")
+
     def define_pipelines(self) -> list[Any]:
         manager = PassManager("graphc")
         manager.add_pass(_Translation, "bytecode to Numba's IR")
         manager.add_pass(FixupArgs, "arguments")
         manager.add_pass(_Types, "types")
-        manager.add_pass(_Lowering, "lowering")
+        manager.add_pass(*self.last)
         manager.finalize()
         return [manager]
+
+
+class _Reader(_Compiler):
+    """The same without lowering."""
+
+    last = (_Calls, "calls")
 
 
 @cache
@@ -190,6 +212,20 @@ def lower_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) -> s
 
 
 def _lowered(source: str, symbol: str, options: KernelOptions) -> str:
+    lowered = _compiled(_Compiler, source, {"options": options, "symbol": symbol})
+    if not isinstance(lowered, KernelLower):
+        raise CompileError("Numba returned no kernel")
+    return module_text(lowered, symbol, options)
+
+
+def calls(source: str) -> dict[tuple[str, tuple[Any, ...]], None]:
+    """Return the words that a kernel calls, each with the types of its operands, in order."""
+    flow = _compiled(_Reader, source, {})
+    called = ((flow.words.get(e.func.name), s.args) for e, s in flow.calls.items() if getattr(e, "op", "") == "call")
+    return {(word.name, args): None for word, args in called if isinstance(word, Word)}
+
+
+def _compiled(kind: type[_Compiler], source: str, metadata: dict[str, Any]) -> Any:
     space: dict[str, Any] = {"__builtins__": {"range": range, "bool": builtins.bool}, **WORDS}
     exec(compile(source, "<graphc kernel>", "exec"), space)
     function = space["kernel"]
@@ -197,12 +233,9 @@ def _lowered(source: str, symbol: str, options: KernelOptions) -> str:
     count = function.__code__.co_argcount
     arguments = [FRAME, *[INDEX] * (count - 1)]
     with target_override(TARGET):
-        compiler = _Compiler(typing, target, _Library(), arguments, None, Flags(), {})
-        compiler.state.metadata |= {"options": options, "symbol": symbol}
-        lowered = compiler.compile_extra(function)
-    if not isinstance(lowered, KernelLower):
-        raise CompileError("Numba returned no kernel")
-    return module_text(lowered, symbol, options)
+        compiler = kind(typing, target, _Library(), arguments, None, Flags(), {})
+        compiler.state.metadata |= metadata
+        return compiler.compile_extra(function)
 
 
 def module_text(lowered: KernelLower, symbol: str, options: KernelOptions) -> str:

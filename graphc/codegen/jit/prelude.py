@@ -7,7 +7,10 @@ pointer reads and writes memory through ctypes.
 from __future__ import annotations
 
 HEAD = '''\
+import base64
 import ctypes
+import math
+import zlib
 
 import numba
 import numpy as np
@@ -103,34 +106,88 @@ def typed_fma(a, b, c):
     return lambda a, b, c: fused(a, b, c)
 '''
 
+PROGRAM = '''\
+# -- the program: a frame of addresses and sizes for each kernel, and a tape of (kernel, frame, lo, hi)
+
+KEPT, FAILED = [], []
+C_KERNEL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+def entry(kernel):
+    """The address of a kernel as a C function."""
+    if not numba.config.DISABLE_JIT:
+        made = numba.cfunc(types.int64(types.int64, types.int64, types.int64))(
+            lambda frame, lo, hi: kernel(i64p(frame), lo, hi)
+        )
+        KEPT.append(made)
+        return made.address
+
+    def call(frame, lo, hi):
+        try:
+            return int(kernel(i64p(frame), lo, hi))
+        except Exception as error:
+            FAILED.append(error)
+            return 1
+
+    KEPT.append(C_KERNEL(call))
+    return ctypes.cast(KEPT[-1], ctypes.c_void_p).value
+
+
+def memory(nbytes):
+    """Bytes that start at a multiple of 64."""
+    raw = np.zeros(nbytes + 64, np.uint8)
+    return raw[-raw.ctypes.data % 64 :]
+
+
+def drawn(kinds):
+    """Values to run on: floats between 0 and 1, zeros of other dtypes."""
+    rng = np.random.default_rng(0)
+    return [np.asarray(rng.random(shape) * (np.dtype(dtype).kind == "f")).astype(dtype) for _, dtype, shape in kinds]
+
+
+def as_wanted(values, kinds):
+    """The values as arrays of the dtypes and shapes that the frames are for."""
+    return [np.array(v, dtype, order="C").reshape(shape) for v, (_, dtype, shape) in zip(values, kinds, strict=True)]
+'''
+
+ROUTINE = '''\
+def routine(name):
+    """The address of a routine of SciPy's BLAS or LAPACK."""
+    from numba.extending import get_cython_function_address
+    from scipy.linalg import cython_blas
+
+    module = "cython_blas" if name in cython_blas.__pyx_capi__ else "cython_lapack"
+    return get_cython_function_address(f"scipy.linalg.{module}", name)
+'''
+
 PARTS = {
-    "erf": '''\
-def erf(x):
+    "c_erf": '''\
+def c_erf(x):
     return type(x)(math.erf(x))
 
 
-@overload(erf)
+@overload(c_erf)
 def typed_erf(x):
     return lambda x: math.erf(x)
 ''',
-    "erfc": '''\
-def erfc(x):
+    "c_erfc": '''\
+def c_erfc(x):
     return type(x)(math.erfc(x))
 
 
-@overload(erfc)
+@overload(c_erfc)
 def typed_erfc(x):
     return lambda x: math.erfc(x)
 ''',
-    "lgamma": '''\
-def lgamma(x):
+    "c_lgamma": '''\
+def c_lgamma(x):
     try:
         return type(x)(math.lgamma(x))
     except (OverflowError, ValueError):
         return type(x)(math.inf)
 
 
-@overload(lgamma)
+@overload(c_lgamma)
 def typed_lgamma(x):
     return lambda x: math.lgamma(x)
 ''',

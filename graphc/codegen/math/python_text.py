@@ -21,8 +21,8 @@ from graphc.ops.random_machine import Step
 NUMPY = {f"a{x}": f"arc{x}" for x in ("sin", "cos", "tan", "sinh", "cosh", "tanh")} | {"atan2": "arctan2", "pow": "power"}
 """NumPy's names of C functions, where they differ."""
 OWN = frozenset({"erf", "erfc", "lgamma"})
-"""C functions that NumPy lacks: a prelude has them."""
-_NAMES = {short: f"np.{name.replace('bool', 'bool_')}" for name, short in SHORT_NAMES.items()}
+"""C functions that NumPy lacks: a prelude has them, as `c_erf` and so on."""
+SCALARS = {short: f"np.{name.replace('bool', 'bool_')}" for name, short in SHORT_NAMES.items()}
 _WIDTH = 100
 """The longest expression that is written into the one that uses it."""
 
@@ -97,14 +97,14 @@ class PythonMachine(Emitter):
     def _cut(self, kind: str, text: str, *operands: Value) -> Value:
         """Append an operation, whose result has the type of its operands."""
         narrow = kind[0] in "iu" and kind[1:] != "64"
-        return self._value(kind, f"{_NAMES[kind]}{text}" if narrow else text, *operands)
+        return self._value(kind, f"{SCALARS[kind]}{text}" if narrow else text, *operands)
 
     def constant(self, number: float, kind: str) -> Value:
         """Return a constant of a dtype."""
         if kind == "bool":
             return Value(self, str(bool(number)), kind)
         text = str(int(number)) if kind[0] in "iu" else _float(number)
-        return Value(self, text if kind in ("f64", "i64") else f"{_NAMES[kind]}({text})", kind)
+        return Value(self, text if kind in ("f64", "i64") else f"{SCALARS[kind]}({text})", kind)
 
     def binary(self, op: str, left: Value, right: Value) -> Value:
         """Apply an operator to two values of one type; integers divide as in C, by what the caller has made safe."""
@@ -144,7 +144,7 @@ class PythonMachine(Emitter):
         """Convert as a C cast does; a float must be in the integer's range."""
         if x.kind == kind:
             return x
-        return x != 0 if kind == "bool" else self._value(kind, f"{_NAMES[kind]}({{}})", x)
+        return x != 0 if kind == "bool" else self._value(kind, f"{SCALARS[kind]}({{}})", x)
 
     @property
     def fused(self) -> bool:
@@ -161,7 +161,7 @@ class PythonMachine(Emitter):
         return self.select(self.fabs(x) <= limit, usual, self.libm(name, x))
 
     def _cast_bits(self, x: Value, kind: str) -> Value:
-        return self._value(kind, f"{_NAMES[x.kind]}({{}}).view({_NAMES[kind]})", x)
+        return self._value(kind, f"{SCALARS[x.kind]}({{}}).view({SCALARS[kind]})", x)
 
     def native(self, name: str, *operands: Value) -> Value:
         """Call NumPy's function of LLVM's name."""
@@ -174,7 +174,7 @@ class PythonMachine(Emitter):
 
     def libm(self, name: str, *operands: Value) -> Value:
         """Call the C library's function under NumPy's name."""
-        symbol = name if name in OWN else f"np.{NUMPY.get(name, name)}"
+        symbol = f"c_{name}" if name in OWN else f"np.{NUMPY.get(name, name)}"
         return self._called(symbol, operands[0].kind, operands)
 
     def _called(self, symbol: str, kind: str, operands: Sequence[Value], attributes: str = "") -> Value:
