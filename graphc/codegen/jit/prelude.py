@@ -10,6 +10,7 @@ HEAD = '''\
 import base64
 import ctypes
 import math
+import operator
 import zlib
 
 import numba
@@ -273,18 +274,92 @@ def call_transpose(address, size, to, origin, first, stride, rows, columns, pitc
             for k in range(size):
                 target[(i * pitch + j) * size + k] = source[(first + i + j * stride) * size + k]
 ''',
+    "boolp": '''\
+BOOLS = types.Opaque("bools")  # plain Numba's pointers to bools confuse bits with bytes
+
+
+@intrinsic
+def to_bools(context, address):
+    def lower(context, builder, signature, values):
+        return builder.inttoptr(values[0], context.get_value_type(BOOLS))
+
+    return BOOLS(types.int64), lower
+
+
+@intrinsic
+def get_bool(context, pointer, index):
+    def lower(context, builder, signature, values):
+        byte = builder.load(builder.gep(values[0], [values[1]]))
+        return builder.icmp_unsigned("!=", byte, byte.type(0))
+
+    return types.boolean(pointer, types.int64), lower
+
+
+@intrinsic
+def set_bool(context, pointer, index, value):
+    def lower(context, builder, signature, values):
+        builder.store(builder.zext(values[2], ir.IntType(8)), builder.gep(values[0], [values[1]]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, types.boolean), lower
+
+
+@overload(operator.getitem)
+def typed_get(pointer, index):
+    return (lambda pointer, index: get_bool(pointer, index)) if pointer is BOOLS else None
+
+
+@overload(operator.setitem)
+def typed_set(pointer, index, value):
+    return (lambda pointer, index, value: set_bool(pointer, index, value)) if pointer is BOOLS else None
+
+
+def boolp(address, scope=0, group=0):
+    return Pointer(np.bool_, address)
+
+
+@overload(boolp)
+def typed_boolp(address, scope=0, group=0):
+    return lambda address, scope=0, group=0: to_bools(address)
+''',
     "tile": '''\
+def apart():
+    """Keep the function around from being inlined."""
+
+
+@intrinsic
+def no_inline(context):
+    def lower(context, builder, signature, values):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), lower
+
+
+@overload(apart)
+def typed_apart():
+    return lambda: no_inline()
+
+
+@numba.njit(error_model="numpy")
+def product(add, rows, columns, zero, a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, alpha):
+    apart()
+    for i in range(rows):
+        for j in range(columns):
+            total = zero
+            for q in range(k):
+                total = fma(a[ia + i * row_a + q * k_a], b[ib + q * k_b + j], total)
+            place = ic + i * row_c + j
+            c[place] = fma(total, alpha, c[place]) if add else total
+
+
 def tile(dtype, rows, columns, part, add):
     """A small block of a matrix product: `rows` rows of `columns` columns, or of the first `width` of them."""
 
-    @numba.njit
+    @numba.njit(error_model="numpy")
     def compute(a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width, alpha):
-        for i in range(rows):
-            for j in range(width if part else columns):
-                total = dtype(0)
-                for q in range(k):
-                    total = fma(a[ia + i * row_a + q * k_a], b[ib + q * k_b + j], total)
-                c[ic + i * row_c + j] = fma(total, alpha, c[ic + i * row_c + j]) if add else total
+        count = min(width, columns) if part else columns
+        product(add, rows, count, dtype(0), a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, alpha)
 
     return compute
 ''',

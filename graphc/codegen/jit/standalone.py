@@ -46,7 +46,8 @@ def module_of_kernels(sources: Sequence[str], names: Sequence[str]) -> str:
     needed |= {"fma"} if any(re.search(r"\bfma\(", t) for t in text) else set()
     needed |= {n for name in needed for n in prelude.NEEDS.get(name, ())}
     pointers |= {"u8p"} if "call_transpose" in needed else set()
-    made = [f"{name} = pointer({SCALARS[POINTERS[name]]})" for name in sorted(pointers)]
+    needed |= pointers & {"boolp"}
+    made = [f"{name} = pointer({SCALARS[POINTERS[name]]})" for name in sorted(pointers - {"boolp"})]
     found = [prelude.HEAD, "\n".join([*made, ""])]
     found += [part for name, part in prelude.PARTS.items() if name in needed]
     if text:
