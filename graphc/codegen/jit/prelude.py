@@ -162,7 +162,7 @@ def routine(name):
 '''
 
 PARTS = {
-    "c_erf": '''\
+    "c_erf": """\
 def c_erf(x):
     return type(x)(math.erf(x))
 
@@ -170,8 +170,8 @@ def c_erf(x):
 @overload(c_erf)
 def typed_erf(x):
     return lambda x: math.erf(x)
-''',
-    "c_erfc": '''\
+""",
+    "c_erfc": """\
 def c_erfc(x):
     return type(x)(math.erfc(x))
 
@@ -179,8 +179,8 @@ def c_erfc(x):
 @overload(c_erfc)
 def typed_erfc(x):
     return lambda x: math.erfc(x)
-''',
-    "c_lgamma": '''\
+""",
+    "c_lgamma": """\
 def c_lgamma(x):
     try:
         return type(x)(math.lgamma(x))
@@ -191,7 +191,7 @@ def c_lgamma(x):
 @overload(c_lgamma)
 def typed_lgamma(x):
     return lambda x: math.lgamma(x)
-''',
+""",
     "fma": FUSED,
     "call_i64": '''\
 @intrinsic
@@ -274,7 +274,7 @@ def call_transpose(address, size, to, origin, first, stride, rows, columns, pitc
             for k in range(size):
                 target[(i * pitch + j) * size + k] = source[(first + i + j * stride) * size + k]
 ''',
-    "boolp": '''\
+    "boolp": """\
 BOOLS = types.Opaque("bools")  # plain Numba's pointers to bools confuse bits with bytes
 
 
@@ -321,7 +321,7 @@ def boolp(address, scope=0, group=0):
 @overload(boolp)
 def typed_boolp(address, scope=0, group=0):
     return lambda address, scope=0, group=0: to_bools(address)
-''',
+""",
     "tile": '''\
 def apart():
     """Keep the function around from being inlined."""
@@ -336,7 +336,7 @@ def no_inline(context):
     return types.void(), lower
 
 
-@overload(apart)
+@overload(apart, inline="always")
 def typed_apart():
     return lambda: no_inline()
 
@@ -358,8 +358,8 @@ def tile(dtype, rows, columns, part, add):
 
     @numba.njit(error_model="numpy")
     def compute(a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, width, alpha):
-        count = min(width, columns) if part else columns
-        product(add, rows, count, dtype(0), a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, alpha)
+        count = min(width, columns) if part else np.int64(columns)
+        product(np.int64(add), np.int64(rows), count, dtype(0), a, ia, row_a, k_a, b, ib, k_b, c, ic, row_c, k, alpha)
 
     return compute
 ''',

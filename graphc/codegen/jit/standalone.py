@@ -81,7 +81,7 @@ def _word(name: str, cases: dict[tuple[str, ...], set[int]]) -> str:
 def _formula(name: str, kinds: tuple[str, ...], before: list[str]) -> str:
     """Return an expression of one case of a word; what takes several lines is defined before."""
     own = "_".join([*name.split(), *kinds])
-    text, _ = python_text(own, kinds, lambda machine, given: emit_word(name, machine, given))
+    text = python_text(own, kinds, lambda machine, given: emit_word(name, machine, given))
     if text.startswith("lambda"):
         return f"({text})" if name.startswith("polygamma") else text
     before.append(f"@numba.njit\n{text}" if name.startswith("polygamma") else text)

@@ -31,7 +31,17 @@ _CONDITIONS = {
 """LLVM's comparisons by the first letter of a dtype; bool compares as unsigned."""
 _OPERATORS = {
     "f": {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"},
-    "i": {"+": "add", "-": "sub", "*": "mul", "/": "sdiv", "&": "and", "|": "or", "^": "xor", "<<": "shl", ">>": "ashr"},
+    "i": {
+        "+": "add",
+        "-": "sub",
+        "*": "mul",
+        "/": "sdiv",
+        "&": "and",
+        "|": "or",
+        "^": "xor",
+        "<<": "shl",
+        ">>": "ashr",
+    },
 }
 _OPERATORS["u"] = _OPERATORS["b"] = {**_OPERATORS["i"], "/": "udiv", ">>": "lshr"}
 """LLVM's instructions by the first letter of a dtype."""

@@ -18,7 +18,10 @@ from graphc.codegen.math.loader import has_fma
 from graphc.graph.types import SHORT_NAMES
 from graphc.ops.random_machine import Step
 
-NUMPY = {f"a{x}": f"arc{x}" for x in ("sin", "cos", "tan", "sinh", "cosh", "tanh")} | {"atan2": "arctan2", "pow": "power"}
+NUMPY = {f"a{x}": f"arc{x}" for x in ("sin", "cos", "tan", "sinh", "cosh", "tanh")} | {
+    "atan2": "arctan2",
+    "pow": "power",
+}
 """NumPy's names of C functions, where they differ."""
 OWN = frozenset({"erf", "erfc", "lgamma"})
 """C functions that NumPy lacks: a prelude has them, as `c_erf` and so on."""
@@ -132,9 +135,7 @@ class PythonMachine(Emitter):
         """Choose one of two values."""
         model = yes if isinstance(yes, Value) else no
         assert isinstance(model, Value)
-        return self._value(
-            model.kind, "({} if {} else {})", self.like(yes, model), condition, self.like(no, model)
-        )
+        return self._value(model.kind, "({} if {} else {})", self.like(yes, model), condition, self.like(no, model))
 
     def compare(self, op: str, left: Value, right: Number, flags: str = "") -> Value:
         """Compare: false beside a NaN, but for `!=`."""
@@ -203,8 +204,8 @@ def _float(number: float) -> str:
     return f"{'-' if number < 0 else ''}np.inf" if math.isinf(number) else repr(float(number))
 
 
-def python_text(name: str, kinds: Sequence[str], emit: Callable[[PythonMachine, list[Value]], Value]) -> tuple[str, str]:
-    """Return a word as the text of a Python function called `name`, and the dtype of what it returns.
+def python_text(name: str, kinds: Sequence[str], emit: Callable[[PythonMachine, list[Value]], Value]) -> str:
+    """Return a word as the text of a Python function called `name`.
 
     A function of one line is a lambda expression. `emit` appends the word to a machine, given its operands.
     """
@@ -215,5 +216,5 @@ def python_text(name: str, kinds: Sequence[str], emit: Callable[[PythonMachine, 
     operands = ", ".join(x.text for x in given)
     *lines, result = body.text(found.text)
     if not lines:
-        return f"lambda {operands}: {result.removeprefix('    return ')}", found.kind
-    return "\n".join([f"def {name}({operands}):", *lines, result]), found.kind
+        return f"lambda {operands}: {result.removeprefix('    return ')}"
+    return "\n".join([f"def {name}({operands}):", *lines, result])

@@ -59,9 +59,7 @@ GUARD_NS = 2_000.0
 class Memory:
     """Everything of a program that depends on sizes; the tape of the main section is made by its caller."""
 
-    def __init__(
-        self, main: Section, graph: Graph, sizes: Sizes, threads: int = 1, *, guarded: bool = True
-    ) -> None:
+    def __init__(self, main: Section, graph: Graph, sizes: Sizes, threads: int = 1, *, guarded: bool = True) -> None:
         self.sizes = sizes
         self.guarded = guarded
         """Whether something keeps BLAS to as many threads as the program has."""

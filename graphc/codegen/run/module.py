@@ -147,9 +147,7 @@ class Layout:
         for position, own in enumerate(self.memory.nests[section][number].slots):
             slot, value = known.get(position, own), int(self.memory.frames[start + position])
             whole = isinstance(slot, int)
-            words.append(
-                self.place(value) if whole else self.word(section, number, slot, origin + 8 * position, value)
-            )
+            words.append(self.place(value) if whole else self.word(section, number, slot, origin + 8 * position, value))
         if words:
             yield f"frames[{start} : {start + len(words)}] = [{', '.join(words)}]"
 
@@ -182,7 +180,7 @@ class Layout:
             "    arena, frame, tape = values.ctypes.data, frames.ctypes.data, tapes.ctypes.data",
             *(f"    {line}" for line in body),
             '    with np.errstate(all="ignore"):',
-            f"        status = C_KERNEL(code[\"driver\"])(tape, 0, {len(self.rows[memory.main])})",
+            f'        status = C_KERNEL(code["driver"])(tape, 0, {len(self.rows[memory.main])})',
             "    if FAILED:",
             "        raise FAILED.pop()",
             "    if status:",
