@@ -245,19 +245,6 @@ def test_under_plain_numba(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(name, plain=False, monkeypatch=monkeypatch)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_in_debug_mode(name: str) -> None:
-    f, arguments, ulps = made(name)
-    first = [s.get_value() for s in f.graph.shared]
-    wanted = f(*arguments)
-    for s, value in zip(f.graph.shared, first, strict=True):
-        s.set_value(value)
-    g = gc.function(list(f.graph.inputs), list(f.graph.outputs[: len(f.optimized.outputs) - len(first)]), mode="debug")
-    for x, y in zip(g(*arguments), wanted if isinstance(wanted, list) else [wanted], strict=True):
-        assert_close([np.asarray(x)], [np.asarray(y)], max(ulps, 64))
-
-
 ALONE = """
 import runpy, sys
 sys.modules["graphc"] = None  # as if it were not installed

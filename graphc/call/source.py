@@ -21,18 +21,6 @@ class Source(UserString):
     >>> import graphc as gc
     >>> x = gc.placeholder("x", shape=(3,))
     >>> f = gc.function([x], gc.exp(x) + 1)
-    >>> print(f.source.kernels)
-    # kernel 0
-    def kernel(frame, lo, hi):
-        p1 = f64p(frame[0])
-        p5 = f64p(frame[1], 1)
-        for d0 in range(lo, hi):
-            x2 = p1[d0]
-            t3 = exp(x2)
-            t4 = t3 + f64(1.0)
-            p5[d0] = t4
-        return 0
-    <BLANKLINE>
     >>> space = {"__name__": "kernels"}
     >>> exec(str(f.source), space)
     >>> space["run"]([[0.0, 0.0, 0.0]])
