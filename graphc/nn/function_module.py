@@ -6,6 +6,7 @@ The modules of activations, losses and poolings are tables of these.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -58,3 +59,19 @@ class FunctionModule(Module):
             raise ArgumentError(f"{self.title}: {self.operands} operands are needed, got {len(operands)}{at()}")
         args, kwargs = self.arguments
         return type(self).function(*operands, *args, **kwargs)
+
+
+def module(name: str, function: Callable[..., Node], operands: int = 1) -> type[FunctionModule]:
+    """Return the class of a function as a module: a row of the tables of activations, losses and poolings."""
+    home = "gc" if function.__module__.startswith("graphc.ops") else "gc.nn"
+    about = {
+        "function": staticmethod(function),
+        "operands": operands,
+        "__module__": sys._getframe(1).f_globals["__name__"],
+    }
+    return type(name, (FunctionModule,), {**about, "__doc__": f"`{home}.{function.__name__}` as a module."})
+
+
+def names_of(table: dict[str, Any]) -> list[str]:
+    """Return the names of the rows of a table, the public names of its file."""
+    return [name for name, row in table.items() if isinstance(row, type) and issubclass(row, FunctionModule)]

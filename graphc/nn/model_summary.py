@@ -26,7 +26,7 @@ from graphc.ops.linalg import MatMul
 from graphc.ops.pointwise import Cast, DimValue, Pointwise
 from graphc.ops.reduction import Reduction
 
-__all__ = ["Summary", "SummaryRow", "summary"]
+__all__ = ["Summary", "summary"]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ Settings are those of the function of the same name.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphc.nn.convolution import fold, unfold
-from graphc.nn.function_module import FunctionModule
+from graphc.nn.function_module import module, names_of
 from graphc.nn.interpolation import interpolate
 from graphc.nn.normalization import local_response_norm
 from graphc.nn.pooling import (
@@ -29,152 +31,27 @@ from graphc.nn.pooling import (
     max_pool3d,
 )
 
-__all__ = [
-    "AdaptiveAvgPool1d",
-    "AdaptiveAvgPool2d",
-    "AdaptiveAvgPool3d",
-    "AdaptiveMaxPool1d",
-    "AdaptiveMaxPool2d",
-    "AdaptiveMaxPool3d",
-    "AvgPool1d",
-    "AvgPool2d",
-    "AvgPool3d",
-    "Fold",
-    "GlobalAvgPool",
-    "GlobalMaxPool",
-    "LPPool1d",
-    "LPPool2d",
-    "LPPool3d",
-    "LocalResponseNorm",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
-    "Unfold",
-    "Upsample",
-]
+MaxPool1d = module("MaxPool1d", max_pool1d)
+MaxPool2d = module("MaxPool2d", max_pool2d)
+MaxPool3d = module("MaxPool3d", max_pool3d)
+AvgPool1d = module("AvgPool1d", avg_pool1d)
+AvgPool2d = module("AvgPool2d", avg_pool2d)
+AvgPool3d = module("AvgPool3d", avg_pool3d)
+LPPool1d = module("LPPool1d", lp_pool1d)
+LPPool2d = module("LPPool2d", lp_pool2d)
+LPPool3d = module("LPPool3d", lp_pool3d)
+AdaptiveAvgPool1d = module("AdaptiveAvgPool1d", adaptive_avg_pool1d)
+AdaptiveAvgPool2d = module("AdaptiveAvgPool2d", adaptive_avg_pool2d)
+AdaptiveAvgPool3d = module("AdaptiveAvgPool3d", adaptive_avg_pool3d)
+AdaptiveMaxPool1d = module("AdaptiveMaxPool1d", adaptive_max_pool1d)
+AdaptiveMaxPool2d = module("AdaptiveMaxPool2d", adaptive_max_pool2d)
+AdaptiveMaxPool3d = module("AdaptiveMaxPool3d", adaptive_max_pool3d)
+GlobalAvgPool = module("GlobalAvgPool", global_avg_pool)
+GlobalMaxPool = module("GlobalMaxPool", global_max_pool)
+Upsample = module("Upsample", interpolate)
+Unfold = module("Unfold", unfold)
+Fold = module("Fold", fold)
+LocalResponseNorm = module("LocalResponseNorm", local_response_norm)
 
-
-class MaxPool1d(FunctionModule):
-    """`gc.nn.max_pool1d` as a module."""
-
-    function = staticmethod(max_pool1d)
-
-
-class MaxPool2d(FunctionModule):
-    """`gc.nn.max_pool2d` as a module."""
-
-    function = staticmethod(max_pool2d)
-
-
-class MaxPool3d(FunctionModule):
-    """`gc.nn.max_pool3d` as a module."""
-
-    function = staticmethod(max_pool3d)
-
-
-class AvgPool1d(FunctionModule):
-    """`gc.nn.avg_pool1d` as a module."""
-
-    function = staticmethod(avg_pool1d)
-
-
-class AvgPool2d(FunctionModule):
-    """`gc.nn.avg_pool2d` as a module."""
-
-    function = staticmethod(avg_pool2d)
-
-
-class AvgPool3d(FunctionModule):
-    """`gc.nn.avg_pool3d` as a module."""
-
-    function = staticmethod(avg_pool3d)
-
-
-class LPPool1d(FunctionModule):
-    """`gc.nn.lp_pool1d` as a module."""
-
-    function = staticmethod(lp_pool1d)
-
-
-class LPPool2d(FunctionModule):
-    """`gc.nn.lp_pool2d` as a module."""
-
-    function = staticmethod(lp_pool2d)
-
-
-class LPPool3d(FunctionModule):
-    """`gc.nn.lp_pool3d` as a module."""
-
-    function = staticmethod(lp_pool3d)
-
-
-class AdaptiveAvgPool1d(FunctionModule):
-    """`gc.nn.adaptive_avg_pool1d` as a module."""
-
-    function = staticmethod(adaptive_avg_pool1d)
-
-
-class AdaptiveAvgPool2d(FunctionModule):
-    """`gc.nn.adaptive_avg_pool2d` as a module."""
-
-    function = staticmethod(adaptive_avg_pool2d)
-
-
-class AdaptiveAvgPool3d(FunctionModule):
-    """`gc.nn.adaptive_avg_pool3d` as a module."""
-
-    function = staticmethod(adaptive_avg_pool3d)
-
-
-class AdaptiveMaxPool1d(FunctionModule):
-    """`gc.nn.adaptive_max_pool1d` as a module."""
-
-    function = staticmethod(adaptive_max_pool1d)
-
-
-class AdaptiveMaxPool2d(FunctionModule):
-    """`gc.nn.adaptive_max_pool2d` as a module."""
-
-    function = staticmethod(adaptive_max_pool2d)
-
-
-class AdaptiveMaxPool3d(FunctionModule):
-    """`gc.nn.adaptive_max_pool3d` as a module."""
-
-    function = staticmethod(adaptive_max_pool3d)
-
-
-class GlobalAvgPool(FunctionModule):
-    """`gc.nn.global_avg_pool` as a module."""
-
-    function = staticmethod(global_avg_pool)
-
-
-class GlobalMaxPool(FunctionModule):
-    """`gc.nn.global_max_pool` as a module."""
-
-    function = staticmethod(global_max_pool)
-
-
-class Upsample(FunctionModule):
-    """`gc.nn.interpolate` as a module."""
-
-    function = staticmethod(interpolate)
-
-
-class Unfold(FunctionModule):
-    """`gc.nn.unfold` as a module."""
-
-    function = staticmethod(unfold)
-
-
-class Fold(FunctionModule):
-    """`gc.nn.fold` as a module."""
-
-    function = staticmethod(fold)
-
-
-class LocalResponseNorm(FunctionModule):
-    """`gc.nn.local_response_norm` as a module."""
-
-    function = staticmethod(local_response_norm)
+if not TYPE_CHECKING:  # type checkers read the rows
+    __all__ = names_of(globals())
