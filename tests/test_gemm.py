@@ -75,7 +75,7 @@ def test_transposed_right_operands_are_turned_around_block_by_block(dtype: str, 
             np.testing.assert_allclose(got, factor * exact, rtol=0, atol=tolerance)
         found.append([value.tobytes() for value in values])
         if vector_bits() and sys.platform != "win32":
-            assert "call_transpose" in f.source
+            assert "call_transpose" in f.source.kernels
             (nest,) = {n.needs_library({"m": 41, "n": 150, "k": inner}) for n in products(f)}
             assert nest is (inner > deepest())
     assert found[0] == found[1]
@@ -90,7 +90,7 @@ def products(f: gc.Function) -> list[LoopNest]:
 def test_tiles_multiply_and_add_packed_numbers() -> None:
     for left, right in operands("float32")[:: 2 if vector_bits() == 256 else 1][:2]:
         f = gc.function(gc.Graph([left, right]).inputs, left @ right).compile()
-        (source,) = (s for s in f.source.split("# kernel") if "set_" in s)
+        (source,) = (s for s in f.source.kernels.split("# kernel") if "set_" in s)
         text = assembly(source[source.index("def kernel") :], KernelOptions(tiles=True))
         register = {512: "%zmm", 256: "%ymm"}[vector_bits()]
         packed = [line for line in text.splitlines() if "fmadd" in line and "ps" in line.split()[0]]

@@ -171,7 +171,7 @@ def test_state_that_a_later_phase_reads_again_is_not_updated_in_place() -> None:
 
 def sources(f: gc.Function) -> str:
     f.compile()
-    return f.source
+    return f.source.kernels
 
 
 def rows_of(count: int, width: Any = 64) -> gc.Function:
@@ -181,7 +181,7 @@ def rows_of(count: int, width: Any = 64) -> gc.Function:
 
 def test_rows_of_large_tables_are_asked_for_ahead() -> None:
     large = rows_of(50_000)
-    assert sources(large).count("prefetch(") == 4 and "range(0, 64)" in large.source
+    assert sources(large).count("prefetch(") == 4 and "range(0, 64)" in large.source.kernels
     assert "prefetch(" not in sources(rows_of(100)) and "range(0, 64)" in sources(rows_of(100))
     assert "prefetch(" not in sources(rows_of(50_000, "n"))
     from tests.test_codegen import packed

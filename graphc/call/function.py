@@ -23,11 +23,12 @@ from graphc.graph.forks import FORK_LOCK
 from graphc.graph.graph import Graph, collector_paused, refuse_unused
 from graphc.graph.node import Node
 from graphc.graph.tree import unflatten
-from graphc.graph.types import size_value, symbols
+from graphc.graph.types import Sizes, size_value, symbols
 from graphc.passes.schedule.options import EVERYTHING, Options
 
 if TYPE_CHECKING:
     from graphc.call.runner import Compiled, Reference
+    from graphc.call.source import Source
     from graphc.call.verification import Verification
     from graphc.codegen.memory.plan import Plan
     from graphc.codegen.run.program import Bound
@@ -254,18 +255,31 @@ class Function:
         """The arena at the sizes of the last call (at once where all sizes are static)."""
         compiled = self._built
         if compiled.last is None:
-            states = self.graph.resizable
-            sizes = solve_sizes(states, [s.state.array.shape for s in states])
-            if any(name not in sizes for x in self.graph.inputs for name in symbols(x.shape)):
+            sizes = self._sizes_of_arguments()
+            if sizes is None:
                 raise ArgumentError(f"the plan of {self.name} depends on sizes: call it first{at()}")
             arrays = [np.zeros([size_value(s, sizes) for s in x.shape], x.dtype) for x in self.graph.inputs]
             compiled.last = compiled.program.bind(arrays, sizes, compiled.mode)
         return compiled.last.plan
 
     @property
-    def source(self) -> str:
-        """The Python source of every distinct kernel."""
-        return self._built.program.describe()
+    def source(self) -> Source:
+        """The program as a standalone Numba module; `source.kernels` is the text of its kernels alone."""
+        from graphc.call.source import Source
+        from graphc.codegen.run.module import module_text
+
+        program, sizes = self._built.program, self._sizes_of_arguments()
+        return Source(lambda: module_text(program, sizes, self.name), program.describe())
+
+    def _sizes_of_arguments(self) -> Sizes | None:
+        """Return the sizes of the last call, or those that are known before any; None where some are not."""
+        last = self._built.last
+        if last is not None:
+            return last.sizes
+        states = self.graph.resizable
+        sizes = solve_sizes(states, [s.state.array.shape for s in states])
+        known = all(name in sizes for x in self.graph.inputs for name in symbols(x.shape))
+        return sizes if known else None
 
     @property
     def stats(self) -> dict[str, Any]:

@@ -3,6 +3,33 @@
 The kernel's text becomes a Python function, which Numba compiles for a target of graphc's own: contexts that know the
 words of kernels and nothing else, no reference counts, no exceptions, and C's calling convention. The module is taken
 as text; the bodies of words are added to it, and `jit` inlines and optimises.
+
+What the modules of this target lean on inside Numba, and what each name buys; Numba documents those marked (d):
+
+- `core.analysis.compute_cfg_from_blocks`: dominance and loops: which variables are registers
+- `core.base.BaseContext`: a target without CPython's, NumPy's and NRT's registries
+- `core.callconv.BaseCallConv`: kernels return a status in a register, and have no wrapper
+- `core.compiler.CompilerBase`: a pipeline of four passes (d)
+- `core.compiler.Flags`: what `CompilerBase` is made of
+- `core.compiler_machinery.FunctionPass`: passes of our own (d)
+- `core.compiler_machinery.PassManager`: passes of our own (d)
+- `core.compiler_machinery.register_pass`: passes of our own (d)
+- `core.errors.NumbaError`: messages (d)
+- `core.errors.TypingError`: messages (d)
+- `core.funcdesc.PythonFunctionDescriptor`: what `Lower` is made of
+- `core.imputils.Registry`: what words lower to (as Numba's CUDA target)
+- `core.interpreter.Interpreter`: bytecode without peepholes: a fifth of the front end's time
+- `core.ir`: statements, which the walk over types matches
+- `core.lowering.Lower`: registers in place of memory, ranges as counters
+- `core.target_extension.CPU`: a target of our own
+- `core.target_extension.target_override`: a target of our own
+- `core.target_extension.target_registry`: a target of our own
+- `core.types`: types of numbers (d)
+- `core.typing.context.BaseContext`: typing with the words of kernels only
+- `core.typing.templates.AbstractTemplate`: rules of types (d)
+- `core.typing.templates.Registry`: rules of types
+- `core.typing.templates.signature`: rules of types
+- `core.untyped_passes.FixupArgs`: the count of arguments
 """
 
 from __future__ import annotations
@@ -27,7 +54,7 @@ from graphc.codegen.jit import numba_emit, numba_types
 from graphc.codegen.jit.numba_emit import ADDRESS, I64
 from graphc.codegen.jit.numba_flow import Flow
 from graphc.codegen.jit.numba_lower import KernelLower
-from graphc.codegen.jit.numba_types import FRAME, INDEX, NUMBERS, WORDS
+from graphc.codegen.jit.numba_types import FRAME, INDEX, NUMBERS, WORDS, Word
 from graphc.codegen.nest.options import KERNEL, KernelOptions
 from graphc.graph.errors import CompileError
 
@@ -137,6 +164,20 @@ class _Types(FunctionPass):
         return True
 
 
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _Calls(FunctionPass):
+    """Give the walk to who asks what a kernel calls."""
+
+    _name = "graphc_calls"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        state.cr = state.metadata["flow"]
+        return False
+
+
 @register_pass(mutates_CFG=False, analysis_only=False)
 class _Lowering(FunctionPass):
     """Lower to LLVM."""
@@ -161,14 +202,22 @@ class _Lowering(FunctionPass):
 class _Compiler(CompilerBase):  # type: ignore[misc]
     """Numba's compiler with the passes that kernels need."""
 
+    last: tuple[Any, str] = (_Lowering, "lowering")
+
     def define_pipelines(self) -> list[Any]:
         manager = PassManager("graphc")
         manager.add_pass(_Translation, "bytecode to Numba's IR")
         manager.add_pass(FixupArgs, "arguments")
         manager.add_pass(_Types, "types")
-        manager.add_pass(_Lowering, "lowering")
+        manager.add_pass(*self.last)
         manager.finalize()
         return [manager]
+
+
+class _Reader(_Compiler):
+    """The same without lowering."""
+
+    last = (_Calls, "calls")
 
 
 @cache
@@ -190,6 +239,20 @@ def lower_kernel(source: str, symbol: str, options: KernelOptions = KERNEL) -> s
 
 
 def _lowered(source: str, symbol: str, options: KernelOptions) -> str:
+    lowered = _compiled(_Compiler, source, {"options": options, "symbol": symbol})
+    if not isinstance(lowered, KernelLower):
+        raise CompileError("Numba returned no kernel")
+    return module_text(lowered, symbol, options)
+
+
+def calls(source: str) -> dict[tuple[str, tuple[Any, ...]], None]:
+    """Return the words that a kernel calls, each with the types of its operands, in order."""
+    flow = _compiled(_Reader, source, {})
+    called = ((flow.words.get(e.func.name), s.args) for e, s in flow.calls.items() if getattr(e, "op", "") == "call")
+    return {(word.name, args): None for word, args in called if isinstance(word, Word)}
+
+
+def _compiled(kind: type[_Compiler], source: str, metadata: dict[str, Any]) -> Any:
     space: dict[str, Any] = {"__builtins__": {"range": range, "bool": builtins.bool}, **WORDS}
     exec(compile(source, "<graphc kernel>", "exec"), space)
     function = space["kernel"]
@@ -197,12 +260,9 @@ def _lowered(source: str, symbol: str, options: KernelOptions) -> str:
     count = function.__code__.co_argcount
     arguments = [FRAME, *[INDEX] * (count - 1)]
     with target_override(TARGET):
-        compiler = _Compiler(typing, target, _Library(), arguments, None, Flags(), {})
-        compiler.state.metadata |= {"options": options, "symbol": symbol}
-        lowered = compiler.compile_extra(function)
-    if not isinstance(lowered, KernelLower):
-        raise CompileError("Numba returned no kernel")
-    return module_text(lowered, symbol, options)
+        compiler = kind(typing, target, _Library(), arguments, None, Flags(), {})
+        compiler.state.metadata |= metadata
+        return compiler.compile_extra(function)
 
 
 def module_text(lowered: KernelLower, symbol: str, options: KernelOptions) -> str:

@@ -42,7 +42,7 @@ def word_text(name: str, kinds: tuple[str, ...], precision: str) -> WordText:
     body = Body()
     machine = Emitter(body, precision)
     given = [Value(machine, f"%a{i}", kind) for i, kind in enumerate(kinds)]
-    found = _emit(name, machine, given)
+    found = emit_word(name, machine, given)
     symbol = f'"{name} {" ".join(kinds)}"'
     operands = ", ".join(f"{TYPES[k]} %a{i}" for i, k in enumerate(kinds))
     head = f"define internal {TYPES[found.kind]} @{symbol}({operands}) alwaysinline nounwind {{"
@@ -56,7 +56,8 @@ def _converted(machine: Emitter, given: list[Value], kind: str) -> list[Value]:
     return [machine.convert(x, kind) for x in given]
 
 
-def _emit(name: str, machine: Emitter, given: list[Value]) -> Value:
+def emit_word(name: str, machine: Emitter, given: list[Value]) -> Value:
+    """Append a word or an operator, by its name, to a machine."""
     kinds = [x.kind for x in given]
     if name.startswith(CONVERT):
         return machine.convert(given[0], name.removeprefix(CONVERT))
@@ -81,7 +82,7 @@ def _emit(name: str, machine: Emitter, given: list[Value]) -> Value:
     if name == "floordiv":
         return formulas.idiv(machine, *_converted(machine, given, arithmetic(kinds)))
     function = functions()[name]
-    exact = Emitter(machine.body, "libm") if function.exact else machine
+    exact = machine.at("libm") if function.exact else machine
     wanted = function.rule(kinds)
     converted = [machine.convert(x, k) for x, k in zip(given, wanted, strict=True)]
     value: Value = function.formula(exact, *(Value(exact, x.text, x.kind) for x in converted))

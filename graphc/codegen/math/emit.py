@@ -29,6 +29,22 @@ _CONDITIONS = {
     "u": {"==": "eq", "!=": "ne", **{op: f"u{name}" for op, name in _ORDERS.items()}},
 }
 """LLVM's comparisons by the first letter of a dtype; bool compares as unsigned."""
+_OPERATORS = {
+    "f": {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"},
+    "i": {
+        "+": "add",
+        "-": "sub",
+        "*": "mul",
+        "/": "sdiv",
+        "&": "and",
+        "|": "or",
+        "^": "xor",
+        "<<": "shl",
+        ">>": "ashr",
+    },
+}
+_OPERATORS["u"] = _OPERATORS["b"] = {**_OPERATORS["i"], "/": "udiv", ">>": "lshr"}
+"""LLVM's instructions by the first letter of a dtype."""
 
 
 class Value:
@@ -53,62 +69,53 @@ class Value:
     def is_signed(self) -> bool:
         return self.kind[0] == "i"
 
-    def _binary(self, other: Number, integer: str, floating: str = "", swap: bool = False) -> Value:
-        kind = self.kind
-        name = floating if kind[0] == "f" else integer
-        assert name, f"{integer} of {kind}"
-        machine = self.emitter
-        left, right = self.text, machine.like(other, self).text
-        if swap:
-            left, right = right, left
-        return Value(machine, machine.body.new(f"{name} {TYPES[kind]} {left}, {right}"), kind)
+    def _binary(self, other: Number, op: str, swap: bool = False) -> Value:
+        left, right = self, self.emitter.like(other, self)
+        return self.emitter.binary(op, right, left) if swap else self.emitter.binary(op, left, right)
 
     def __add__(self, other: Number) -> Value:
-        return self._binary(other, "add", "fadd")
+        return self._binary(other, "+")
 
     __radd__ = __add__
 
     def __sub__(self, other: Number) -> Value:
-        return self._binary(other, "sub", "fsub")
+        return self._binary(other, "-")
 
     def __rsub__(self, other: Number) -> Value:
-        return self._binary(other, "sub", "fsub", swap=True)
+        return self._binary(other, "-", swap=True)
 
     def __mul__(self, other: Number) -> Value:
-        return self._binary(other, "mul", "fmul")
+        return self._binary(other, "*")
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Number) -> Value:
         """Divide; integers by C's truncating division, whose divisor the caller has made safe."""
-        return self._binary(other, "sdiv" if self.is_signed else "udiv", "fdiv")
+        return self._binary(other, "/")
 
     def __rtruediv__(self, other: Number) -> Value:
-        return self._binary(other, "sdiv" if self.is_signed else "udiv", "fdiv", swap=True)
+        return self._binary(other, "/", swap=True)
 
     def __neg__(self) -> Value:
-        if self.is_float:
-            return Value(self.emitter, self.emitter.body.new(f"fneg {self.typed}"), self.kind)
-        return 0 - self
+        return self.emitter.negative(self) if self.is_float else 0 - self
 
     def __and__(self, other: Number) -> Value:
-        return self._binary(other, "and")
+        return self._binary(other, "&")
 
     def __or__(self, other: Number) -> Value:
-        return self._binary(other, "or")
+        return self._binary(other, "|")
 
     def __xor__(self, other: Number) -> Value:
-        return self._binary(other, "xor")
+        return self._binary(other, "^")
 
     def __invert__(self) -> Value:
-        ones = "true" if self.kind == "bool" else "-1"
-        return Value(self.emitter, self.emitter.body.new(f"xor {self.typed}, {ones}"), self.kind)
+        return self.emitter.inverted(self)
 
     def __lshift__(self, other: Number) -> Value:
-        return self._binary(other, "shl")
+        return self._binary(other, "<<")
 
     def __rshift__(self, other: Number) -> Value:
-        return self._binary(other, "ashr" if self.is_signed else "lshr")
+        return self._binary(other, ">>")
 
     def _compare(self, op: str, other: Number) -> Value:
         return self.emitter.compare(op, self, other)
@@ -157,6 +164,30 @@ class Emitter:
             assert number.kind == model.kind, f"{number.kind} beside {model.kind}"
             return number
         return self.constant(float(number) if model.is_float else int(number), model.kind)
+
+    def binary(self, op: str, left: Value, right: Value) -> Value:
+        """Apply an operator to two values of one type; integers divide as in C, by what the caller has made safe."""
+        kind = left.kind
+        name = _OPERATORS[kind[0]][op]
+        return Value(self, self.body.new(f"{name} {TYPES[kind]} {left.text}, {right.text}"), kind)
+
+    def negative(self, x: Value) -> Value:
+        """Return a float with the other sign."""
+        return Value(self, self.body.new(f"fneg {x.typed}"), x.kind)
+
+    def inverted(self, x: Value) -> Value:
+        """Return the other truth value, or an integer with all bits turned."""
+        ones = "true" if x.kind == "bool" else "-1"
+        return Value(self, self.body.new(f"xor {x.typed}, {ones}"), x.kind)
+
+    def reassociated(self, op: str, left: Value, right: Value) -> Value:
+        """Add or multiply floats in whatever order is fast."""
+        name = _OPERATORS["f"][op]
+        return Value(self, self.body.new(f"{name} reassoc {left.typed}, {right.text}"), left.kind)
+
+    def at(self, precision: str) -> Emitter:
+        """Return the machine that appends to the same text in another precision."""
+        return type(self)(self.body, precision)
 
     def select(self, condition: Value, yes: Number, no: Number, flags: str = "") -> Value:
         """Choose without a branch; at least one of `yes` and `no` is a value."""

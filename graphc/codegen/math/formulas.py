@@ -68,8 +68,8 @@ def fast_extremum(op: str, m: Emitter, a: Value, b: Value) -> Value:
 def reassociated(op: str, m: Emitter, accumulator: Value, x: Value) -> Value:
     """Add or multiply into an accumulator in whatever order is fast; NaN, infinities and -0 stay right."""
     if not x.is_float:
-        return accumulator + x if op == "fadd" else accumulator * x
-    return Value(m, m.body.new(f"{op} reassoc {accumulator.typed}, {x.text}"), x.kind)
+        return accumulator + x if op == "+" else accumulator * x
+    return m.reassociated(op, accumulator, x)
 
 
 def to_int(kind: str, m: Emitter, x: Value) -> Value:

@@ -59,8 +59,10 @@ GUARD_NS = 2_000.0
 class Memory:
     """Everything of a program that depends on sizes; the tape of the main section is made by its caller."""
 
-    def __init__(self, main: Section, graph: Graph, sizes: Sizes, threads: int = 1) -> None:
+    def __init__(self, main: Section, graph: Graph, sizes: Sizes, threads: int = 1, *, guarded: bool = True) -> None:
         self.sizes = sizes
+        self.guarded = guarded
+        """Whether something keeps BLAS to as many threads as the program has."""
         self.blas = blas_choice()
         self.team = team_address() if threads > 1 else 0
         self.threads = threads if self.team else 1
@@ -284,7 +286,7 @@ class Memory:
     def _guard(self, section: Section, number: int, cost: float) -> int:
         """Return the address of what keeps BLAS to one thread in a nest; 0 where it would not start others."""
         nest = section.nests[number]
-        calls = cost > GUARD_NS and section.obtain is not register and nest.needs_library(self.sizes)
+        calls = self.guarded and cost > GUARD_NS and section.obtain is not register and nest.needs_library(self.sizes)
         return guard_address(library_for(nest.routines, self.blas)) if calls else 0
 
     def _row(self, section: Section, number: int, lo: int, hi: int) -> Row:

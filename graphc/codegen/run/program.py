@@ -44,6 +44,7 @@ class Bound:
     descriptor: Descriptor
     instructions: list[int]
     """The nest that each instruction of the tape runs."""
+    sizes: Sizes
 
     @lazy_property
     def attempt(self) -> Callable[..., Any]:
@@ -130,7 +131,7 @@ class Program:
         )
         descriptor.keep += [memory, self]
         plan = replace(memory.plan, chunks=memory.chunks, forms=forms_of(memory), fit=self.fit)
-        return Bound(plan, descriptor, instructions)
+        return Bound(plan, descriptor, instructions, dict(sizes))
 
     def _rows(self, memory: Memory) -> tuple[Any, list[int], bool, list[int]]:
         """Return the tape, the places to look for signals, whether to release the GIL, and each row's nest."""
@@ -153,6 +154,10 @@ class Program:
 
     def describe(self) -> str:
         """Return every distinct kernel source once, each with the kernels that run it."""
+        return "\n".join(f"# {users}\n{source}" for source, users in self.described())
+
+    def described(self) -> list[tuple[str, str]]:
+        """Return every distinct kernel source and its options once, and what its users are called."""
         users: dict[tuple[str, int], list[str]] = {}
         for depth, section in enumerate(self.sections):
             place = f"body {depth}, " if depth else ""
@@ -160,13 +165,13 @@ class Program:
             for source, nest, number in kernels:
                 user = f"{place}kernel {number}" if number >= 0 else f"{place}copy"
                 users.setdefault((source, nest.options.turns), []).append(user)
-        parts = []
-        for (source, turns), found in users.items():
-            names = list(dict.fromkeys(found))
+        found = []
+        for (source, turns), several in users.items():
+            names = list(dict.fromkeys(several))
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             shown += f"; long loops take {turns} vectors at a time" if turns > IN_TURNS else ""
-            parts.append(f"# {shown}\n{source}")
-        return "\n".join(parts)
+            found.append((source, shown))
+        return found
 
 
 def _check_extents(graph: Graph, sizes: Sizes) -> None:
