@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc import distributions as laws
+import graphc.distributions as laws
 from graphc.graph.arguments import checked
 from graphc.graph.elsewhere import advice
 from graphc.graph.errors import ArgumentError, at
